@@ -135,7 +135,7 @@ def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is() -> None:
 
 
 def test_a_module_without_parameters_has_nothing_to_learn() -> None:
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(UserError, match="nothing of this model learns"):
         learner(nn.Linear(2, 2).requires_grad_(False))
 
 

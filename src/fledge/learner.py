@@ -74,8 +74,9 @@ class Learner:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
         if not self.parameters:
-            raise ValueError(
-                "the module has no parameter that requires a gradient: there is nothing to learn."
+            raise UserError(
+                "nothing of this model learns by gradient: it was counted, or all of it is frozen. "
+                "Give another base, or other patterns in freeze."
             )
         self.device = self.parameters[0].device
         self.optimizer = optimizer(named, schedule.peak)

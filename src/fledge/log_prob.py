@@ -5,6 +5,7 @@ rule, support, log-probability.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.truncation import keep_nucleus, keep_top_k
+
+Unembed = Callable[[Tensor], Tensor]  # [N, D] -> [N, V]
 
 LARGE_VOCABULARY = 4096  # tokens: from here on the cumulative sum is taken in two parts
 PIECE = 256  # tokens in one of them
@@ -239,6 +242,22 @@ def cap_logits(raw: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
+def unembed(network: Any, hidden: Tensor, support: Tensor | None = None) -> Tensor:
+    """The logits of hidden states, whole, in float32 or better.  [N, D] -> [N, V]
+
+    support: as in `mask_support`.
+    """
+    last = find_unembedding(network)
+    product = hidden @ last.T if isinstance(last, Tensor) else last(hidden)
+    raw = cap_logits(product, find_cap(network))
+    return raw if support is None else mask_support(raw, support)
+
+
+def find_unembedding(network: Any) -> Tensor | Unembed:
+    """The matrix that makes logits of hidden states [V, D], or what does it in place of one."""
+    return getattr(network, "unembed", None) or network.unembedding
+
+
 def find_cap(network: Any) -> float:
     """The cap of a network's logits; most networks have none, and need not say so."""
     return getattr(network, "logit_cap", 0.0)
@@ -275,7 +294,7 @@ def _logits(
 
 def log_prob(
     hidden: Tensor,
-    weight: Tensor,
+    weight: Tensor | Unembed,
     action: Tensor,
     rule: Decoding = PLAIN,
     allowed: Tensor | None = None,
@@ -290,12 +309,15 @@ def log_prob(
 
     Softmax in float32 or better whatever the matrix product's precision. At most `chunk` rows of
     logits exist at a time; it changes memory and never the result. cap: of the logits, as in
-    `cap_logits`. support: [N, W] uint8, as in `mask_support`.
+    `cap_logits`. support: [N, W] uint8, as in `mask_support`. Where a function stands for the
+    weight there is no gradient.
     """
     if rule.greedy:
         raise ValueError(
             "a greedy rule has no log-probability to train on: give a temperature above 0."
         )
+    if not isinstance(weight, Tensor):
+        return _look_up(hidden, weight, action, rule, allowed, chunk, entropy, support)
     learns = torch.is_grad_enabled() and hidden.requires_grad
     fixed = learns and not (weight.requires_grad or entropy or cap)
     if torch.is_autocast_enabled(hidden.device.type):
@@ -306,3 +328,26 @@ def log_prob(
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
         return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed, support)
+
+
+def _look_up(
+    hidden: Tensor,
+    unembed: Unembed,
+    action: Tensor,
+    rule: Decoding,
+    allowed: Tensor | None,
+    chunk: int,
+    entropy: bool,
+    support: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    logp, spread = hidden.new_zeros(len(action)), hidden.new_zeros(len(action))
+    for begin in range(0, len(action), chunk):
+        part = slice(begin, begin + chunk)
+        raw = unembed(hidden[part])
+        if support is not None:
+            mask_support(raw, support[part])
+        logits = restrict(raw, rule, allowed, action[part]).log_softmax(-1)
+        logp[part] = logits.gather(-1, action[part, None])[:, 0]
+        if entropy:
+            spread[part] = -(logits.exp() * logits.masked_fill(logits.isinf(), 0)).sum(-1)
+    return logp, spread

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fledge.log_prob import PLAIN, Decoding, cap_logits, find_cap, log_prob, mask_support, restrict
+from fledge.log_prob import PLAIN, Decoding, find_cap, find_unembedding, log_prob, restrict, unembed
 from fledge.trained_state import copy_module
 from fledge.weights_version import count_changes, raise_version, read_version
 
@@ -141,7 +141,7 @@ class TokenPolicy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         return log_prob(
             hidden,
-            self.network.unembedding,
+            find_unembedding(self.network),
             action,
             self.rule,
             self.allowed,
@@ -160,9 +160,7 @@ class TokenPolicy(nn.Module):
         keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even
         where rounding would now put them off it. support: of `pack_support`, for these positions.
         """
-        raw = cap_logits(hidden @ self.network.unembedding.T, find_cap(self.network))
-        if support is not None:
-            raw = mask_support(raw, support)
+        raw = unembed(self.network, hidden, support)
         return restrict(raw, self.rule, self.allowed, keep)
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:

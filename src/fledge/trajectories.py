@@ -145,11 +145,8 @@ class Trajectories(Rows):
         return self.last().clamp(min=1)[:, None]
 
     def trim(self) -> Self:
-        if self.chosen.shape[1] == 1:
-            return self
         used = self.chosen.any(dim=0).nonzero()
-        steps = int(used[-1]) + 1 if len(used) else 1
-        return self.cut(steps)
+        return self.cut(int(used[-1]) + 1 if len(used) else 1)
 
     def cut(self, steps: int) -> Self:
         """The first steps of every row, and what the last of them led to."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.log_prob import cap_logits, find_cap
+from fledge.log_prob import unembed
 
 
 class TokenCache:
@@ -90,4 +90,4 @@ class SlowForm:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V], in float32 or better"""
-        return cap_logits(hidden @ self.network.unembedding.T, find_cap(self.network))
+        return unembed(self.network, hidden)

@@ -13,6 +13,7 @@ from fledge.hub.gpt2 import GPT2
 from fledge.hub.llama import LLAMA, MISTRAL, SMOLLM3
 from fledge.hub.mixtral import MIXTRAL
 from fledge.hub.neox import GPT_NEOX, STABLELM
+from fledge.hub.ngram import NGRAM
 from fledge.hub.olmo import OLMO2
 from fledge.hub.phi import PHI3
 from fledge.hub.qwen import QWEN2, QWEN3, QWEN3_MOE
@@ -21,7 +22,7 @@ from fledge.hub.recurrent import RECURRENT
 # Where two families have the same network, it is written as the first.
 BUILT_IN = (
     LLAMA, MISTRAL, QWEN3, QWEN2, SMOLLM3, MIXTRAL, QWEN3_MOE, GEMMA, GEMMA2, GEMMA3, PHI3, OLMO2,
-    GPT2, GPT_NEOX, STABLELM, RECURRENT,
+    GPT2, GPT_NEOX, STABLELM, RECURRENT, NGRAM,
 )  # fmt: skip
 _known = {family.model_type: family for family in BUILT_IN}
 

@@ -58,6 +58,7 @@ class Weight:
     # Where not, it may be missing in the file, and in the network.
     needed: bool = True
     layout: Layout | None = None  # of one that is a single tensor in the file
+    integer: bool = False  # whether it holds whole numbers, of 64 bits
 
 
 def _as_they_are(sizes: Any, weights: Mapping[str, Tensor]) -> Any:

@@ -30,7 +30,7 @@ def check_header(
     for weight in family.weights(sizes):
         for name, shape in weight.theirs:
             if weight.needed or name in weights.header:
-                _check_tensor(weights, name, shape)
+                _check_tensor(weights, name, shape, weight.integer)
             used.add(name)
     if scalar:
         _check_single(weights)
@@ -55,7 +55,9 @@ def _check_single(weights: StoredWeights) -> None:
         )
 
 
-def _check_tensor(weights: StoredWeights, name: str, shape: tuple[int, ...]) -> None:
+def _check_tensor(
+    weights: StoredWeights, name: str, shape: tuple[int, ...], integer: bool = False
+) -> None:
     held = weights.header.get(name)
     if held is None:
         raise UserError(f"{weights.place} has no {name}: the weights do not fit their config.json.")
@@ -64,10 +66,11 @@ def _check_tensor(weights: StoredWeights, name: str, shape: tuple[int, ...]) -> 
             f"{name} in {held.file} is {held.shape}, config.json asks for {shape}: they are of two "
             "models."
         )
-    if held.dtype not in DTYPES:
+    known = ["I64"] if integer else list(DTYPES)
+    if held.dtype not in known:
         raise UserError(
-            f"{name} in {held.file} is of dtype {held.dtype}: fledge reads weights in "
-            f"{', '.join(DTYPES)}. Save the model again in one of these."
+            f"{name} in {held.file} is of dtype {held.dtype}: fledge reads it in "
+            f"{', '.join(known)}. Save the model again in one of these."
         )
 
 

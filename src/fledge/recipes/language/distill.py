@@ -78,6 +78,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         config.check_epochs()
     config.use_family()
     base = load_model(config.teacher)
+    if config.kind != "sequence" and hasattr(base.network, "unembed"):
+        raise UserError(
+            f"kind={config.kind} compares whole distributions by a product, and {config.teacher} "
+            "looks them up: give kind=sequence."
+        )
     config = config.keep_family(base)
     network = make_student(config, base).to(config.on())
     teacher = base.policy().to(config.on()).requires_grad_(False).eval()

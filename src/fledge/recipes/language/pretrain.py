@@ -20,6 +20,7 @@ from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import TextFields, keep_text
@@ -39,7 +40,9 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
-class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, TextFields):
+class PretrainConfig(
+    FamilyField, SizeFields, NgramFields, FreezeFields, TrainingConfig, TextFields
+):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
     """
@@ -94,19 +97,22 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
+    if start.new:
+        check_fields(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
     if tokenizer is None:
         corpus = config.read(config.data, show.line)
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
-    policy = make_policy(config, base, tokenizer)
+    counts = config.architecture == "ngram"
+    policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
     if config.carry and not isinstance(policy.network, Recurrent):
         raise UserError(
             "carry=true carries a recurrent model's state, and a transformer has none: choose "
             "architecture=lstm, gru, elman or mingru, or leave it out."
         )
-    row_tokens = choose_row_tokens(config, sizes.context)
+    row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
@@ -121,6 +127,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
+        samples = partial(write_samples, config, policy, tokenizer, course.run)
+        if counts:
+            return count(config, course, policy, text, tokenizer, samples)
         sampler = (StreamRows if config.carry else DocumentRows)(
             text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
             context=row_tokens, seed=config.seed,
@@ -136,9 +145,13 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
         judge = judge_text(
-            policy, text, tokenizer, row_tokens, config.evaluation_rows,
-            partial(write_samples, config, policy, tokenizer, course.run),
-        )  # fmt: skip
+            policy,
+            text,
+            tokenizer,
+            row_tokens,
+            config.evaluation_rows,
+            samples,
+        )
         course.fit(
             (Carried if config.carry else Supervised)(
                 policy, config.learner(policy, speed.precision), course.stopwatch

@@ -26,10 +26,10 @@ class SizeFields(BaseModel):
     model: str = Field(
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
     )
-    architecture: Literal["transformer", "elman", "lstm", "gru", "mingru"] = Field(
+    architecture: Literal["transformer", "elman", "lstm", "gru", "mingru", "ngram"] = Field(
         default="transformer",
         description="or a recurrent model: elman, lstm, gru, mingru (gates that see the input "
-        "alone, so that all steps train at once)",
+        "alone, so that all steps train at once); or ngram, which is counted",
     )
     layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
@@ -60,6 +60,10 @@ class SizeFields(BaseModel):
         known = {"model", "architecture"}
         given = {name: getattr(self, name) for name in SizeFields.model_fields if name not in known}
         begin = generator_for(seed, "weights")
+        if self.architecture == "ngram":
+            raise UserError(
+                "architecture=ngram is counted, by `fledge pretrain`: here choose another."
+            )
         if self.architecture != "transformer":
             cells = recurrent_config(self.model, vocab_size, self.architecture, **given)
             check_memory(cells.parameters, device)

@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, find_model, save_model
 from fledge.hub.gguf_model import check_writable, save_gguf
 from fledge.hub.ollama import write_modelfile
+from fledge.models.language.ngram_network import NgramNetwork
 from fledge.models.language.pruning import (
     check_parts,
     choose_kept,
@@ -115,6 +116,11 @@ class SmallerFields(MaterialFields):
                 check_writable(network)
             except UserError as error:
                 raise UserError(f"method={self.method} writes a GGUF file, and {error}") from error
+        if isinstance(network, NgramNetwork):
+            raise UserError(
+                "an n-gram model is made smaller as it is counted: give prune=1 to "
+                "`fledge pretrain architecture=ngram`."
+            )
         if self.method != "structured":
             return
         if not isinstance(network, Transformer):

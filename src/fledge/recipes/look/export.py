@@ -12,6 +12,7 @@ import torch
 from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
+from fledge.hub.arpa import name_tokens, write_arpa
 from fledge.hub.combined_adapter import combine_adapters
 from fledge.hub.folder import Loaded, load_any, load_model, save_model
 from fledge.hub.gguf_model import save_gguf
@@ -19,6 +20,7 @@ from fledge.hub.ollama import write_modelfile
 from fledge.hub.saved_parts import save_parts
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.ngram_network import NgramNetwork
 from fledge.models.language.virtual_tokens import virtual_of
 from fledge.recipes.course import LAYOUT
 from fledge.recipes.family_field import FamilyField
@@ -28,7 +30,8 @@ from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_standing
 
-Format = Literal["hf", "merged", "peft", "gguf"]
+Format = Literal["hf", "merged", "peft", "gguf", "arpa"]
+ONE_FILE = ("gguf", "arpa")
 LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
@@ -46,8 +49,8 @@ class ExportConfig(FamilyField):
         default=None,
         description=(
             "hf: a Hugging Face folder; merged: the same of an adapter, merged into its base; "
-            "peft: the adapter alone; gguf: one file for llama.cpp and Ollama. By default peft of "
-            "an adapter, else hf"
+            "peft: the adapter alone; gguf: one file for llama.cpp and Ollama; arpa: an n-gram "
+            "model as KenLM reads it. By default peft of an adapter, else hf"
         ),
     )
     more: str = Field(
@@ -80,11 +83,13 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         loaded = add_up(config, loaded, scalar)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)
-    out = config.out or Path(f"{name_model(config.run)}{'.gguf' if form == 'gguf' else f'-{form}'}")
+    out = config.out or Path(f"{name_model(config.run)}{'.' if form in ONE_FILE else '-'}{form}")
     check_place(out, form)
     written = [out]
     if form == "peft":
         loaded.save(out, scalar, **kept_notes(loaded))
+    elif form == "arpa":
+        write_arpa(out, loaded.network.model, name_tokens(loaded.tokenizer))
     elif form == "gguf":
         whole = loaded.merged()
         kind = (config.weights or "f16").upper()
@@ -95,7 +100,8 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
     size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
-    held = "f32" if form == "peft" else config.weights or ("f16" if form == "gguf" else "f32")
+    usual = {"gguf": "f16", "arpa": "decimals"}.get(form, "f32")
+    held = "f32" if form == "peft" else config.weights or usual
     half = size // 2 if form in ("hf", "merged") and held == "f32" else 0
     less = f"; weights=bf16 would take {half / 1e6:,.1f}" if half > LARGE_BYTES else ""
     show.line(f"export: {config.run} as {form} in {held} → {out} ({size / 1e6:,.1f} MB{less})")
@@ -156,6 +162,11 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
         )
+    if form == "arpa" and not isinstance(loaded.network, NgramNetwork):
+        raise UserError(
+            f"format=arpa is of n-gram models, and {config.run} is a "
+            f"{type(loaded.network).__name__}: give format=hf."
+        )
     if has_bottlenecks(loaded.network):
         raise UserError(
             f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
@@ -174,6 +185,8 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"weights={config.weights} is of format=gguf: give f32, f16 or bf16 with {form}."
         )
+    if form == "arpa" and config.weights is not None:
+        raise UserError("an ARPA file holds decimal numbers: leave out weights.")
     if form == "peft" and config.weights not in (None, "f32"):
         raise UserError("an adapter is written in f32, as it learned: leave out weights.")
 
@@ -204,6 +217,10 @@ def check_place(out: Path, form: Format) -> None:
         for place in (out, out.with_suffix(".Modelfile")):
             if place.exists():
                 raise UserError(f"{place} is there already: give another out, or remove it.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+    elif form == "arpa":
+        if out.exists():
+            raise UserError(f"{out} is there already: give another out, or remove it.")
         out.parent.mkdir(parents=True, exist_ok=True)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already, and not empty: give another out, or remove it.")
