@@ -169,7 +169,7 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
         (f"{PRETRAIN} replicas=4", "replicas=4 and tensor_parallel=1 were given to 2 processes"),
         (PRETRAIN.replace("heads=2", "heads=1 tensor_parallel=2"), "a model with heads=1: it must"),
         (f"{PPO} critic=separate", "critic=separate"),
-        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "a recurrent one"),
+        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "has no blocks"),
     ],
 )
 def test_what_cannot_be_divided_is_told(

@@ -166,14 +166,15 @@ class Course:
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
         if divides:
             from fledge.scale.layout import lay_out
-            from fledge.scale.sharding import Sharded, check_disk
+            from fledge.scale.sharding import Sharded, check_disk, check_network
 
+            check_network(policy)
             layout = lay_out(config)
             if layout.tensor == 1:  # else the first rank saves all
                 check_disk(self.run.folder)
-            self.sharded = Sharded(policy, config.on().type, layout, beside)
             if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
                 save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
+            self.sharded = Sharded(policy, config.on().type, layout, beside)
         return speed
 
     def with_whole_weights(self, sampler: Sampler) -> Sampler:

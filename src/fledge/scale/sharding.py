@@ -40,15 +40,8 @@ class Sharded:
     def __init__(
         self, module: nn.Module, device: str, layout: Layout, beside: Sequence[nn.Module] = ()
     ) -> None:
-        """Raises UserError for a module without a network that can be divided, or whose products
-        are of sizes that cannot be.
-        """
+        """Raises UserError for products of sizes that cannot be divided."""
         self.module = module
-        if not _list_networks(module):
-            raise UserError(
-                "shard=fsdp was given, and of this model (a recurrent one) no part computes by "
-                "itself: leave it out, so that every rank holds all of it."
-            )
         others = [network for each in beside for network in _list_networks(each)]
         networks: list[Any] = [*_list_networks(module), *others]
         # A network as it was, but for its weights: they come back as they are at the end.
@@ -151,6 +144,15 @@ class Gathered:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sampler.load_state_dict(state)
+
+
+def check_network(module: nn.Module) -> None:
+    """Raises UserError for a module without a network that can be divided."""
+    if not _list_networks(module):
+        raise UserError(
+            "shard=fsdp was given, and this model has no blocks that could be divided, as a "
+            "transformer has: leave it out, so that every rank holds all of it."
+        )
 
 
 def check_disk(folder: Path) -> None:
