@@ -164,6 +164,7 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
         (f"{TUNE} adapter=lora", "some here are frozen"),
         (f"{TUNE} optimizer=muon", "optimizer=muon"),
         (GRPO.replace("optimizer=muon", ""), "answers that are sampled"),
+        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "this model has no blocks"),
         (f"{PRETRAIN} replicas=4", "replicas=4 and tensor_parallel=1 were given to 2 processes"),
         (PRETRAIN.replace("heads=2", "heads=1 tensor_parallel=2"), "a model with heads=1: it must"),
     ],

@@ -28,12 +28,17 @@ class Sharded:
     """The networks in a module, divided. `end` makes them whole again, for whoever saves them."""
 
     def __init__(self, module: nn.Module, device: str, layout: Layout) -> None:
-        """Raises UserError where the blocks have weights that are not trained, or are of sizes
-        that cannot be divided.
+        """Raises UserError where there are no blocks, or they have weights that are not trained, or
+        are of sizes that cannot be divided.
         """
         self.module = module
         parts = module.modules()
         self.networks: list[Any] = [part for part in parts if isinstance(part, Transformer)]
+        if not self.networks:
+            raise UserError(
+                "shard=fsdp was given, or tensor_parallel, and this model has no blocks that could "
+                "be divided, as a transformer has: leave it out."
+            )
         blocks = [block for network in self.networks for block in network.blocks]
         if any(not p.requires_grad for block in blocks for p in block.parameters()):
             raise UserError(
