@@ -31,7 +31,7 @@ def test_a_divided_run_is_killed_is_exported_and_goes_on_in_one_process(
     while not checkpoints.steps()[1:] and time.monotonic() < end:
         time.sleep(0.01)
     begun.kill(1)
-    assert begun.wait()[0].code == 1
+    assert begun.wait(600)[0].code == 1
     found = checkpoints.latest(pytest.fail)  # a notice of damage fails
     assert found is not None
     assert found[0] < 24

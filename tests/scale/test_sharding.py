@@ -22,6 +22,8 @@ from fledge.models.language.virtual_tokens import Virtual
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.rank_sums import gather
+from fledge.runs.checkpoint import Checkpoints
+from fledge.runs.saving import Saving
 from fledge.scale.layout import Layout
 from fledge.scale.sharding import Sharded
 from fledge.sharded import find_sharded, held_whole, put_together
@@ -75,12 +77,14 @@ def learn(made: Made, rows: slice, state: Any = None) -> tuple[Any, dict[str, fl
     return copy.deepcopy(put_together(fit.state_dict())), figures
 
 
-def check_states(mine: Any, theirs: Any) -> None:
+def check_states(mine: Any, theirs: Any, **close: float) -> None:
+    """Weights and moments. close: how near, by default EXACT."""
+    close = close or EXACT
     for name, value in theirs["module"].items():
-        torch.testing.assert_close(mine["module"][name], value, **EXACT)
+        torch.testing.assert_close(mine["module"][name], value, **close)
     for number, moments in theirs["optimizer"]["state"].items():
         for name, value in moments.items():
-            torch.testing.assert_close(mine["optimizer"]["state"][number][name], value, **EXACT)
+            torch.testing.assert_close(mine["optimizer"]["state"][number][name], value, **close)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -89,18 +93,32 @@ def test_a_divided_network_takes_the_steps_of_a_whole_one(
     rows: slice, tied: bool, tmp_path: Path
 ) -> None:
     """Of 16 rows in pieces of 3, at 3 ranks, one rank has one piece less; the norm is that of all
-    parts; what a run of 3 ranks has come to, one process and 2 ranks go on from.
+    parts. What 3 ranks have come to and saved, each its part, is what they hold put together, to
+    the bit, and one process and 2 ranks go on from it.
     """
     state, figures = learn(make(3, tied), rows)
     assert figures["grad_norm"] > 0.05
     again, further = learn(make(3, tied), rows, state)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+
+    def learn_and_save() -> tuple[Any, dict[str, float]]:
+        made = make_sharded(3, tied)
+        learned = learn(made, rows)
+        with Saving(checkpoints) as saving:
+            saving.save(1, made[1].state_dict())
+        return learned
+
     same: Any = None
-    for same, said in on_ranks(3, lambda: learn(make_sharded(3, tied), rows), tmp_path / "three"):
+    for same, said in on_ranks(3, learn_and_save, tmp_path / "three"):
         check_states(same, state)
         assert said == pytest.approx(figures, rel=1e-7)
-    check_states(learn(make(3, tied), rows, same)[0], again)
+    saved = checkpoints.load(1)
+    fresh = make(3, tied)[1]
+    fresh.load_state_dict(saved)
+    check_states(fresh.state_dict(), same, rtol=0, atol=0)
+    check_states(learn(make(3, tied), rows, saved)[0], again)
     for goes_on, said in on_ranks(
-        2, lambda: learn(make_sharded(2, tied), rows, same), tmp_path / "two"
+        2, lambda: learn(make_sharded(2, tied), rows, saved), tmp_path / "two"
     ):
         check_states(goes_on, again)
         assert said == pytest.approx(further, rel=1e-7)
