@@ -18,6 +18,7 @@ from fledge.next_command import write_command
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
 from fledge.runs.saving import Saving
+from fledge.step_exchange import hear, take, telling
 from fledge.stopwatch import Stopwatch
 from fledge.system_errors import out_of_memory
 
@@ -145,14 +146,19 @@ def train(
         enough, converged,
     )  # fmt: skip
     continued = way.restore()
-    with run.reason_kept(), _signals(watcher.line) as asked, saving:
+    saved = time.monotonic()
+    with (
+        run.reason_kept(),
+        _signals(watcher.line) as asked,
+        telling(lambda: (bool(asked), time.monotonic() - saved >= save_every_s)),
+        saving,
+    ):
 
         def between_steps() -> None:
-            if ranks.any_says(bool(asked)):
+            if hear().asked:
                 way.save()
                 raise way.interrupted(asked)
 
-        saved = time.monotonic()
         if not continued:
             way.judge()
             if ranks.any_says(bool(asked)) and not way.at_end:  # no step is in hand yet
@@ -168,13 +174,11 @@ def train(
                 way.judge()
                 stopwatch.take()
             # Asked once: a signal between two looks would end the run with nothing saved.
-            due = time.monotonic() - saved >= save_every_s
-            each = ranks.gather((bool(asked), due))
-            stop, due = any(signalled for signalled, _ in each), each[0][1]
-            if stop or due or way.at_end:
+            heard = take()
+            if heard.asked or heard.due or way.at_end:
                 way.save()
                 saved = time.monotonic()
-            if stop and not way.at_end:
+            if heard.asked and not way.at_end:
                 raise way.interrupted(asked)
         if ranks.any_says(bool(asked)):
             raise way.interrupted(asked)
@@ -358,7 +362,7 @@ def _write_timings(
     run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]
 ) -> None:
     phases = stopwatch.take()
-    waited = ranks.gather(ranks.take_waited())
+    waited = hear().waited
     row: dict[str, Any] = {
         "step": step,
         **phases,
@@ -367,6 +371,6 @@ def _write_timings(
     }
     if "tokens" in figures:
         row["tokens_per_second"] = figures["tokens"] / seconds
-    if len(waited) > 1:  # whoever waited least is who the others waited for
-        row["waited"] = waited
+    if waited:  # whoever waited least is who the others waited for
+        row["waited"] = list(waited)
     run.timings.write(row)

@@ -35,7 +35,21 @@ class MicroBatches:
 
         batch: Rows of any kind.
         """
-        yield from (piece.trim() for piece in self._split(batch, self._place(batch)))
+        yield from (piece for piece, _ in self.cut_with_rows(batch))
+
+    def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
+        """The same, and which rows of the batch each has, [b] long."""
+        places = self._place(batch)
+        rows = (torch.arange(len(batch)),) if places is None else places
+        pieces = self._split(batch, places)
+        yield from ((piece.trim(), own) for piece, own in zip(pieces, rows, strict=True))
+
+    def count(self, batch: Any, rows: Tensor) -> int:
+        """How many micro-batches these rows of the batch are cut into, [b] long."""
+        if not len(rows):
+            return 0
+        places = self._place(batch, rows)
+        return 1 if places is None else len(places)
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Trajectories) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time
@@ -59,18 +73,22 @@ class MicroBatches:
     def _split(self, batch: Any, places: list[Tensor] | None) -> Iterator[Any]:
         yield from (batch,) if places is None else (batch[place] for place in places)
 
-    def _place(self, batch: Any) -> list[Tensor] | None:
-        """The rows of each micro-batch; None where one is enough."""
+    def _place(self, batch: Any, rows: Tensor | None = None) -> list[Tensor] | None:
+        """The rows of each micro-batch; None where one is enough. rows: of those of the batch that
+        are computed with, by default all [b].
+        """
+        chosen = slice(None) if rows is None else rows
+        lengths = batch.lengths.cpu()[chosen]
         if self.rows is not None:
-            if self.rows >= len(batch):
+            if self.rows >= len(lengths):
                 return None
-            order = batch.lengths.cpu().sum(1).argsort(descending=True, stable=True)
+            order = lengths.sum(1).argsort(descending=True, stable=True)
             return list(order.split(self.rows))
-        if self.tokens is None or len(batch) < 2:
+        if self.tokens is None or len(lengths) < 2:
             return None
         prompts = batch.prompts if self.shared else None
         return group_by_length(
-            batch.lengths.cpu(), self.tokens, prompts=None if prompts is None else prompts.cpu()
+            lengths, self.tokens, prompts=None if prompts is None else prompts.cpu()[chosen]
         )
 
 

@@ -1,13 +1,15 @@
-"""Weights of which each rank holds a part (FSDP2): whole tensors out of parts, parts out of whole
-ones, and a network whose parts are together for a while. A network that is whole is left alone.
+"""Weights of which each rank holds a part (FSDP2, tensor parallelism): whole tensors out of parts,
+parts out of whole ones, and a network whose parts are together for a while. A network that is whole
+is left alone.
 
 By what such tensors and modules can do, not by their types: a run of one process imports none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +19,7 @@ from torch import Tensor, nn
 from fledge import ranks
 from fledge.saved_tensor import Box, SavedTensor
 
-# Attributes of a module: its weights are read by others after it has run; who is asked beside it.
-_STAYS, _BESIDE = "stays_gathered", "asked_beside"
+_BESIDE = "asked_beside"  # the attribute of a module that has others asked beside it
 
 
 def is_part(x: Any) -> bool:
@@ -26,15 +27,30 @@ def is_part(x: Any) -> bool:
     return hasattr(x, "full_tensor")
 
 
-def put_together(state: Any) -> Any:
-    """The state with every tensor whole. Every rank asks for the same."""
-    if is_part(state):
-        return state.full_tensor()
-    if isinstance(state, dict):
-        return {key: put_together(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(put_together(value) for value in state)
-    return state
+def row_order(x: Any) -> Tensor | None:
+    """Where rows lie in an order of their own, so that a rank's part is contiguous: which row of
+    the whole each is.  -> [O] long
+    """
+    return getattr(x, "row_order", None)
+
+
+def put_together(x: Any, like: Any = None) -> Any:
+    """A tensor, or a state with every tensor, whole, its rows in the order of the whole. Every rank
+    asks for the same.
+
+    like: the parameter whose rows it has, or itself.
+    """
+    if isinstance(x, dict):
+        return {key: put_together(value) for key, value in x.items()}
+    if isinstance(x, list | tuple):
+        return type(x)(put_together(value) for value in x)
+    order = row_order(x if like is None else like)
+    if is_part(x):
+        # One dimension of ranks after the other: torch warns of what it does in one call.
+        for done in range(1, x.device_mesh.ndim + 1):
+            x = x.redistribute(placements=(_replicate(),) * done + x.placements[done:])
+        x = x.to_local()
+    return x if order is None else x[order.argsort()]
 
 
 @dataclass(frozen=True)
@@ -80,27 +96,49 @@ def cut_like(saved: Tensor | SavedTensor, like: Tensor) -> Tensor:
         return saved.read() if isinstance(saved, SavedTensor) else saved
     from torch.distributed.tensor import DTensor, distribute_tensor
 
+    order = row_order(part)
     if isinstance(saved, SavedTensor):
-        return DTensor.from_local(
-            saved.read(find_own_box(part)).to(part.device), part.device_mesh, part.placements,
-            run_check=False, shape=part.shape, stride=part.stride(),
-        )  # fmt: skip
-    saved = saved.to(part.device)
+        if ranks.sharing() == 1:
+            return DTensor.from_local(
+                saved.read(find_own_box(part)).to(part.device), part.device_mesh, part.placements,
+                run_check=False, shape=part.shape, stride=part.stride(),
+            )  # fmt: skip
+        saved = saved.read()  # the parts of divided products are no boxes
+    saved = (saved if order is None else saved[order]).to(part.device)
     return distribute_tensor(saved, part.device_mesh, part.placements, src_data_rank=None)
 
 
+def local_part(x: Any) -> Tensor:
+    """What this rank holds of a tensor, as a view."""
+    return x.to_local() if is_part(x) else x
+
+
 def square_sum(tensors: Sequence[Tensor]) -> Tensor:
-    """Σ of the squares of all numbers of all tensors, of which some are parts.  -> [] float64"""
+    """Σ of the squares of all numbers of all tensors, of which some are parts, each number counted
+    once, however many ranks hold it.  -> [] float64
+    """
     own = torch.zeros((), dtype=torch.float64)
     shared = torch.zeros((), dtype=torch.float64)
     for x in tensors:
-        local: Any = x
+        square = local_part(x).norm().cpu().double() ** 2
         if is_part(x):
-            shared += local.to_local().norm().cpu().double() ** 2
+            shared += square * _count_parts(x) / ranks.world()
         else:
-            own += x.norm().cpu().double() ** 2
+            own += square
     ranks.add_up([shared])
     return own + shared
+
+
+def _count_parts(x: Any) -> int:
+    """Into how many different parts a tensor is divided."""
+    sizes = zip(x.placements, x.device_mesh.shape, strict=True)
+    return math.prod(size for placement, size in sizes if not placement.is_replicate())
+
+
+def _replicate() -> Any:
+    from torch.distributed.tensor import Replicate
+
+    return Replicate()
 
 
 def find_sharded(module: nn.Module) -> list[Any]:
@@ -110,12 +148,10 @@ def find_sharded(module: nn.Module) -> list[Any]:
     return parts + [part for other in beside for part in find_sharded(other)]
 
 
-def mark_gathered(module: nn.Module, beside: Sequence[nn.Module] = ()) -> None:
-    """Once it has run, this divided module's own weights stay together until the backward pass has
-    ended. beside: others that are gathered whenever it is, as a reference that the same rows are
-    put to.
+def ask_beside(module: nn.Module, beside: Sequence[nn.Module]) -> None:
+    """Others that are gathered whenever this divided module is, as a reference that the same rows
+    are put to.
     """
-    setattr(module, _STAYS, True)
     setattr(module, _BESIDE, tuple(beside))  # a tuple, so that they are no parts of it
 
 
@@ -124,13 +160,17 @@ def held_whole(module: nn.Module) -> Iterator[None]:
     """Every rank has all weights, gathered once, until the block ends: then one rank alone may
     compute, or each as often as it likes.
     """
-    divided = find_sharded(module)
-    for part in divided:
-        part.set_reshard_after_forward(False, recurse=False)
-        part.unshard()
-    try:
-        yield
-    finally:
+    with ExitStack() as held:
+        for part in find_sharded(module):
+            if hasattr(part, "hold_whole"):
+                held.enter_context(part.hold_whole())
+        divided = find_sharded(module)  # none where others stand in for them
         for part in divided:
-            part.set_reshard_after_forward(not hasattr(part, _STAYS), recurse=False)
-            part.reshard()
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in divided:
+                part.set_reshard_after_forward(part.reshards, recurse=False)
+                part.reshard()

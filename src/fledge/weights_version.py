@@ -48,6 +48,11 @@ def raise_version(module: nn.Module) -> None:
 
 def keep_version(network: nn.Module, twin: nn.Module) -> None:
     """The twin, which is about to take the place of the network, goes on with its count."""
+    share_version(network, twin)
+    raise_version(twin)
+
+
+def share_version(network: nn.Module, twin: nn.Module) -> None:
+    """The twin, which has the network's weights, has its count."""
     if hasattr(network, _PLACE):
         setattr(twin, _PLACE, getattr(network, _PLACE))
-        raise_version(twin)

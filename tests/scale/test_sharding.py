@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fledge import ranks
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.preference.dpo import DPO
 from fledge.learner import Learner, Schedule
@@ -20,8 +21,10 @@ from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.virtual_tokens import Virtual
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
+from fledge.rank_sums import gather
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.saving import Saving
+from fledge.scale.layout import Layout
 from fledge.scale.sharding import Sharded
 from fledge.sharded import find_sharded, held_whole, put_together
 from fledge.stopwatch import Stopwatch
@@ -37,9 +40,12 @@ EXACT: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-10}
 STEPS = 3
 
 
-def make(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Learner, Supervised]:
+Made = tuple[TokenPolicy, Learner, Supervised]
+
+
+def make(micro: int | None, tied: bool = True, **sizes: Any) -> Made:
     """Clipped at every step, so that a norm of one rank's part alone would tell."""
-    actor = policy_of(transformer(0, dtype=torch.float64, tied=tied), chunk=7)
+    actor = policy_of(transformer(0, dtype=torch.float64, tied=tied, **sizes), chunk=7)
     fit = Learner(
         actor, Schedule(0.01, 10), optimizer=adamw(weight_decay=0.1), clip=0.05,
         rows_per_micro_batch=micro,
@@ -47,9 +53,11 @@ def make(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Learner, Su
     return actor, fit, Supervised(actor, fit, Stopwatch())
 
 
-def make_sharded(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Learner, Supervised]:
-    actor, _, _ = make(micro, tied)
-    Sharded(actor, "cpu")
+def make_sharded(
+    micro: int | None, tied: bool = True, layout: Layout | None = None, **sizes: Any
+) -> Made:
+    actor, _, _ = make(micro, tied, **sizes)
+    Sharded(actor, "cpu", layout or Layout(1, ranks.world()))
     fit = Learner(
         actor, Schedule(0.01, 10), optimizer=adamw(weight_decay=0.1), clip=0.05,
         rows_per_micro_batch=micro,
@@ -57,9 +65,7 @@ def make_sharded(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Lea
     return actor, fit, Supervised(actor, fit, Stopwatch())
 
 
-def learn(
-    made: tuple[TokenPolicy, Learner, Supervised], rows: slice, state: Any = None
-) -> tuple[Any, dict[str, float]]:
+def learn(made: Made, rows: slice, state: Any = None) -> tuple[Any, dict[str, float]]:
     """The state after some updates, and the figures of the last."""
     _, fit, algorithm = made
     if state is not None:
@@ -124,7 +130,7 @@ def test_each_rank_holds_its_part_and_the_first_a_whole_network_in_the_end(tmp_p
     def ask() -> tuple[int, int, bool, Any]:
         actor, _, _ = make(None)
         before = trained_state(actor)
-        sharded = Sharded(actor, "cpu")
+        sharded = Sharded(actor, "cpu", Layout(1, 2))
         parts: Callable[[], int] = lambda: sum(  # noqa: E731
             getattr(p, "to_local", lambda p=p: p)().numel()
             for block in actor.network.blocks
@@ -133,7 +139,7 @@ def test_each_rank_holds_its_part_and_the_first_a_whole_network_in_the_end(tmp_p
         held = parts()
         with held_whole(actor):
             gathered = parts()
-        state = put_together(trained_state(actor))
+        state = gather(trained_state(actor), actor)
         same = all(torch.equal(state[name], value) for name, value in before.items())
         sharded.end()
         return held, gathered, same, len(find_sharded(actor))
@@ -151,7 +157,7 @@ def test_every_algorithm_has_one_gradient_whether_its_network_is_divided_or_not(
     alone = update_every_algorithm(slice(None), None)
 
     def divide(module: Any, *given: Any, **named: Any) -> Learner:
-        Sharded(module, "cpu")
+        Sharded(module, "cpu", Layout(1, ranks.world()))
         return Learner(module, *given, **named)
 
     monkeypatch.setattr(subjects, "Learner", divide)
@@ -188,7 +194,7 @@ def prefer_with(name: str, divided: bool) -> tuple[dict[str, Any], dict[str, flo
     networks = (policy.network, reference.network)
     every = sum(x.numel() for network in networks for x in network.parameters())
     if divided:
-        Sharded(policy, "cpu", [reference])
+        Sharded(policy, "cpu", Layout(1, ranks.world()), [reference])
     here = sum(
         getattr(x, "to_local", lambda x=x: x)().numel()
         for network in networks

@@ -100,7 +100,7 @@ class Start:
         here on.
         """
         seed_generators(config.seed)
-        if self.new and isinstance(config, TrainingConfig) and config.shard == "fsdp":
+        if self.new and isinstance(config, TrainingConfig):
             check_can_be_sharded(config)
         with ExitStack() as opened:
             run = self.run
@@ -161,17 +161,20 @@ class Course:
         of a run whose checkpoints hold a whole model, which can be exported then.
         """
         # A run that was begun with parts goes on in one process too.
-        shards = config.shard == "fsdp" and ranks.world() > 1
-        equal_rows &= not shards  # a compiled block has no place where its weights could come in
+        divides = ranks.world() > 1 and (config.shard == "fsdp" or config.tensor_parallel > 1)
+        equal_rows &= not divides  # a compiled block has no place where its weights could come in
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
-        if shards:
+        if divides:
+            from fledge.scale.layout import lay_out
             from fledge.scale.sharding import Sharded, check_disk, check_network
 
             check_network(policy)
-            check_disk(self.run.folder)
+            layout = lay_out(config)
+            if layout.tensor == 1:  # else the first rank saves all
+                check_disk(self.run.folder)
             if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
                 save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
-            self.sharded = Sharded(policy, config.on().type, beside)
+            self.sharded = Sharded(policy, config.on().type, layout, beside)
         return speed
 
     def with_whole_weights(self, sampler: Sampler) -> Sampler:
@@ -304,13 +307,32 @@ class Course:
         return summary
 
 
+# Of fields that say how shard=fsdp divides: what they are where it does not.
+UNDIVIDED = {"replicas": 1, "reshard_after_forward": True, "gather_precision": "fp32"}
+
+
 def check_can_be_sharded(config: TrainingConfig) -> None:
     """Raises UserError for a run whose weights cannot be divided over ranks."""
+    asked = "shard=fsdp"
+    if config.shard == "none":
+        for name, usual in UNDIVIDED.items():
+            value = getattr(config, name)
+            if value != usual:
+                raise UserError(
+                    f"{name}={value} was given without shard=fsdp, and every process holds all "
+                    "weights already: add shard=fsdp, or leave it out."
+                )
+        if config.tensor_parallel == 1:
+            return
+        asked = f"tensor_parallel={config.tensor_parallel}"
     if ranks.world() == 1:
         raise UserError(
-            "shard=fsdp divides a model over several processes, and there is one: start more by "
+            f"{asked} divides a model over several processes, and there is one: start more by "
             "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
         )
+    from fledge.scale.layout import lay_out
+
+    lay_out(config)
     for given, instead in (
         ("optimizer=muon", "it makes whole matrices orthogonal"),
         ("compile=yes", "weights come into a block as it begins"),
@@ -318,7 +340,7 @@ def check_can_be_sharded(config: TrainingConfig) -> None:
     ):
         name, _, value = given.partition("=")
         if getattr(config, name, None) == value:
-            raise UserError(f"shard=fsdp was given with {given}: {instead}. Leave one of them out.")
+            raise UserError(f"{asked} was given with {given}: {instead}. Leave one of them out.")
 
 
 def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:

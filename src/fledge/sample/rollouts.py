@@ -144,9 +144,9 @@ class Rollouts:
 
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """samples_per_prompt completions of each prompt, side by side; of several ranks each
-        answers its share of the prompts.
+        answers its share of the prompts, which has long ones and short ones.
         """
-        size, own = self.samples_per_prompt, ranks.deal(list(range(len(prompts))))
+        size, own = self.samples_per_prompt, ranks.deal_level([len(prompt) for prompt in prompts])
         with self.stopwatch.phase("generate"):
             said = generate(
                 self.policy,
@@ -158,8 +158,11 @@ class Rollouts:
                 engine=self.served or self._engine_for(prompts),
                 only=own,
             )
-            groups = [said[i * size : (i + 1) * size] for i in range(len(own))]
-            return [completion for group in ranks.collect(groups) for completion in group]
+            mine = {place: said[i * size : (i + 1) * size] for i, place in enumerate(own)}
+            groups = {
+                place: group for share in ranks.gather(mine) for place, group in share.items()
+            }
+            return [completion for place in range(len(prompts)) for completion in groups[place]]
 
     def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
         """A function of these prompts and the settings alone, so that a resumed run computes with
