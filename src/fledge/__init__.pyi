@@ -22,6 +22,7 @@ from fledge.front.sequence_estimators import KalmanFilter as KalmanFilter
 from fledge.front.trained_run import TrainedRun as TrainedRun
 from fledge.front.verbs import align as align
 from fledge.front.verbs import chat as chat
+from fledge.front.verbs import compare as compare
 from fledge.front.verbs import compress as compress
 from fledge.front.verbs import control as control
 from fledge.front.verbs import demo as demo

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from ctypes import CDLL
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,78 @@ def test_nothing_is_compiled_where_another_user_may_write(place: Path) -> None:
 def test_a_cache_that_is_no_folder_is_done_without(place: Path) -> None:
     place.parent.write_text("")
     assert load_native() is None
+
+
+SKIPPED = 77
+
+
+def no_home() -> None:
+    """Nothing says where it is: neither the environment nor the list of users."""
+    os.environ.pop("HOME", None)
+    os.environ.pop("XDG_CACHE_HOME", None)
+    pwd.getpwuid = lambda uid: {}[uid]
+
+
+def no_writing() -> None:
+    """Not even for root."""
+    os.environ["XDG_CACHE_HOME"] = "/proc/self"
+
+
+def no_running() -> None:
+    """Where files may be written and not run: a mount that this process alone sees."""
+    libc, place = CDLL(None), os.environ["XDG_CACHE_HOME"].encode()
+    own, private, no_exec = 0x20000, 0x44000, 8  # CLONE_NEWNS, MS_REC | MS_PRIVATE, MS_NOEXEC
+    if (
+        libc.unshare(own)
+        or libc.mount(b"none", b"/", None, private, None)
+        or libc.mount(b"none", place, b"tmpfs", no_exec, None)
+    ):
+        raise SystemExit(SKIPPED)
+
+
+def pack_without(spoil: Callable[[], None], heard: str) -> None:
+    """In a child: whether a network's products are torch's own."""
+    os.dup2(os.open(heard, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    spoil()
+    network = transformer(width=64).requires_grad_(False)
+    made = [make_form(network), make_form(network)]
+    raise SystemExit(any(isinstance(each.unembed.product, NativeProduct) for each in made))
+
+
+@pytest.mark.parametrize("spoil", [no_home, no_writing, no_running])
+def test_where_it_cannot_be_kept_torch_does_its_work_and_one_sentence_says_so(
+    spoil: Callable[[], None], place: Path, tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard"
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=pack_without, args=(spoil, str(heard)))
+    child.start()
+    child.join(100)
+    if child.exitcode == SKIPPED:
+        pytest.skip("only root may mount a place where nothing runs")
+    assert child.exitcode == 0
+    [sentence] = heard.read_text().splitlines()
+    assert sentence.startswith("fledge: the engine's C library cannot be had (")
+    assert sentence.endswith("XDG_CACHE_HOME at a folder of yours to keep it in.")
+
+
+def test_what_nobody_has_loaded_for_long_is_removed_when_one_is_compiled(kept: Path) -> None:
+    old, recent = kept.with_name("old.so"), kept.with_name("recent.so")
+    left = kept.with_name("tmpabc")
+    left.mkdir()
+    for path, days in ((old, 61), (left, 61), (recent, 59), (kept, 59)):
+        if path != left:
+            path.touch()
+        then = time.time() - days * 86_400
+        os.utime(path, (then, then))
+    assert load_native() is not None
+    assert time.time() - kept.stat().st_mtime < 1000  # loaded: in use again
+    assert old.exists()
+    kept.unlink()  # cut short in place it would end this process, which has it loaded
+    load_native.cache_clear()
+    assert load_native() is not None
+    assert {path.name for path in kept.parent.iterdir()} == {kept.name, recent.name}
 
 
 def test_it_is_switched_off_with_the_instructions_of_torch() -> None:

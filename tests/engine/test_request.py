@@ -87,7 +87,7 @@ EVERYTHING = set(Feature)
 WAYS: list[tuple[Callable[[Request], Completion], set[Feature]]] = [
     (by_engine, EVERYTHING),
     (by_beam, set(PROCESSED)),
-    (by_guesses, {Feature.RULE}),
+    (by_guesses, {Feature.RULE, Feature.CONSTRAINT}),
     (by_an_outside_server, EVERYTHING - {Feature.CONSTRAINT}),
 ]
 

@@ -5,7 +5,9 @@ same tokens.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -13,11 +15,15 @@ import pytest
 import torch
 
 from fledge.engine.engine import Engine
+from fledge.engine.guess import look_up
 from fledge.engine.request import Request
-from fledge.engine.speculative import Speculator, look_up
+from fledge.engine.speculative import Speculator
+from fledge.engine.structures import regex
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import PLAIN, Decoding
 from fledge.policy import TokenPolicy
+from tests.engine.strangers import CONSTRAINTS
 from tests.subjects import TableNetwork, come_as_often_as, policy_of, transformer, truncated
 
 SYMBOLS, LENGTH = 5, 6
@@ -45,16 +51,79 @@ def test_whole_sequences_come_as_often_as_their_exact_probability_says(
         assert sum(one.logp) == pytest.approx(math.log(exact[tuple(one.tokens)]))
 
 
-def every_sequence(network: TableNetwork, rule: Decoding) -> dict[tuple[int, ...], float]:
+PATTERN, LETTERS = "(ab|ba|c)*d?", "_abcd"
+BOUND = regex(PATTERN, Vocabulary([b"", b"a", b"b", b"c", b"d", b""]), frozenset({0}))
+
+
+def may_follow(word: tuple[int, ...], symbol: int) -> bool:
+    """By `re`: whether the pattern allows it there, trying every end of up to two letters."""
+    text = "".join(LETTERS[each] for each in word)
+    if symbol == 0:
+        return re.fullmatch(PATTERN, text) is not None
+    ends = ("", *LETTERS[1:], *(a + b for a in LETTERS[1:] for b in LETTERS[1:]))
+    return any(re.fullmatch(PATTERN, text + LETTERS[symbol] + end) for end in ends)
+
+
+@pytest.mark.parametrize("draft", [True, False], ids=["draft model", "prompt look-up"])
+@pytest.mark.parametrize("rule", [PLAIN, Decoding(0.7, top_k=3)], ids=str)
+def test_under_a_constraint_sequences_come_as_often_as_their_exact_probability_says(
+    rule: Decoding, draft: bool
+) -> None:
+    """The model's next-token distribution on what the pattern allows, step by step, as it is
+    without guesses; a look-up guesses from a prompt that holds what is forbidden.
+    """
+    network, samples = TableNetwork(SYMBOLS, LENGTH, seed=1, scale=1.5), 4_000
+    exact = every_sequence(network, rule, may_follow)
+    smaller = TokenPolicy(TableNetwork(SYMBOLS, LENGTH, seed=2)) if draft else None
+    speculator = Speculator(TokenPolicy(network), draft=smaller, ahead=2, slots=2000)
+    stop = frozenset({0})
+    rows = speculator.run(
+        [
+            Request([SYMBOLS], LENGTH, rule=rule, stop=stop, constraint=BOUND, sample=i)
+            for i in range(samples)
+        ]
+    )
+    come_as_often_as(exact, Counter(tuple(one.tokens) for one in rows))
+    assert 0.05 * speculator.proposed < speculator.accepted < 0.95 * speculator.proposed
+    for one in rows[:100]:
+        assert sum(one.logp) == pytest.approx(math.log(exact[tuple(one.tokens)]))
+
+
+@pytest.mark.parametrize("draft", [True, False], ids=["draft model", "prompt look-up"])
+def test_a_bound_greedy_row_is_that_of_the_engine_however_it_ends(draft: bool) -> None:
+    """By the stop token, by having said all where there is none, and by the length."""
+    policy = policy_of(transformer(dtype=torch.float64))
+    smaller = policy_of(transformer(1, dtype=torch.float64, layers=1)) if draft else None
+    requests = [
+        Request([3, 4, 3, 4, 5], 9, rule=Decoding(0), stop=stop, constraint=constraint, sample=n)
+        for stop, constraints in CONSTRAINTS.items()
+        for n, constraint in enumerate([None, *constraints])
+    ]
+    plain = Engine(policy).run(requests)
+    guessed = Speculator(policy, draft=smaller, ahead=3, slots=5).run(requests)
+    for one, other in zip(guessed, plain, strict=True):
+        assert (one.tokens, one.ended, one.error) == (other.tokens, other.ended, other.error)
+        assert one.raw_logp == pytest.approx(other.raw_logp)
+    assert {one.ended for one in plain} == {"stop", "length"}
+    assert any(one.ended == "stop" and one.tokens[-1:] != [2] for one in plain)
+
+
+def every_sequence(
+    network: TableNetwork,
+    rule: Decoding,
+    may: Callable[[tuple[int, ...], int], bool] = lambda word, symbol: True,
+) -> dict[tuple[int, ...], float]:
     """All that can be said until a 0 or the longest length, and its probability, symbol by
-    symbol.
+    symbol. may: whether a symbol may follow a word.
     """
     exact: dict[tuple[int, ...], float] = {}
     alive = {(): 1.0}
     for _ in range(LENGTH):
         longer: dict[tuple[int, ...], float] = {}
         for word, p in alive.items():
-            after = truncated(network.table[:, reduce(network.child, word, 0)].tolist(), rule)
+            logits = network.table[:, reduce(network.child, word, 0)].tolist()
+            bound = [x if may(word, each) else -math.inf for each, x in enumerate(logits)]
+            after = truncated(bound, rule)
             longer |= {(*word, symbol): p * chance for symbol, chance in enumerate(after) if chance}
         exact |= {word: p for word, p in longer.items() if word[-1] == 0}
         alive = {word: p for word, p in longer.items() if word[-1]}

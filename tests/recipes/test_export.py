@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,20 @@ def test_an_adapter_is_said_the_same_in_every_format(adapter: Path, form: str) -
 def test_the_default_is_the_adapter_alone_and_else_a_folder(adapter: Path, base: Path) -> None:
     assert run(run=adapter)["format"] == "peft"
     assert run(run=base)["format"] == "hf"
+
+
+def test_an_adapter_alone_is_written_without_its_base(adapter: Path, base: Path) -> None:
+    said = logits(load_model(adapter).network)
+    whole = (base / "model.safetensors").rename("aside")
+    out = Path(run(run=adapter, out="else/where")["out"])
+    whole.rename(base / "model.safetensors")
+    assert torch.equal(logits(load_model(out).network), said)
+    told = json.loads((out / "adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == str(base.resolve())
+    base.rename("away")
+    run(run=adapter, out="later")
+    with pytest.raises(UserError, match="put the base back"):
+        load_model(Path("later"))
 
 
 def test_in_fewer_bits(base: Path) -> None:

@@ -89,7 +89,14 @@ def test_the_fields_in_the_table_are_the_verbs() -> None:
         name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])
     }
     assert named | {"base", "family"} == set(ServeConfig.model_fields)
-    defaults = {"slots": 16, "queue": 256, "timeout": 600, "port": 8000, "slow": 20}
+    defaults = {
+        "slots": 16,
+        "queue": 256,
+        "timeout": 600,
+        "port": 8000,
+        "slow": 20,
+        "connections": 512,
+    }
     for name, default in defaults.items():
         assert ServeConfig.model_fields[name].default == default
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
-from fledge.serve.engine_loop import BROKEN, EngineLoop, QueueFull, Said
+from fledge.serve.engine_loop import BROKEN, GONE, EngineGone, EngineLoop, QueueFull, Said
 from tests.subjects import policy_of, transformer
 
 
@@ -104,11 +105,22 @@ def test_more_than_there_is_room_for_is_refused_until_there_is() -> None:
 def test_what_is_called_runs_between_steps_and_raises_where_it_was_asked_for() -> None:
     async def work(loop: EngineLoop) -> None:
         ticket = loop.submit([ask(1, 25)], streams=False)
-        assert await loop.call(lambda: 6 * 7) == 42
+        assert await loop.call([lambda: 6 * 7, lambda: 7]) == [42, 7]
         with pytest.raises(ZeroDivisionError):
-            await loop.call(lambda: 1 // 0)
+            await loop.call([lambda: 1 // 0])
         [one] = await ticket.complete()
         assert one.tokens == make_engine().run([ask(1, 25)])[0].tokens
+        for_ever = threading.Event()
+        calls = [asyncio.ensure_future(loop.call([for_ever.wait])) for _ in range(23)]
+        await asyncio.sleep(0)  # each has taken its place: 3 slots and 20 that wait
+        with pytest.raises(QueueFull):
+            await loop.call([lambda: 1])
+        calls[22].cancel()  # who goes frees it
+        await asyncio.sleep(0)
+        last = asyncio.ensure_future(loop.call([lambda: 8]))
+        for_ever.set()
+        assert await last == [8]
+        await asyncio.wait(calls)
 
     hold(work)
 
@@ -137,3 +149,50 @@ def test_an_engine_that_fails_is_started_anew(capsys: pytest.CaptureFixture[str]
 
     assert hold(work).failures == 1
     assert "out of luck" in capsys.readouterr().err
+
+
+def test_where_no_engine_can_be_started_anew_nobody_waits_for_ever() -> None:
+    """Rows, those that still wait for a slot, and calls end with an error; what comes later is
+    refused at once.
+    """
+    makers = [make_engine]
+    in_step, go_on = threading.Event(), threading.Event()
+
+    def fail() -> Any:
+        in_step.set()
+        go_on.wait(60)
+        raise RuntimeError("out of luck")
+
+    def make_one() -> Engine:
+        return makers.pop()()
+
+    async def run() -> None:
+        loop = EngineLoop(make_one, queue_rows=20)
+        loop.engine.advance = fail
+        thread_ended = list[BaseException]()
+        threading.excepthook = lambda told: thread_ended.append(told.exc_value or told.exc_type())
+        loop.start()
+        ticket = loop.submit([ask(seed) for seed in range(5)], streams=True)
+        await asyncio.to_thread(in_step.wait, 60)
+        late = loop.submit([ask(9)], streams=False)  # the engine never hears of these two
+        called = asyncio.ensure_future(loop.call([lambda: 7]))
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(60):
+            assert {one.error for one in await ticket.complete()} == {BROKEN}
+            assert [one.error for one in await late.complete()] == [GONE]
+            with pytest.raises(EngineGone):
+                await called
+        assert isinstance(thread_ended[0], IndexError)
+        with pytest.raises(EngineGone):
+            loop.submit([ask(1)], streams=False)
+        with pytest.raises(EngineGone):
+            await loop.call([lambda: 1])
+        assert loop.under_way == 0
+        await loop.stop()
+
+    before = threading.excepthook
+    try:
+        asyncio.run(run())
+    finally:
+        threading.excepthook = before

@@ -13,8 +13,15 @@ from fledge.hub.adapter_start import Adapter
 from fledge.hub.folder import load_any, load_model
 from fledge.models.language.adapters import LoRA
 from fledge.models.language.bottleneck import Houlsby
-from fledge.serve.loading import load_many
+from fledge.serve import loading
 from tests.serve.models import make_model
+
+
+def load_many(folders: list[Path]) -> list[Any]:
+    told: list[Path] = []
+    loaded = loading.load_many(folders, told.append)
+    assert told == folders
+    return loaded
 
 
 def make_adapter(base: Path, folder: Path, settings: Adapter, seed: int, **more: Any) -> Path:

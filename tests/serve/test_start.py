@@ -18,6 +18,8 @@ from tests.serve.process import start_server
 
 def test_it_says_where_it_listens_and_what_to_type_next(running: Running) -> None:
     said = "\n".join(running.server.lines)
+    loading = [f"serve: loading {folder}" for folder in running.folders.values()]
+    assert running.server.lines[:2] == loading
     assert "one: 8 slots of 1,024 tokens, fp32" in said
     assert "two: 8 slots" in said
     [line] = [line for line in running.server.lines if " try " in line]

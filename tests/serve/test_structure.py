@@ -14,8 +14,16 @@ import pytest
 from fledge.engine.constraint import Constraint
 from fledge.errors import UserError
 from fledge.serve.structure import build_constraint, list_tool_names
-from fledge.serve.tool_calls import HERMES, LLAMA, MISTRAL, STATED, choose_form, read_tool_calls
+from fledge.serve.tool_calls import (
+    HERMES,
+    LLAMA,
+    MISTRAL,
+    MISTRAL_NAMED,
+    STATED,
+    choose_form,
+)
 from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from tests.serve.test_tool_calls import read_whole
 from tests.text.foreign_kinds import byte_level, write
 
 OURS = train_tokenizer("bytes", ["a"], 262)
@@ -46,6 +54,11 @@ PERSON = {
 STYLES = {
     "hermes": (HERMES, "{% if tools %}<tool_call>{% endif %}", []),
     "mistral": (MISTRAL, "{% if tools %}[TOOL_CALLS]{% endif %}", ["[TOOL_CALLS]"]),
+    "mistral 11": (
+        MISTRAL_NAMED,
+        "{% if tools %}[TOOL_CALLS]x[CALL_ID]y[ARGS]{}{% endif %}",
+        ["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
+    ),
     "llama": (LLAMA, '{% if tools %}{"name": "x", "parameters": {}}{% endif %}', []),
     "none": (STATED, "{{ messages[0].content }}", []),
 }
@@ -186,7 +199,10 @@ def test_what_asks_for_nothing_bounds_nothing(body: dict[str, Any]) -> None:
 # Tools
 
 
-def call(name: str, arguments: str, key: str = "arguments") -> str:
+def call(style: str, name: str, arguments: str) -> str:
+    if style == "mistral 11":
+        return f"{name}[ARGS]{arguments}"
+    key = "parameters" if style == "llama" else "arguments"
     return f'{{"name": "{name}", "{key}": {arguments}}}'
 
 
@@ -194,11 +210,12 @@ WRITTEN = {
     "hermes": "<tool_call>\n{}\n</tool_call>",
     "none": "<tool_call>\n{}\n</tool_call>",
     "mistral": "[TOOL_CALLS][{}]",
+    "mistral 11": "[TOOL_CALLS]{}",
     "llama": "{}",
 }
 JOINED = {
     "hermes": "\n</tool_call>\n<tool_call>\n", "none": "\n</tool_call>\n<tool_call>\n",
-    "mistral": ", ", "llama": "; ",
+    "mistral": ", ", "mistral 11": "[TOOL_CALLS]", "llama": "; ",
 }  # fmt: skip
 
 
@@ -211,9 +228,8 @@ def style(tokenizer: Tokenizer) -> str:
 
 
 def test_each_family_writes_its_own_form(tokenizer: Tokenizer, style: str) -> None:
-    key = "parameters" if style == "llama" else "arguments"
-    rain = call("weather", '{"city": "Köln", "days": 2}', key)
-    two = JOINED[style].join([rain, call("clock", "{}", key)])
+    rain = call(style, "weather", '{"city": "Köln", "days": 2}')
+    two = JOINED[style].join([rain, call(style, "clock", "{}")])
     required = build({"tools": [WEATHER, CLOCK], "tool_choice": "required"}, tokenizer)
     one = build(
         {"tools": [WEATHER, CLOCK], "tool_choice": "required", "parallel_tool_calls": False},
@@ -227,13 +243,13 @@ def test_each_family_writes_its_own_form(tokenizer: Tokenizer, style: str) -> No
         tokenizer,
     )
     auto = build({"tools": [WEATHER, CLOCK]}, tokenizer)
-    wrong = call("weather", '{"city": "Rome", "days": 2}', key)
+    wrong = call(style, "weather", '{"city": "Rome", "days": 2}')
     for said, by in (
         (rain, (True, True, False, True)),
         (two, (True, False, False, True)),
-        (call("clock", "{}", key), (True, True, True, True)),
+        (call(style, "clock", "{}"), (True, True, True, True)),
         (wrong, (False, False, False, False)),
-        (call("nothing", "{}", key), (False, False, False, False)),
+        (call(style, "nothing", "{}"), (False, False, False, False)),
     ):
         text = WRITTEN[style].format(said)
         held = tuple(allows(each, tokenizer, text) for each in (required, one, named, auto))
@@ -259,8 +275,9 @@ def test_drawn_calls_are_read_as_calls_whose_arguments_are_valid(
         if text is None:
             continue
         done += 1
-        for heard in {text, text.replace(form.marker, "")} if form.hidden else {text}:
-            content, calls = read_tool_calls(heard, form, names)
+        hidden = re.sub(r"\[[A-Z_]+\]", "", text) if form.hidden else text
+        for heard in {text, hidden}:
+            content, calls = read_whole(heard, form, names)
             assert content is None
             assert calls
             for each in calls:
@@ -273,7 +290,7 @@ def test_drawn_calls_are_read_as_calls_whose_arguments_are_valid(
 def test_an_answer_may_be_json_or_calls() -> None:
     both = build({"tools": [CLOCK], "guided_json": PERSON})
     assert allows(both, OURS, '{"name": "x", "age": 3}')
-    assert allows(both, OURS, WRITTEN["none"].format(call("clock", "{}")))
+    assert allows(both, OURS, WRITTEN["none"].format(call("none", "clock", "{}")))
     assert not allows(both, OURS, "Hello")
 
 

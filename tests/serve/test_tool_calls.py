@@ -14,15 +14,17 @@ from fledge.serve.tool_calls import (
     HERMES,
     LLAMA,
     MISTRAL,
+    MISTRAL_NAMED,
     STATED,
+    ToolCall,
     ToolCallReader,
     ToolForm,
-    read_tool_calls,
     state_form,
 )
 
 NAMES = ["add", "look_up"]
 HIDDEN = replace(MISTRAL, hidden=True)
+HIDDEN_NAMED = replace(MISTRAL_NAMED, hidden=True)
 ADD = ("add", {"x": 1, "y": [2, {"z": "}]"}]})
 LOOK = ("look_up", {"q": "Köln </tool_call>"})
 ANSWERS: list[tuple[ToolForm, str, str | None, list[tuple[str, object]]]] = [
@@ -46,6 +48,16 @@ ANSWERS: list[tuple[ToolForm, str, str | None, list[tuple[str, object]]]] = [
     (HIDDEN, '[{"name": "add", "arguments": {}}]', None, [("add", {})]),
     (HIDDEN, "[1] is a footnote", "[1] is a footnote", []),
     (HIDDEN, '[TOOL_CALLS] [{"name": "add", "arguments": {}}]', None, [("add", {})]),
+    (MISTRAL_NAMED, '[TOOL_CALLS]add[ARGS]{"x": 1, "y": [2, {"z": "}]"}]}', None, [ADD]),
+    (MISTRAL_NAMED, 'So. [TOOL_CALLS]add[CALL_ID]a1b2c3d4e[ARGS]{"x": 1, "y": [2, {"z": "}]"}]}'
+     '[TOOL_CALLS]look_up[ARGS]{"q": "Köln </tool_call>"}', "So.", [ADD, LOOK]),
+    (MISTRAL_NAMED, '[TOOL_CALLS]other[ARGS]{}', '[TOOL_CALLS]other[ARGS]{}', []),
+    (MISTRAL_NAMED, 'add{"x": 1}', 'add{"x": 1}', []),
+    (HIDDEN_NAMED, 'add{"x": 1, "y": [2, {"z": "}]"}]}look_up{"q": "Köln </tool_call>"}', None,
+     [ADD, LOOK]),
+    (HIDDEN_NAMED, 'addabcdefghi{}', None, [("add", {})]),
+    (HIDDEN_NAMED, "add these two", "add these two", []),
+    (HIDDEN_NAMED, "look", "look", []),
     (LLAMA, '{"name": "add", "parameters": {"x": 1, "y": [2, {"z": "}]"}]}}', None, [ADD]),
     (LLAMA, '{"name": "add", "parameters": {}}; {"name": "add", "parameters": {}}', None,
      [("add", {}), ("add", {})]),
@@ -54,11 +66,19 @@ ANSWERS: list[tuple[ToolForm, str, str | None, list[tuple[str, object]]]] = [
 ]  # fmt: skip
 
 
+def read_whole(text: str, form: ToolForm, names: list[str]) -> tuple[str | None, list[ToolCall]]:
+    """What an answer that comes at once says besides its calls, and the calls."""
+    reader = ToolCallReader(form, names)
+    said, read = reader.take(text)
+    rest, more = reader.end()
+    return said + rest or None, read + more
+
+
 @pytest.mark.parametrize(("form", "text", "content", "calls"), ANSWERS)
 def test_calls_and_text_are_told_apart(
     form: ToolForm, text: str, content: str | None, calls: list[tuple[str, object]]
 ) -> None:
-    said, read = read_tool_calls(text, form, NAMES)
+    said, read = read_whole(text, form, NAMES)
     assert [(each.name, json.loads(each.arguments)) for each in read] == calls
     assert said == content
     assert len({each.id for each in read}) == len(read)

@@ -103,6 +103,8 @@ _TITLES = {
     "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
     "FreezeFields": "of weights that learn, or not",
+    "NgramFields": "of architecture=ngram",
+    "PretrainConfig": "of raw text",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
 IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")

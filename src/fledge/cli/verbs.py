@@ -83,6 +83,12 @@ VERBS: dict[str, Verb] = {
         "DistillConfig",
         True,
     ),
+    "compare": Verb(
+        "several kinds of language model on one text and one scale",
+        "fledge.recipes.language.compare",
+        "CompareConfig",
+        True,
+    ),
     "compress": Verb(
         "make a model smaller: int8, int4, pruning",
         "fledge.recipes.language.compress",
@@ -222,6 +228,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "DistillConfig": (
         "fledge distill teacher=runs/align task=reverse layers=2",
         "fledge distill teacher=runs/tune data=chats.jsonl kind=reverse",
+    ),
+    "CompareConfig": (
+        "fledge compare data=books/ models=ngram5,lstm,gru,decoder",
+        "fledge compare models=ngram3,mingru,decoder model=mini steps=2000",
     ),
     "CompressConfig": (
         "fledge compress base=runs/tune method=int4 data=chats.jsonl",

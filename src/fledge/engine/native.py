@@ -2,7 +2,7 @@
 
 What was compiled is kept in the cache folder of the user. Without a compiler, on a processor
 without these instructions, or where torch is told not to use them (ATEN_CPU_CAPABILITY=avx2), the
-engine multiplies by torch's own kernels.
+engine multiplies by torch's own kernels; and where the library cannot be kept there, which is said.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from ctypes import CDLL, c_float, c_int, c_long, c_void_p
 from functools import cache
 from pathlib import Path
@@ -30,11 +32,15 @@ FLAGS = (
 KINDS = {"fp32": 0, "fp16": 1, "bf16": 2, "int8": 3}
 SIGNED = 32  # bytes at the end of a library
 COMPILE_S = 60  # seconds until the compiler is given up; it takes one
+DAY_S = 86_400
+KEPT_DAYS = 60  # that a library stays which nobody loads: of an older version, or a compiler before
 
 
 @cache
 def load_native() -> Any:
-    """The library, or None where it cannot be made or run."""
+    """The library, or None where it cannot be made or run. Where it is the cache folder or the
+    compiler that fails, standard error says so, once.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     # Threads of POSIX, and a processor whose flags can be read: they name the file.
     if sys.platform != "linux" or platform.machine() != "x86_64":
@@ -42,15 +48,14 @@ def load_native() -> Any:
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
         return None
     try:
-        path = _name_library(compiler)
-        library = _open_library(path)
-        if library is None:
-            if compiler is None:
-                return None
-            compile_native(compiler, path)
-            library = _open_library(path)
+        library = _open_or_compile(compiler)
     # RuntimeError: the user has no home.
-    except (OSError, RuntimeError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(
+            f"fledge: the engine's C library cannot be had ({_shorten(error)}): torch's kernels do "
+            "its work, more slowly. Point XDG_CACHE_HOME at a folder of yours to keep it in.",
+            file=sys.stderr,
+        )
         return None
     if library is None or not any(library.has_kind(kind) for kind in KINDS.values()):
         return None
@@ -63,6 +68,27 @@ def load_native() -> Any:
     library.attend.argtypes = [c_void_p]
     os.register_at_fork(after_in_child=library.begin_anew)
     return library
+
+
+def _open_or_compile(compiler: str | None) -> Any:
+    """None where there is none, and no compiler to make one. Raises OSError, RuntimeError and
+    SubprocessError.
+    """
+    path = _name_library(compiler)
+    library = _open_library(path)
+    if library is None and compiler is not None:
+        compile_native(compiler, path)
+        library = _open_library(path)
+    return library
+
+
+def _shorten(error: Exception) -> str:
+    """What went wrong, without the compiler's command line."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"the compiler took more than {COMPILE_S} s"
+    if isinstance(error, subprocess.SubprocessError):
+        return "the compiler failed"
+    return str(error).rstrip(".")
 
 
 def has_native(kind: str) -> bool:
@@ -99,6 +125,9 @@ def _open_library(path: Path) -> Any:
         content = file.read()
         if _sign(content[:-SIGNED]) != content[-SIGNED:]:
             return None
+        if time.time() - os.fstat(file.fileno()).st_mtime > DAY_S:
+            with suppress(OSError):  # a cache that is only read
+                os.utime(path)  # still in use
         # This very file, whatever has the name by now.
         return CDLL(f"/proc/self/fd/{file.fileno()}")
 
@@ -130,3 +159,19 @@ def compile_native(compiler: str, path: Path) -> None:
             file.write(_sign(beside.read_bytes()))
         beside.chmod(0o700)
         beside.replace(path)
+    _remove_unused(path.parent)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Libraries that nobody has loaded for long, and what a compiler that was killed has left.
+    Whoever has one loaded keeps it.
+    """
+    until = time.time() - KEPT_DAYS * DAY_S
+    for old in folder.iterdir():
+        with suppress(OSError):  # another process was here first
+            if old.lstat().st_mtime > until:
+                continue
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()

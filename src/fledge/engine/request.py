@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fledge.engine.constraint import Constraint
 from fledge.errors import UserError
 from fledge.log_prob import PLAIN, Decoding
+
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Constraint
 
 Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from fledge.engine.constraint import Matcher
 from fledge.engine.request import PROCESSED, Completion, Ended, Request
 from fledge.engine.stop_strings import StopStrings
+
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Matcher
 
 OnToken = Callable[[int, int], None]  # (number of the request, token)
 

@@ -8,28 +8,39 @@ https://github.com/apoorvumang/prompt-lookup-decoding).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
+from fledge.engine.guess import (
+    GUESS,
+    Guess,
+    compute_distribution,
+    cut_allowed,
+    keep_allowed,
+    keep_allowed_along,
+    look_up,
+    settle,
+)
 from fledge.engine.logits import compute_raw_logits, list_forbidden
 from fledge.engine.prefill import prefill
 from fledge.engine.request import Completion, Ended, Feature, Request, Way
 from fledge.engine.row import Row, fail, fit_prompt
 from fledge.errors import UserError
-from fledge.log_prob import Decoding, draw, restrict
+from fledge.log_prob import draw
 from fledge.policy import TokenPolicy
 
-LONGEST_MATCH = 3  # tokens that a look-up compares, at most
-ACCEPT, GUESS, DRAW = range(3)  # what a row's random numbers are for, at each token
-# Several tokens are judged in one pass, each by the logits of the model alone: what the logits
-# processors take from a row depends on the tokens before, which are not said yet.
-SPECULATIVE = Way("speculative decoding", frozenset({Feature.RULE}))
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Matcher
+
+# Several tokens are judged in one pass. A constraint is followed along the guesses, and says what
+# may come after each; the other logits processors go by tokens that are said.
+SPECULATIVE = Way("speculative decoding", frozenset({Feature.RULE, Feature.CONSTRAINT}))
 
 
 class _GuessedRow(Row):
@@ -49,6 +60,11 @@ class _GuessedRow(Row):
     def text(self) -> list[int]:
         return self.prompt + self.said
 
+    def fork_matcher(self) -> Matcher | None:
+        """How far it has come in its constraint, to be followed along guesses."""
+        matcher = self.follow_constraint()
+        return None if matcher is None else matcher.copy()
+
     def take_all(
         self, tokens: Sequence[int], logp: Sequence[float], raw_logp: Sequence[float]
     ) -> Ended | None:
@@ -62,14 +78,6 @@ class _GuessedRow(Row):
             if len(self.said) == self.room:
                 return "length"
         return None
-
-
-@dataclass(frozen=True)
-class Guess:
-    """The next tokens of each row, and the chance with which each was guessed."""
-
-    token: Tensor  # [B, K]
-    q: Tensor  # [B, K, V], 0 where there is no guess
 
 
 class _Reader:
@@ -176,7 +184,9 @@ class Speculator:
             ended = self._check_guess(rows, model, guess)
             stay = [i for i, end in enumerate(ended) if end is None]
             completions |= {
-                row.number: row.complete(end, row.said, row.logp, row.raw_logp, self.policy.version)
+                row.number: row.complete(
+                    end[0], row.said, row.logp, row.raw_logp, self.policy.version, end[1]
+                )
                 for row, end in zip(rows, ended, strict=True)
                 if end is not None
             }
@@ -199,7 +209,9 @@ class Speculator:
         filled up with guesses of probability 0, which are refused whatever comes.
         """
         size, device = len(self.policy.network.unembedding), self.policy.network.unembedding.device
-        guesses = [look_up(row.text, self.ahead) for row in rows]
+        guesses = [
+            cut_allowed(look_up(row.text, self.ahead), row.fork_matcher(), size) for row in rows
+        ]
         longest = max(1, *map(len, guesses))
         token = torch.tensor(
             [tokens + [0] * (longest - len(tokens)) for tokens in guesses], device=device
@@ -211,33 +223,43 @@ class Speculator:
         return Guess(token, q.scatter_(2, token[..., None], there[..., None].double()))
 
     def _guess_by(self, draft: _Reader, rows: Sequence[_GuessedRow]) -> Guess:
-        """What the draft says, a token at a time, under the rule of the row: the nearer its
-        distribution is to the model's, the more is accepted.
+        """What the draft says, a token at a time, under the rule and the constraint of the row: the
+        nearer its distribution is to the model's, the more is accepted.
         """
         texts, tokens, chances = [row.text for row in rows], [], []
+        matchers = [row.fork_matcher() for row in rows]
         for j in range(self.ahead):
-            p = compute_distribution(draft.read(texts, 1)[:, 0], [row.request.rule for row in rows])
+            raw = draft.read(texts, 1)[:, 0]
+            keep_allowed(raw, matchers)
+            p = compute_distribution(raw, [row.request.rule for row in rows])
             uniform = torch.stack([row.uniform[len(row.said) + j, GUESS] for row in rows])
-            token = draw(p.log(), uniform.to(draft.device))[0]
+            # Where nothing may be said any token is guessed, with probability 0.
+            token = draw(p.log().masked_fill(~p.any(1, keepdim=True), 0.0), uniform.to(p.device))[0]
             tokens.append(token)
             chances.append(p)
-            for text, one in zip(texts, token.tolist(), strict=True):
+            for text, matcher, one in zip(texts, matchers, token.tolist(), strict=True):
                 text.append(one)
+                if matcher is not None:
+                    matcher.take(one)
         return Guess(torch.stack(tokens, 1), torch.stack(chances, 1))
 
     def _check_guess(
         self, rows: Sequence[_GuessedRow], model: _Reader, guess: Guess
-    ) -> list[Ended | None]:
+    ) -> list[tuple[Ended, str | None] | None]:
         """Each row says what is accepted of the guess, and one token more; how it ended, if it
-        did.
+        did, and the error if that was one.
         """
         texts = [row.text + tokens for row, tokens in zip(rows, guess.token.tolist(), strict=True)]
         k = guess.token.shape[1]
         # One pass answers for all guesses: after the last token said, and after each that is
         # guessed.
         raw = model.read(texts, k + 1)  # [B, K+1, V]
+        kept = raw.clone() if any(row.request.constraint for row in rows) else raw
+        for logits, row, tokens in zip(kept, rows, guess.token.tolist(), strict=True):
+            if (matcher := row.fork_matcher()) is not None:
+                keep_allowed_along(logits, matcher, tokens)
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
-        p = compute_distribution(raw.flatten(0, 1), rules).view_as(raw)
+        p = compute_distribution(kept.flatten(0, 1), rules).view_as(raw)
         uniform = torch.stack(
             [row.uniform[len(row.said) : len(row.said) + k + 1] for row in rows]
         ).to(raw.device)  # [B, K+1, 3]
@@ -252,59 +274,16 @@ class Speculator:
             x.gather(2, token[..., None]).squeeze(2).tolist()
             for x in (p.log(), raw.double().log_softmax(2))
         )
-        ended: list[Ended | None] = []
-        for row, n, tokens, *told in zip(
-            rows, (count + 1).tolist(), token.tolist(), logp, raw_logp, strict=True
+        best = kept.amax(2)[torch.arange(len(rows), device=raw.device), count]
+        ended: list[tuple[Ended, str | None] | None] = []
+        for row, n, top, tokens, *told in zip(
+            rows, count.tolist(), best.tolist(), token.tolist(), logp, raw_logp, strict=True
         ):
-            ended.append(row.take_all(tokens[:n], *(numbers[:n] for numbers in told)))
+            stuck = not math.isfinite(top)  # nothing may be said after what was accepted
+            n = n if stuck else n + 1
+            end = row.take_all(tokens[:n], *(numbers[:n] for numbers in told))
+            if end is not None:
+                ended.append((end, None))
+            else:
+                ended.append(row.explain_stuck(top) if stuck else None)
         return ended
-
-
-def settle(guess: Guess, p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """How many guesses stand, and the token after them (Leviathan et al. 2023, algorithm 1).
-
-    p [B, K+1, V]: the model's distribution at each place. uniform [B, K+1, 3] -> [B], [B]
-
-    A guess x is accepted with probability min(1, p(x)/q(x)); the first that is refused is drawn
-    anew from what p has more than q, (p − q)⁺. Together that is p: min(p, q) of x's mass comes by
-    the guess, and the rest of it, p − min(p, q) = (p − q)⁺, by the drawing anew.
-    """
-    k = guess.token.shape[1]
-    px, qx = (x.gather(2, guess.token[..., None]).squeeze(2) for x in (p[:, :k], guess.q))
-    # u < p/q without the division: q = 0 is no guess, and is refused.
-    yes = (uniform[:, :k, ACCEPT] * qx < px) & (qx > 0)
-    count = yes.long().cumprod(1).sum(1)  # those before the first that is refused
-    who = torch.arange(len(p), device=p.device)
-    # Where all were accepted nothing was refused: q is 0 there, and what is drawn is p itself.
-    refused = torch.cat([guess.q, torch.zeros_like(guess.q[:, :1])], 1)[who, count]  # [B, V]
-    rest = (p[who, count] - refused).clamp_(min=0)
-    # Where p = q a guess is refused by rounding alone, and nothing is left of the difference.
-    rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p[who, count])
-    return count, draw(rest.log(), uniform[who, count, DRAW])[0]
-
-
-def compute_distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
-    """What each row is sampled from; for a greedy rule all the mass is on the likeliest.  raw [N,
-    V] -> [N, V] float64
-    """
-    p = torch.empty(raw.shape, dtype=torch.float64, device=raw.device)
-    for rule in set(rules):
-        some = [i for i, other in enumerate(rules) if other == rule]
-        logits = restrict(raw[some].double(), rule)
-        if rule.greedy:
-            p[some] = torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
-        else:
-            p[some] = logits.softmax(1)
-    return p
-
-
-def look_up(text: Sequence[int], ahead: int) -> list[int]:
-    """What followed the latest earlier place where the last tokens stand, of the longest match of
-    at most LONGEST_MATCH.
-    """
-    for n in range(min(LONGEST_MATCH, len(text) - 1), 0, -1):
-        last = text[-n:]
-        for begin in range(len(text) - n - 1, -1, -1):
-            if text[begin : begin + n] == last:
-                return list(text[begin + n : begin + n + ahead])
-    return []

@@ -39,6 +39,15 @@ def pretrain(data: Texts = "python", *, verbose: bool = False, **fields: Any) ->
     return run_verb("pretrain", {"data": data, **fields}, verbose)
 
 
+def compare(data: Texts | None = None, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Train language models of several kinds on the same text, each a run of its own inside of this
+    one: models="ngram5,lstm,gru,decoder", in bits per byte.
+
+    data: texts, or the name of a file or folder.
+    """
+    return run_verb("compare", {**_given(data=data), **fields}, verbose)
+
+
 def tune(
     base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
 ) -> TrainedRun:

@@ -8,6 +8,7 @@ here, and how its matrices were held while the adapter learned.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ from fledge.models.language.virtual_tokens import put_before, virtual_of
 from fledge.runs.lineage import weights_hash
 from fledge.runs.model_files import write_model
 from fledge.tensor_file import write_tensors
-from fledge.text.tokenizer import Tokenizer
+from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
 CONFIG, WEIGHTS, NOTES = "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json"
 _SHORT_PREFIX = "base_model."
@@ -95,13 +96,18 @@ def read_kind(folder: Path) -> AdapterConfig | PromptedConfig | HoulsbyConfig:
     )
 
 
-def find_base(folder: Path) -> Base:
-    """Raises UserError for a base that is not there, or is another than the adapter's."""
+def _list_bases(folder: Path) -> tuple[str | None, list[Path], Notes | None]:
+    """What an adapter calls its base, the places where it may lie, and fledge's notes."""
     said = read_kind(folder).base_model_name_or_path
     notes = read_json(folder / NOTES, Notes) if (folder / NOTES).is_file() else None
     # Beside each other they may have been moved together.
     places = [*([folder / notes.base] if notes else []), *([Path(said)] if said else [])]
-    there = [place for place in places if place.exists() or is_name(place)]
+    return said, [place for place in places if place.exists() or is_name(place)], notes
+
+
+def find_base(folder: Path) -> Base:
+    """Raises UserError for a base that is not there, or is another than the adapter's."""
+    said, there, notes = _list_bases(folder)
     if not there:
         raise UserError(
             f"the adapter in {folder} belongs to {said or 'a base that it does not name'}, which "
@@ -175,18 +181,52 @@ def save_adapter(
         prefix = PREFIX if virtual_of(network) is None else _SHORT_PREFIX
         weights[prefix + SCORE] = score
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    named = is_name(base.path)
     own = Notes(
-        base=str(base.path) if named else os.path.relpath(base.path.resolve(), folder.resolve()),
+        base=_spell_base(base.path, folder),
         base_sha256=weights_hash(base.path),
         base_weights=base.weights,
     )
+    _write(folder, weights, {CONFIG: config, NOTES: own.model_dump() | notes}, tokenizer)
+
+
+def copy_adapter(source: Path, folder: Path) -> None:
+    """The adapter of one folder into another, in float32, its base named as it lies from there.
+    The base is not read, and may be gone: whoever loads the adapter looks whether it is the one.
+    Raises UserError for an adapter that fledge does not read, OSError.
+    """
+    _, there, notes = _list_bases(source)
+    config = read_json(source / CONFIG, dict[str, Any])
+    files = {CONFIG: config}
+    if there:
+        files[CONFIG] = config | {"base_model_name_or_path": _name_base(there[0])}
+    if notes is not None:
+        base = _spell_base(there[0] if there else source / notes.base, folder)
+        files[NOTES] = read_notes(source) | {"base": base}
+    held = open_file(source / WEIGHTS)
+    weights = {name: held[name].float().contiguous() for name in held}
+    tokenizer = load_tokenizer(source) if (source / "tokenizer.json").is_file() else None
+    _write(folder, weights, files, tokenizer)
+
+
+def _spell_base(base: Path, folder: Path) -> str:
+    """As seen from the adapter's folder; a name on the hub as it is."""
+    return str(base) if is_name(base) else os.path.relpath(base.resolve(), folder.resolve())
+
+
+def _write(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    files: Mapping[str, Mapping[str, Any]],
+    tokenizer: Tokenizer | None,
+) -> None:
+    """Beside, sync, then rename."""
     with write_model(folder) as beside:
-        write_tensors(beside / WEIGHTS, weights, {"format": "pt"})
-        for name, content in ((CONFIG, config), (NOTES, own.model_dump() | notes)):
+        write_tensors(beside / WEIGHTS, dict(weights), {"format": "pt"})
+        for name, content in files.items():
             text = json_text(content, str(folder / name), indent=2)
             (beside / name).write_text(text + "\n", encoding="utf-8")
-        tokenizer.save(beside)
+        if tokenizer is not None:
+            tokenizer.save(beside)
 
 
 def _write_kind(network: Any, base: str, scalar: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -67,12 +67,26 @@ def by_world_steps(algorithm: Any, paces: Sequence[Pace]) -> Paced:
     return Paced(algorithm, paces, lambda pace, batch: batch.count_actions())
 
 
+# What changes it, by verb, where rows have nothing to learn from.
+_CUT = " Look whether rows are cut before the tokens that they should teach."
+_ADVICE = {
+    "align": (
+        " Answers that are all worth the same teach nothing: raise `samples_per_prompt` or "
+        "`temperature`, or give tasks that are sometimes met and sometimes not."
+    ),
+    "tune": _CUT,
+    "prefer": _CUT,
+    "reward": _CUT,
+    "distill": _CUT,
+}
+
+
 def say_skipped(run: Run, show: Show) -> None:
-    """One line, where a run had optimizer steps with nothing to learn from."""
+    """What to do, where a run had optimizer steps with nothing to learn from."""
     skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.each())
     if skipped:
         steps = "1 optimizer step was" if skipped == 1 else f"{skipped:,.0f} optimizer steps were"
         show.line(
-            f"{steps} not made: their rows had nothing to learn from "
-            "(`steps_skipped` in metrics.jsonl)."
+            f"{steps} not made: their rows had nothing to learn from (`steps_skipped` in "
+            f"metrics.jsonl).{_ADVICE.get(run.verb, '')}"
         )

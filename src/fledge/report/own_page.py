@@ -12,7 +12,7 @@ from fledge.errors import UserError
 from fledge.json_file import open_regular
 from fledge.runs.atomic import write_text
 
-PageKind = Literal["report", "verify", "ladder", "show"]
+PageKind = Literal["report", "verify", "ladder", "show", "compare"]
 _HEAD = 4096  # bytes, in which a page of ours says what it is
 # as each template has it, with its kind and the closing quote
 _MARK = '<meta name="generator" content="fledge'

@@ -5,14 +5,17 @@ them before going on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from fledge.engine.constraint import Constraint
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
+
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Constraint
 
 SLOTS = 256  # rows side by side; more wait their turn
 

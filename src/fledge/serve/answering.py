@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from fledge.engine.request import Completion, Request
 from fledge.serve.api_errors import ApiError
-from fledge.serve.engine_loop import BROKEN, Event, QueueFull, Ticket
+from fledge.serve.engine_loop import BROKEN, GONE, EngineGone, Event, QueueFull, Ticket
 from fledge.serve.served import Served
 from fledge.serve.service import Service
 
@@ -38,20 +38,14 @@ class Exchange:
         streams: bool,
         told: bool = False,
     ) -> None:
-        """Raises ApiError where as many requests wait as may."""
+        """Raises ApiError where as many requests wait as may, or the engine is gone."""
         self.service, self.served, self.requests = service, served, requests
         self.began = time.monotonic()
         self.completions: dict[int, Completion] = {}
         try:
             self.ticket: Ticket = served.loop.submit(requests, streams=streams, told=told)
-        except QueueFull:
-            service.metrics.refused[served.name] += 1
-            raise ApiError(
-                429,
-                f"{served.loop.queue_rows} requests wait already: try again in a second.",
-                code="queue_full",
-                headers={"retry-after": "1"},
-            ) from None
+        except (QueueFull, EngineGone) as error:
+            raise refuse(service, served, error) from None
         prompts = {id(request.prompt): len(request.prompt) for request in requests}
         self.prompt_tokens = sum(prompts.values())
         service.metrics.prompt_tokens[served.name] += self.prompt_tokens
@@ -73,7 +67,10 @@ class Exchange:
                     metrics.said_tokens[name] += len(news.tokens)
                     metrics.ended[name, news.ended] += 1
                     if news.error is not None:
-                        raise ApiError(500 if news.error == BROKEN else 400, news.error)
+                        status = {BROKEN: 500, GONE: 503}.get(news.error, 400)
+                        # as the field is called in every body
+                        message = news.error.replace("min_new_tokens", "min_tokens")
+                        raise ApiError(status, message)
             yield events
         metrics.whole.observe(name, time.monotonic() - self.began)
 
@@ -92,6 +89,33 @@ class Exchange:
 
     def cancel(self) -> None:
         self.served.loop.cancel(self.ticket)
+
+
+async def measure(
+    http: HttpRequest,
+    service: Service,
+    served: Served,
+    functions: Sequence[Callable[[], Result]],
+) -> list[Result]:
+    """What else needs the network, as `EngineLoop.call` has it. Raises ApiError where as many
+    requests wait as may, or the time is up, and Gone.
+    """
+    try:
+        return await listen(http.receive, served.loop.call(functions), service.options.timeout_s)
+    except (QueueFull, EngineGone) as error:
+        raise refuse(service, served, error) from None
+
+
+def refuse(service: Service, served: Served, error: QueueFull | EngineGone) -> ApiError:
+    if isinstance(error, EngineGone):
+        return ApiError(503, f"{served.name}: {GONE}", code="engine_gone")
+    service.metrics.refused[served.name] += 1
+    return ApiError(
+        429,
+        f"{served.loop.queue_rows} requests wait already: try again in a second.",
+        code="queue_full",
+        headers={"retry-after": "1"},
+    )
 
 
 async def listen(receive: Receive, work: Awaitable[Result], timeout_s: float) -> Result:

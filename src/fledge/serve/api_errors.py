@@ -5,7 +5,7 @@ Every answer that is no success has this form, those of the HTTP layer too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -36,6 +36,13 @@ class ApiError(Exception):
         self.message = message if message.endswith(".") else message + "."
         self.status, self.param, self.code = status, param, code
         self.headers = dict(headers or {})
+
+    def rename(self, rename: Callable[[str], str]) -> ApiError:
+        """The same, in other words for the fields."""
+        param = None if self.param is None else rename(f"`{self.param}`").strip("`")
+        return ApiError(
+            self.status, rename(self.message), param=param, code=self.code, headers=self.headers
+        )
 
     def to_dict(self) -> dict[str, Any]:
         kind = _KINDS.get(self.status, "invalid_request_error")

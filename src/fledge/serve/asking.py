@@ -13,7 +13,7 @@ from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from fledge.serve.api_errors import ApiError
 from fledge.serve.served import Served
-from fledge.serve.wire import Sampling
+from fledge.serve.wire import ChatBody, Sampling
 
 
 def make_requests(
@@ -73,13 +73,25 @@ def make_requests(
         try:
             request.check(served.vocab_size, served.positions, ENGINE)
         except UserError as error:
-            raise ApiError(400, str(error)) from None
+            raise name_fields(str(error), body) from None
         requests.append(request)
         requests += [
             Request(prompt, new, least, sample=len(requests) + i, **fields)
             for i in range(count - 1)
         ]
     return requests
+
+
+def name_fields(message: str, body: Sampling) -> ApiError:
+    """What the engine says of a request, by the names that its fields have in this body."""
+    limit = "max_tokens"
+    if isinstance(body, ChatBody) and body.max_completion_tokens is not None:
+        limit = "max_completion_tokens"
+    names = {"max_new_tokens": limit, "min_new_tokens": "min_tokens"}
+    given = next((name for name in names if name in message), None)
+    for name, own in names.items():
+        message = message.replace(name, own)
+    return ApiError(400, message, param=None if given is None else names[given])
 
 
 def check_length(prompt: Sequence[int], served: Served) -> None:

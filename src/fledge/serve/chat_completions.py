@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,8 +18,8 @@ from fledge.serve.bodies import read_body
 from fledge.serve.chat_request import ChatRequest, prepare_chat
 from fledge.serve.served import Served
 from fledge.serve.service import Service
-from fledge.serve.spoken import Part, Spoken, list_chat_logprobs
-from fledge.serve.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+from fledge.serve.spoken import Part, Spoken, Told, list_chat_logprobs
+from fledge.serve.tool_calls import ToolCall, ToolCallReader
 from fledge.serve.wire import ChatBody, Sampling
 
 DONE = b"data: [DONE]\n\n"
@@ -76,16 +76,15 @@ class ChatAnswer:
 
     def _choose(self, index: int, completion: Completion) -> dict[str, Any]:
         part = self.open_row().end(completion, told=self.told)
-        content, calls = part.text, list[ToolCall]()
-        if self.asked.form is not None:
-            content, calls = read_tool_calls(part.text, self.asked.form, self.asked.names)
-        message = {"role": "assistant", "content": content, "refusal": None}
+        content, calls = self.read_part(part, self.asked.read_calls())
+        silent = self.asked.form is not None and not content
+        message = {"role": "assistant", "content": None if silent else content, "refusal": None}
         if calls:
             message["tool_calls"] = [call.to_dict() for call in calls]
         return {
             "index": index,
             "message": message,
-            "logprobs": self.tell(part),
+            "logprobs": self.tell(part.tokens),
             "finish_reason": "tool_calls" if calls else part.finish,
         }
 
@@ -111,32 +110,40 @@ class ChatAnswer:
     def _write(self, index: int, part: Part, reader: ToolCallReader | None) -> list[bytes]:
         """The chunks of one part of one choice."""
         chunks: list[bytes] = []
-        text, finish = part.text, part.finish
-        if reader is not None:
-            first = reader.count
-            text, calls = reader.take(part.text)
-            if finish is not None:
-                rest, more = reader.end()
-                text, calls = text + rest, calls + more
-                finish = "tool_calls" if reader.count else finish
-            if calls:
-                said = [{"index": first + i, **call.to_dict()} for i, call in enumerate(calls)]
-                chunks.append(self._chunk(index, {"tool_calls": said}, None, None))
+        first = 0 if reader is None else reader.count
+        text, calls = self.read_part(part, reader)
         if text or part.tokens:
-            chunks.insert(0, self._chunk(index, {"content": text}, self.tell(part), None))
-        if finish is not None:
+            chunks.append(self._chunk(index, {"content": text}, self.tell(part.tokens), None))
+        if calls:
+            said = [{"index": first + i, **call.to_dict()} for i, call in enumerate(calls)]
+            chunks.append(self._chunk(index, {"tool_calls": said}, None, None))
+        if part.finish is not None:
+            called = reader is not None and reader.count
+            finish = "tool_calls" if called else part.finish
             chunks.append(self._chunk(index, {}, None, finish))
         return chunks
+
+    def read_part(self, part: Part, reader: ToolCallReader | None) -> tuple[str, list[ToolCall]]:
+        """The text and the complete calls that come with it. reader: of this choice; None where no
+        tool may be called.
+        """
+        if reader is None:
+            return part.text, []
+        text, calls = reader.take(part.text)
+        if part.finish is not None:
+            rest, more = reader.end()
+            text, calls = text + rest, calls + more
+        return text, calls
 
     def _chunk(self, index: int, delta: dict[str, Any], told: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
         return write_event(self.head | {"choices": [choice]} | open_usage(self.body))
 
-    def tell(self, part: Part) -> dict[str, Any] | None:
+    def tell(self, tokens: Sequence[Told]) -> dict[str, Any] | None:
         if not self.told:
             return None
         content = list_chat_logprobs(
-            part.tokens, self.served.words, self.served.tokenizer.ends,
+            tokens, self.served.words, self.served.tokenizer.ends,
             ids=bool(self.body.return_token_ids),
         )  # fmt: skip
         return {"content": content, "refusal": None}

@@ -18,6 +18,12 @@ from fledge.serve.structure import build_constraint, list_tool_names
 from fledge.serve.tool_calls import ToolCallReader, ToolForm, choose_form, state_form
 from fledge.serve.wire import ChatBody, Sampling
 
+# The fields that ask for structure, beside `response_format`: an error names the one it means.
+_STRUCTURE = (
+    "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+    "stop_token_ids", "tool_choice", "tools",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ChatRequest:
@@ -70,7 +76,9 @@ def constrain(body: Sampling, served: Served) -> Constraint | None:
         given = body.model_dump(exclude_none=True)
         return build_constraint(given, served.tokenizer, list_stop_tokens(body, served))
     except UserError as error:
-        raise ApiError(400, str(error), param="response_format") from None
+        message = str(error)
+        param = next((name for name in _STRUCTURE if name in message), "response_format")
+        raise ApiError(400, message, param=param) from None
 
 
 def read_begin(body: ChatBody, served: Served) -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from fledge.engine.best_of import joint_log_probability
 from fledge.engine.request import Completion
-from fledge.serve.answering import EventStream, Exchange, listen
+from fledge.serve.answering import EventStream, Exchange, measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.asking import check_length, make_requests
 from fledge.serve.bodies import read_body
@@ -38,7 +39,7 @@ def make_router(service: Service) -> APIRouter:
         served = service.served.find(body.model)
         # In a thread: the event loop goes on with the answers of others.
         answer = await asyncio.to_thread(TextAnswer, service, served, body)
-        measured = await listen(request.receive, answer.measure(), service.options.timeout_s)
+        measured = await answer.measure_prompts(request)
         if not body.stream:
             return JSONResponse(await answer.whole(request, measured))
         exchange = answer.ask()
@@ -72,15 +73,13 @@ class TextAnswer:
             "model": self.served.name,
         }
 
-    async def measure(self) -> list[list[Told]]:
+    async def measure_prompts(self, http: Request) -> list[list[Told]]:
         """Of each prompt, where it is echoed with log-probabilities."""
         if not (self.body.echo and self.told):
             return [[] for _ in self.prompts]
-        best, served = self.body.logprobs or 0, self.served
-        return [
-            await served.loop.call(lambda prompt=prompt: measure_prompt(served, prompt, best))
-            for prompt in self.prompts
-        ]
+        best = self.body.logprobs or 0
+        functions = [partial(measure_prompt, self.served, each, best) for each in self.prompts]
+        return await measure(http, self.service, self.served, functions)
 
     def ask(self) -> Exchange:
         requests = make_requests(

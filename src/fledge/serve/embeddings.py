@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from fledge.errors import UserError
-from fledge.serve.answering import listen
+from fledge.serve.answering import measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.encoding import check_size, list_inputs
@@ -40,15 +41,9 @@ def make_router(service: Service) -> APIRouter:
                 "Leave it out.", param="dimensions",
             )  # fmt: skip
         rows = await asyncio.to_thread(open_all, served, body)
-
-        async def measure() -> list[list[float]]:
-            # One at a time: between two the engine goes on with the answers of others.
-            return [
-                await served.loop.call(lambda row=row: embed(served, row[0], row[1]))
-                for row in rows
-            ]
-
-        vectors = await listen(request.receive, measure(), service.options.timeout_s)
+        # One at a time: between two the engine goes on with the answers of others.
+        functions = [partial(embed, served, *row) for row in rows]
+        vectors = await measure(request, service, served, functions)
         tokens = sum(own for _, own in rows)
         service.metrics.prompt_tokens[served.name] += tokens
         data = [

@@ -22,6 +22,7 @@ from fledge.engine.row import fail
 Result = TypeVar("Result")
 
 BROKEN = "the engine failed while it answered, and has been started anew: ask once more."
+GONE = "the engine failed and could not be started anew: the server has to be started again."
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class QueueFull(Exception):
     """As many requests wait as may."""
 
 
+class EngineGone(Exception):
+    """The engine's thread has ended: nothing is answered any more."""
+
+
 class Ticket:
     """The requests of one client under way. Belongs to the event loop.
 
@@ -50,19 +55,20 @@ class Ticket:
 
     def __init__(self, count: int, *, streams: bool, told: bool) -> None:
         self.streams, self.told = streams, told
-        self.left = count
+        self.open = set(range(count))  # the requests that have no completion yet
         self.numbers: list[int] = []  # the engine's; its thread's own
         self._events: list[Event] = []
         self._ready = asyncio.Event()
 
     def put(self, event: Event) -> None:
         self._events.append(event)
-        self.left -= isinstance(event[1], Completion)
+        if isinstance(event[1], Completion):
+            self.open.discard(event[0])
         self._ready.set()
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
         """All that has come since the last time, until every request has its completion."""
-        while self.left or self._events:
+        while self.open or self._events:
             await self._ready.wait()
             self._ready.clear()
             events, self._events = self._events, []
@@ -92,9 +98,11 @@ class EngineLoop:
         self._rows: dict[int, tuple[Ticket, int, list[int]]] = {}  # of each number; tokens told
         self._news: dict[int, list[int]] = {}  # tokens of this step
         self._stopping = self._abandoned = False
+        self._ended = False  # known to the event loop, as what waits there is:
+        self._tickets, self._calls = set[Ticket](), set[asyncio.Future[Any]]()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.under_way = 0  # rows submitted and not ended: the event loop's count
+        self.under_way = 0  # rows and calls that have not ended: the event loop's count
         self.engine = make_engine()
         self.slots = len(self.engine.batch.slots)
         self.failures = 0
@@ -128,15 +136,19 @@ class EngineLoop:
         self._thread.join(10)
 
     def submit(self, requests: Sequence[Request], *, streams: bool, told: bool = False) -> Ticket:
-        """Raises QueueFull, and RuntimeError where the engine could not be started anew."""
-        if not self.alive:
-            raise RuntimeError("the engine's thread has ended")
-        if self.under_way + len(requests) > self.slots + self.queue_rows:
-            raise QueueFull
-        self.under_way += len(requests)
+        """Raises QueueFull and EngineGone."""
+        self._take_places(len(requests))
         ticket = Ticket(len(requests), streams=streams, told=told)
+        self._tickets.add(ticket)
         self._commands.put(lambda engine: self._submit(engine, ticket, requests))
         return ticket
+
+    def _take_places(self, count: int) -> None:
+        if self._ended:
+            raise EngineGone
+        if self.under_way + count > self.slots + self.queue_rows:
+            raise QueueFull
+        self.under_way += count
 
     def cancel(self, ticket: Ticket) -> None:
         """Its rows end with what they have said. Nothing happens to one that has ended."""
@@ -145,12 +157,23 @@ class EngineLoop:
             for number in ticket.numbers:
                 engine.cancel(number)
 
-        if ticket.left:
+        if ticket.open:
             self._commands.put(cancel_all)
 
-    async def call(self, function: Callable[[], Result]) -> Result:
-        """Run it in the engine's thread, between two steps, in inference mode: what else needs the
-        network."""
+    async def call(self, functions: Sequence[Callable[[], Result]]) -> list[Result]:
+        """What each comes to, run in the engine's thread and in inference mode: what else needs the
+        network. Between two of them the engine goes on with its rows; together they take one place
+        in the queue. Raises QueueFull, EngineGone, and what they raise.
+        """
+        self._take_places(1)
+        try:
+            return [await self._call(function) for function in functions]
+        finally:
+            self.under_way -= 1
+
+    async def _call(self, function: Callable[[], Result]) -> Result:
+        if self._ended:
+            raise EngineGone
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
         def settle(what: Callable[[Any], None], value: Any) -> None:
@@ -158,6 +181,8 @@ class EngineLoop:
                 what(value)
 
         def run(_: Engine) -> None:
+            if answer.done():
+                return
             try:
                 with torch.inference_mode():
                     result = function()
@@ -166,8 +191,12 @@ class EngineLoop:
             else:
                 self._tell(settle, answer.set_result, result)
 
+        self._calls.add(answer)
         self._commands.put(run)
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._calls.discard(answer)
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         assert self._loop is not None
@@ -180,16 +209,21 @@ class EngineLoop:
     def _run(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
+        try:
+            self._advance()
+        finally:  # whoever waits would wait for ever
+            self._tell(self._close)
+
+    def _advance(self) -> None:
+        """Until the end, or until an engine cannot be started anew."""
         while not self._abandoned and (not self._stopping or self.engine.busy):
             self._take_commands()
             if not self.engine.busy:
                 continue
             try:
-                ended = self.engine.advance()
+                self._announce(self.engine.advance())
             except Exception:
                 self._begin_anew()
-            else:
-                self._announce(ended)
 
     def _take_commands(self) -> None:
         """All that there are; of an idle engine the next one is waited for."""
@@ -250,6 +284,19 @@ class EngineLoop:
         for ticket, event in events:
             self.under_way -= isinstance(event[1], Completion)
             ticket.put(event)
+            if not ticket.open:
+                self._tickets.discard(ticket)
+
+    def _close(self) -> None:
+        """Nobody is left to answer: what waits ends with an error."""
+        self._ended = True
+        nothing = Request([0])
+        for ticket in list(self._tickets):
+            ended = [(ticket, (index, fail(nothing, GONE, 0))) for index in sorted(ticket.open)]
+            self._deliver(ended)
+        for answer in self._calls:
+            if not answer.done():
+                answer.set_exception(EngineGone())
 
     def _begin_anew(self) -> None:
         """What was under way ends with an error; requests that come after it are answered."""

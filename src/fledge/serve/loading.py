@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fledge.hub.adapter_folder import find_base, holds_adapter
@@ -11,9 +11,13 @@ from fledge.models.language.adapters import is_adapted
 from fledge.models.language.heads import ScalarModel
 
 
-def load_many(paths: Sequence[Path]) -> list[tuple[Loaded, ScalarModel | None]]:
+def load_many(
+    paths: Sequence[Path], tell: Callable[[Path], None]
+) -> list[tuple[Loaded, ScalarModel | None]]:
     """Each of them, in their order. Adapters of one base share its weights, and with the base where
     that is named too. Raises UserError for what is no model.
+
+    tell: called with each path before it is loaded.
     """
     folders = [find_model(path) for path in paths]
     bases = [
@@ -22,6 +26,7 @@ def load_many(paths: Sequence[Path]) -> list[tuple[Loaded, ScalarModel | None]]:
     held: dict[Path, tuple[Loaded, ScalarModel | None]] = {}
     loaded: list[tuple[Loaded, ScalarModel | None]] = []
     for path, folder, base in zip(paths, folders, bases, strict=True):
+        tell(path)
         wanted = folder if base is None else base
         if _is_alone(wanted, folders, bases):
             loaded.append(load_any(path))

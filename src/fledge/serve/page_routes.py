@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from fledge.runs.lineage import run_of
+from fledge.serve.answering import measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.guard import POLICY
 from fledge.serve.runs_view import RunsView, find_reference
 from fledge.serve.served import Served
 from fledge.serve.service import Service
-from fledge.serve.token_view import ScoreBody, TokensBody, TokenWords, score_answer, tell_tokens
+from fledge.serve.token_view import (
+    ScoreBody,
+    TokensBody,
+    TokenWords,
+    open_answer,
+    open_tokens,
+    score_answer,
+    score_tokens,
+    tell_tokens,
+)
 from fledge.serve.votes import ThumbBody, VoteBody, VoteFile, make_judged_answer, make_preference
 
 _KINDS = {
@@ -97,8 +107,6 @@ def add_page(router: APIRouter) -> None:
 def add_models(router: APIRouter, service: Service) -> None:
     served, options = service.served, service.options
     words = {name: TokenWords(one) for name, one in served.models.items()}
-    # One forward pass at a time: the engines have the processor too.
-    alone = threading.Lock()
 
     @router.get("/fledge/models")
     async def tell_models() -> Response:
@@ -123,11 +131,14 @@ def add_models(router: APIRouter, service: Service) -> None:
                 param="against",
             )
 
-        def tell() -> dict[str, Any]:
-            with alone:
-                return tell_tokens(body, one, words[one.name], other)
-
-        return JSONResponse(await run_in_threadpool(tell))
+        prompt, said = await run_in_threadpool(open_tokens, body, one, other)
+        own, *against = [
+            (await measure(request, service, each, [partial(score_tokens, each, prompt, said)]))[0]
+            for each in (one, other)
+            if each is not None
+        ]
+        tokens = tell_tokens(said, own, against[0] if against else None, words[one.name])
+        return JSONResponse({"tokens": tokens, "against": None if other is None else other.name})
 
     @router.post("/fledge/score")
     async def score(request: Request) -> Response:
@@ -140,12 +151,11 @@ def add_models(router: APIRouter, service: Service) -> None:
                 param="reward_model",
             )
         judge = served.rewards[body.reward_model]
-
-        def measure() -> float:
-            with alone:
-                return score_answer(body, judge)
-
-        return JSONResponse({"score": await run_in_threadpool(measure)})
+        row = await run_in_threadpool(open_answer, body, judge)
+        # It has no engine of its own: in the thread of one that has the processor anyhow.
+        function = partial(score_answer, judge, row)
+        [said] = await measure(request, service, served.default, [function])
+        return JSONResponse({"score": said})
 
 
 def list_models(models: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""POST /v1/responses, text in and text out: nothing is kept between two of them.
+"""POST /v1/responses: text and calls of functions; nothing is kept between two of them.
 https://platform.openai.com/docs/api-reference/responses
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,12 +15,13 @@ from starlette.responses import JSONResponse, Response
 
 from fledge.engine.request import Completion
 from fledge.serve.answering import EventStream
-from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.chat_completions import ChatAnswer, open_chat
+from fledge.serve.response_input import as_chat, own_names, read_turns
+from fledge.serve.response_output import Event, ResponseOutput
 from fledge.serve.service import Service
-from fledge.serve.spoken import Part
-from fledge.serve.wire import ChatBody, ResponsesBody
+from fledge.serve.spoken import Part, Told
+from fledge.serve.wire import ResponsesBody
 
 
 def make_router(service: Service) -> APIRouter:
@@ -29,7 +30,9 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/v1/responses")
     async def respond(request: Request) -> Response:
         body = await read_body(request, ResponsesBody)
-        answer = ResponseAnswer(body, await open_chat(service, as_chat(body)))
+        turns = read_turns(body)
+        with own_names(turns):
+            answer = ResponseAnswer(body, await open_chat(service, as_chat(body, turns)))
         if body.stream:
             over = answer.chat.exchange.cancel
             return EventStream(answer.stream(), over, service.options.timeout_s)
@@ -44,105 +47,76 @@ class ResponseAnswer:
     def __init__(self, body: ResponsesBody, chat: ChatAnswer) -> None:
         self.body, self.chat = body, chat
         self.id, self.created = f"resp_{secrets.token_hex(12)}", int(time.time())
-        self.item = f"msg_{secrets.token_hex(12)}"
+        self.row, self.reader = chat.open_row(), chat.asked.read_calls()
+        self.output = ResponseOutput(self._tell)
 
     async def whole(self, http: Request) -> dict[str, Any]:
         [completion] = await self.chat.exchange.complete(http)
-        return self._describe(self.chat.open_row().end(completion, told=self.chat.told))
+        part = self.row.end(completion, told=self.chat.told)
+        self._hear(part)
+        return self._describe(name_status(part))
 
     async def stream(self) -> AsyncIterator[bytes]:
         number = 0
 
-        def event(kind: str, **said: Any) -> bytes:
+        def write(events: Sequence[Event]) -> bytes:
             nonlocal number
-            data = json.dumps({"type": kind, "sequence_number": number, **said})
-            number += 1
-            return f"event: {kind}\ndata: {data}\n\n".encode()
+            lines: list[str] = []
+            for kind, said in events:
+                data = json.dumps({"type": kind, "sequence_number": number, **said})
+                lines.append(f"event: {kind}\ndata: {data}\n\n")
+                number += 1
+            return "".join(lines).encode()
 
-        place = {"item_id": self.item, "output_index": 0, "content_index": 0}
-        begun = self._describe(None)
-        message = self._write_message([], "in_progress")
-        yield b"".join(
-            (
-                event("response.created", response=begun),
-                event("response.in_progress", response=begun),
-                event("response.output_item.added", output_index=0, item=message),
-                event("response.content_part.added", **place, part=write_text("", [])),
-            )
-        )
-        row, parts = self.chat.open_row(), list[Part]()
+        begun = {"response": self._describe("in_progress")}
+        yield write([("response.created", begun), ("response.in_progress", begun)])
+        status = "completed"
         async for events in self.chat.exchange.events():
-            chunks: list[bytes] = []
+            told: list[Event] = []
             for _, news in events:
                 if isinstance(news, Completion):
-                    part = row.end(news, told=self.chat.told)
+                    part = self.row.end(news, told=self.chat.told)
+                    status = name_status(part)
                 else:
-                    part = row.hear(news, told=self.chat.told)
-                parts.append(part)
-                if part.text or part.tokens:
-                    told = self._tell(part)
-                    chunks.append(
-                        event("response.output_text.delta", **place, delta=part.text, logprobs=told)
-                    )
-            yield b"".join(chunks)
-        text = "".join(part.text for part in parts)
-        tokens = [told for part in parts for told in part.tokens]
-        whole = Part(text, tokens, parts[-1].finish)
-        ended = self._describe(whole)
-        content = write_text(text, self._tell(whole))
-        kind = "response.completed" if ended["status"] == "completed" else "response.incomplete"
-        yield b"".join(
-            (
-                event("response.output_text.done", **place, text=text, logprobs=self._tell(whole)),
-                event("response.content_part.done", **place, part=content),
-                event("response.output_item.done", output_index=0, item=ended["output"][0]),
-                event(kind, response=ended),
-            )
-        )
+                    part = self.row.hear(news, told=self.chat.told)
+                told += self._hear(part)
+            yield write(told)
+        yield write([(f"response.{status}", {"response": self._describe(status)})])
 
-    def _tell(self, part: Part) -> list[dict[str, Any]]:
-        told = self.chat.tell(part)
+    def _hear(self, part: Part) -> list[Event]:
+        text, calls = self.chat.read_part(part, self.reader)
+        events = self.output.hear(text, calls, part.tokens)
+        return events if part.finish is None else events + self.output.end(name_status(part))
+
+    def _tell(self, tokens: Sequence[Told]) -> list[dict[str, Any]]:
+        told = self.chat.tell(tokens)
         return [] if told is None else told["content"]
 
-    def _write_message(self, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
-        return {
-            "id": self.item,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
-
-    def _describe(self, part: Part | None) -> dict[str, Any]:
-        """The response; None: before anything has been said."""
-        cut = part is not None and part.finish == "length"
-        status = "in_progress" if part is None else "incomplete" if cut else "completed"
-        output: list[dict[str, Any]] = []
-        if part is not None:
-            content = write_text(part.text, self._tell(part))
-            output = [self._write_message([content], status)]
-        body = self.body
+    def _describe(self, status: str) -> dict[str, Any]:
+        """The response as far as it has come."""
+        body, ended = self.body, status != "in_progress"
+        cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             "id": self.id,
             "object": "response",
             "created_at": self.created,
             "status": status,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "incomplete_details": cut,
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
             "model": self.chat.served.name,
-            "output": output,
-            "parallel_tool_calls": True,
+            "output": self.output.items if ended else [],
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": None,
             "store": False,
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
-            "tool_choice": "auto",
-            "tools": [],
+            "tool_choice": body.tool_choice or "auto",
+            "tools": body.tools or [],
             "top_p": body.top_p,
             "truncation": "disabled",
-            "usage": None if part is None else self._count(),
+            "usage": self._count() if ended else None,
             "user": None,
             "metadata": {},
         }
@@ -158,56 +132,6 @@ class ResponseAnswer:
         }
 
 
-def write_text(text: str, told: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": told}
-
-
-def as_chat(body: ResponsesBody) -> ChatBody:
-    """The chat completion that says the same. Raises ApiError for what it has no word for."""
-    messages: list[dict[str, Any]] = []
-    if body.instructions is not None:
-        messages.append({"role": "system", "content": body.instructions})
-    if isinstance(body.input, str):
-        messages.append({"role": "user", "content": body.input})
-    else:
-        messages += [read_item(item, i) for i, item in enumerate(body.input)]
-    if not messages:
-        raise ApiError(400, "`input` is an empty list: give a message or more.", param="input")
-    if body.tools:
-        raise ApiError(
-            400, "`tools` are answered at /v1/chat/completions, not here: ask there.",
-            param="tools",
-        )  # fmt: skip
-    wants = "message.output_text.logprobs" in (body.include or ())
-    fields = {
-        "model": body.model,
-        "messages": messages,
-        "max_completion_tokens": body.max_output_tokens,
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "stream": body.stream,
-        "logprobs": wants or bool(body.top_logprobs),
-        "top_logprobs": body.top_logprobs,
-        "response_format": read_format(body.text),
-    }
-    return ChatBody(**{name: value for name, value in fields.items() if value is not None})
-
-
-def read_item(item: dict[str, Any], place: int) -> dict[str, Any]:
-    """A message, without what this server said of it itself."""
-    kind = item.get("type", "message")
-    if kind != "message":
-        raise ApiError(
-            400, f"input[{place}] is of the type {str(kind)[:40]!r}: only messages are read.",
-            param=f"input[{place}]",
-        )  # fmt: skip
-    return {key: value for key, value in item.items() if key not in ("type", "id", "status")}
-
-
-def read_format(text: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`text.format` as the `response_format` of a chat completion."""
-    form = (text or {}).get("format")
-    if not isinstance(form, dict) or form.get("type") != "json_schema":
-        return form
-    schema = {key: value for key, value in form.items() if key != "type"}
-    return {"type": "json_schema", "json_schema": schema}
+def name_status(part: Part) -> str:
+    """Of an answer that has ended so."""
+    return "incomplete" if part.finish == "length" else "completed"

@@ -24,6 +24,7 @@ class Options:
     slow_s: float = 20.0  # in which a client has sent its headers, and then its body
     body_bytes: int = 4_000_000
     header_bytes: int = 32_768
+    connections: int = 512  # open at a time; 1,024 files is what many systems let a process open
     votes: Path | None = None
     thumbs: Path | None = None
     folders: tuple[Path, ...] = ()

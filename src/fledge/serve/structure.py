@@ -231,10 +231,17 @@ def _write_calls(tools: _Tools, form: ToolForm, special: Mapping[str, int]) -> s
     more = f"({join} call)*" if tools.several else ""
     rules = [f"calls: {head} call {more} {tail}"]
     rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(tools.called))))
+    between = _write_literal(form.between, special)
+    if form.between and "[CALL_ID]" in special:
+        between = f"(<[{special['[CALL_ID]']}]> CALL_ID)? {between}"
+        rules.append("CALL_ID: /[a-zA-Z0-9]{9}/")
     for i, (name, schema) in enumerate(tools.called):
         said = json.dumps(name, ensure_ascii=False)
-        before = _quote(f'{{"name": {said}, "{form.arguments}": ')
-        rules.append(f'call_{i}: {before} arguments_{i} "}}"')
+        if form.between:
+            rules.append(f"call_{i}: {_quote(name)} {between} arguments_{i}")
+        else:
+            before = _quote(f'{{"name": {said}, "{form.arguments}": ')
+            rules.append(f'call_{i}: {before} arguments_{i} "}}"')
         rules.append(f"arguments_{i}: {write_json(schema)}")
     return "\n".join(rules)
 

@@ -21,7 +21,7 @@ from fledge.serve.served import Served, ServedReward
 from fledge.serve.spoken import bound
 from fledge.serve.wire import Body, Name
 from fledge.text.chat import render
-from fledge.trajectories import from_rows
+from fledge.trajectories import Trajectories, from_rows
 
 ALTERNATIVES = 8
 CHUNK = 256  # positions whose logits exist at a time
@@ -70,10 +70,10 @@ class TokenWords:
         return {"id": token, "text": text, "logp": bound(logp), "end": end}
 
 
-def tell_tokens(
-    body: TokensBody, served: Served, words: TokenWords, other: Served | None
-) -> dict[str, Any]:
-    """What /fledge/tokens answers. Raises ApiError for what cannot be measured.
+def open_tokens(
+    body: TokensBody, served: Served, other: Served | None
+) -> tuple[list[int], list[int]]:
+    """The prompt, and the tokens of the answer. Raises ApiError for what cannot be measured.
 
     other: the model that the answer is measured against, of the same vocabulary.
     """
@@ -89,21 +89,28 @@ def tell_tokens(
                 f"{one.name} is {one.network.config.context:,}.",
                 code="context_length_exceeded",
             )
-    own = score_tokens(served.loaded.policy(), prompt, said)
-    # Under its own template the other model might have been asked in other words: it is the tokens
-    # of this prompt that both are asked about.
-    against = None if other is None else score_tokens(other.loaded.policy(), prompt, said).logp
+    return prompt, said
+
+
+def tell_tokens(
+    said: Sequence[int], own: Scored, against: Scored | None, words: TokenWords
+) -> list[dict[str, Any]]:
+    """Each token that was said, as the page shows it.
+
+    against: what the other model gives it. Under its own template that might have been asked in
+    other words: it is the tokens of one prompt that both are asked about.
+    """
     tokens: list[dict[str, Any]] = []
     for place, (token, logp) in enumerate(zip(said, own.logp.tolist(), strict=True)):
         best = zip(own.top[place].tolist(), own.top_logp[place].tolist(), strict=True)
         tokens.append(
             words.show(token, logp)
             | {
-                "against": None if against is None else bound(float(against[place])),
+                "against": None if against is None else bound(float(against.logp[place])),
                 "top": [words.show(*each) for each in best if each[1] > float("-inf")],
             }
         )
-    return {"tokens": tokens, "against": None if other is None else other.name}
+    return tokens
 
 
 def read_said(body: TokensBody, served: Served) -> list[int]:
@@ -121,9 +128,9 @@ def read_said(body: TokensBody, served: Served) -> list[int]:
     return said
 
 
-@torch.no_grad()
-def score_tokens(policy: TokenPolicy, prompt: Sequence[int], said: Sequence[int]) -> Scored:
+def score_tokens(served: Served, prompt: Sequence[int], said: Sequence[int]) -> Scored:
     """log π of each token that was said after the prompt, and of the likeliest ones there."""
+    policy = served.loaded.policy()
     device = policy.network.unembedding.device
     row = torch.tensor([[*prompt, *said]], device=device)
     hidden = policy.hidden(row[:, :-1])[0, len(prompt) - 1 :]  # [T, D]
@@ -139,9 +146,8 @@ def score_part(policy: TokenPolicy, hidden: Tensor, action: Tensor) -> tuple[Ten
     return logp.gather(-1, action[:, None])[:, 0], top, top_logp
 
 
-@torch.no_grad()
-def score_answer(body: ScoreBody, judge: ServedReward) -> float:
-    """r(x, y), scaled as `fledge.load_reward_model` scales it. Raises ApiError."""
+def open_answer(body: ScoreBody, judge: ServedReward) -> Trajectories:
+    """The row that a reward model reads. Raises ApiError."""
     turns: list[Any] = list(read_messages(body.messages))
     if turns[-1]["role"] != "assistant":
         raise ApiError(400, "the last message is no answer of the assistant's.", param="messages")
@@ -159,7 +165,11 @@ def score_answer(body: ScoreBody, judge: ServedReward) -> float:
             f"{context:,}.",
             code="context_length_exceeded",
         )
-    batch = from_rows([row], [own])
+    return from_rows([row], [own])
+
+
+def score_answer(judge: ServedReward, batch: Trajectories) -> float:
+    """r(x, y), scaled as `fledge.load_reward_model` scales it."""
     mean, std = read_scale(judge.loaded)
     return (float(judge.model.score(batch.obs, batch.last())) - mean) / std
 

@@ -1,10 +1,12 @@
 """Calls of tools, as models of several families write them: which form a chat template speaks, and
 how calls are read out of an answer, whole or as it comes.
 
-Hermes and Qwen (also the form for templates that know no tools), Mistral, and Llama 3:
+Hermes and Qwen (also the form for templates that know no tools), Mistral, Mistral since version 11
+of its tokenizer (an id may stand before the arguments, behind [CALL_ID]), and Llama 3:
 
     <tool_call>\\n{"name": ..., "arguments": {...}}\\n</tool_call>
     [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]
+    [TOOL_CALLS]name[ARGS]{...}[TOOL_CALLS]...
     {"name": ..., "parameters": {...}}
 """
 
@@ -23,7 +25,9 @@ from fledge.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class ToolForm:
-    """Calls are marker, head, call (join, call)*, tail; a call is a JSON object."""
+    """Calls are marker, head, call (join, call)*, tail; a call is a JSON object, or its name,
+    `between`, and the object of its arguments.
+    """
 
     marker: str  # with which calls begin, and nothing else; "" where nothing announces them
     head: str
@@ -31,7 +35,8 @@ class ToolForm:
     tail: str
     arguments: str  # what the object calls them
     stated: bool = False  # by us, in the system's turn: the template has no words for tools
-    hidden: bool = False  # the marker is a special token, which the text of an answer is without
+    between: str = ""
+    hidden: bool = False  # these words are special tokens, which an answer's text is without
 
 
 HERMES = ToolForm(
@@ -39,6 +44,7 @@ HERMES = ToolForm(
 )
 STATED = replace(HERMES, stated=True)
 MISTRAL = ToolForm("[TOOL_CALLS]", "[", ", ", "]", "arguments")
+MISTRAL_NAMED = ToolForm("[TOOL_CALLS]", "", "[TOOL_CALLS]", "", "", between="[ARGS]")
 LLAMA = ToolForm("", "", "; ", "", "parameters")
 
 STATEMENT = (
@@ -59,7 +65,7 @@ def choose_form(tokenizer: Tokenizer) -> ToolForm:
     if re.search(r"\btools\b", source) is None:
         form = STATED
     elif "[TOOL_CALLS]" in source:
-        form = MISTRAL
+        form = MISTRAL_NAMED if "[ARGS]" in source else MISTRAL
     elif "<tool_call>" not in source and re.search(r"""["']parameters["']|python_tag""", source):
         form = LLAMA
     else:
@@ -83,24 +89,13 @@ def state_form(messages: Sequence[Mapping[str, Any]], form: ToolForm) -> list[Ma
 class ToolCall:
     name: str
     arguments: str  # JSON
-    id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}")
+    # Mistral's templates take no id but one of nine letters and digits.
+    id: str = field(default_factory=lambda: secrets.token_hex(5)[:9])
 
     def to_dict(self) -> dict[str, Any]:
         """In OpenAI's form."""
         function = {"name": self.name, "arguments": self.arguments}
         return {"id": self.id, "type": "function", "function": function}
-
-
-def read_tool_calls(
-    text: str, form: ToolForm, names: Collection[str]
-) -> tuple[str | None, list[ToolCall]]:
-    """What an answer says besides its calls, None where that is nothing; and the calls, of the
-    tools with these names. What is no call stays text.
-    """
-    reader = ToolCallReader(form, names)
-    begun, calls = reader.take(text)
-    rest, more = reader.end()
-    return (begun + rest) or None, calls + more
 
 
 class ToolCallReader:
@@ -114,6 +109,11 @@ class ToolCallReader:
         self._held = ""  # heard, and neither said nor read yet
         self._calling = False
         self._said = ""
+        longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+        self._named = re.compile(
+            rf"({'|'.join(longest_first)})"
+            r"(?:\[CALL_ID\])?(?:[a-zA-Z0-9]{9})?(?:\[ARGS\])?\s*(?=\{)"
+        )
 
     def take(self, piece: str) -> tuple[str, list[ToolCall]]:
         """The text that is certain to be none of a call, and the calls that are complete."""
@@ -135,8 +135,10 @@ class ToolCallReader:
         if not self._said and (self.form.hidden or not marker):
             opening = self._held.lstrip()
             begun = bool(marker) and marker.startswith(opening[: len(marker)])
-            if opening.startswith(("{", "[")) and not begun:
+            if not begun and self._opens_call(opening):
                 self._calling = True
+                return ""
+            if self.form.between and self._may_open_call(opening):
                 return ""
         place = self._held.find(marker) if marker else -1
         if place >= 0:
@@ -147,15 +149,36 @@ class ToolCallReader:
         self._said += content
         return content
 
+    def _opens_call(self, opening: str) -> bool:
+        """Whether a call that no marker announces begins here."""
+        if self.form.between:
+            return self._named.match(opening) is not None
+        return opening.startswith(("{", "["))
+
+    def _may_open_call(self, opening: str) -> bool:
+        """Whether what has come so far may be the beginning of a name and an id."""
+        return any(
+            name.startswith(opening)
+            or (opening.startswith(name) and re.fullmatch(r"[a-zA-Z0-9]{0,9}\s*", rest) is not None)
+            for name in self.names
+            for rest in (opening[len(name) :],)
+        )
+
     def _read_calls(self) -> list[ToolCall]:
         calls: list[ToolCall] = []
         while True:
             left = self._strip_separators(self._held)
+            begin, name = 0, None
+            if self.form.between:
+                named = self._named.match(left)
+                if named is None:
+                    return calls
+                begin, name = named.end(), named[1]
             try:
-                value, end = json.JSONDecoder().raw_decode(left)
+                value, end = json.JSONDecoder().raw_decode(left, begin)
             except (ValueError, RecursionError):
                 return calls
-            call = self._read_call(value)
+            call = self._read_call(value if name is None else {"name": name, "arguments": value})
             if call is None:
                 return calls
             calls.append(call)

@@ -48,6 +48,7 @@ class ServeConfig(FamilyField):
     )
     slots: int = Field(default=16, ge=1, description="rows answered side by side, of each model")
     queue: int = Field(default=256, ge=0, description="rows that may wait; more are refused")
+    connections: int = Field(default=512, ge=1, description="clients connected at a time")
     context: int | None = Field(
         default=None,
         ge=2,
@@ -120,6 +121,7 @@ def make_options(config: ServeConfig) -> Options:
         key=key,
         timeout_s=config.timeout,
         slow_s=config.slow,
+        connections=config.connections,
         votes=config.votes,
         thumbs=config.thumbs,
         folders=(*config.base, *(() if config.runs is None else (config.runs,))),
@@ -166,8 +168,8 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
-    every = zip(name_all(config.base), load_many(config.base), strict=True)
-    for name, (loaded, scalar) in every:
+    loading = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
+    for name, (loaded, scalar) in zip(name_all(config.base), loading, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue

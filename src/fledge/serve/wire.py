@@ -95,7 +95,7 @@ class CompletionBody(Sampling):
 
 
 class ResponsesBody(Body, Ignored):
-    input: str | list[dict[str, Any]]
+    input: str | Annotated[list[dict[str, Any]], Field(max_length=9_999)]
     instructions: str | None = None
     max_output_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=100)

@@ -27,7 +27,7 @@ from fledge.text.tokenizer import Tokenizer
 PIECE = 2**20  # tokens of the text that are in memory at a time
 
 # What of the fields of `pretrain` is said of a model that is counted.
-_MEANT = {
+MEANT = {
     "model", "architecture", "data", "tokenizer", "vocab_size", "context", "row_tokens",
     "evaluation_rows", "out", "seed", "save_every_s", "hidden", "links", "duplicates",
 }  # fmt: skip
@@ -113,7 +113,7 @@ def check_fields(config: Counted) -> None:
         if idle:
             raise UserError(f"{', '.join(idle)}: of architecture=ngram, which was not given.")
         return
-    idle = sorted(config.model_fields_set - own - _MEANT)
+    idle = sorted(config.model_fields_set - own - MEANT)
     if idle:
         raise UserError(
             f"architecture=ngram counts and learns nothing by steps: leave out {', '.join(idle)}."

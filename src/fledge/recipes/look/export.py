@@ -12,10 +12,12 @@ import torch
 from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
+from fledge.hub.adapter_folder import copy_adapter, holds_adapter, read_kind
 from fledge.hub.arpa import name_tokens, write_arpa
 from fledge.hub.combined_adapter import combine_adapters
-from fledge.hub.folder import Loaded, load_any, load_model, save_model
+from fledge.hub.folder import Loaded, find_model, load_any, load_model, save_model
 from fledge.hub.gguf_model import save_gguf
+from fledge.hub.houlsby_files import HoulsbyConfig
 from fledge.hub.ollama import write_modelfile
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
@@ -23,6 +25,7 @@ from fledge.models.language.ngram_network import NgramNetwork
 from fledge.models.language.virtual_tokens import virtual_of
 from fledge.recipes.family_field import FamilyField
 from fledge.runs.lineage import verb_of
+from fledge.runs.model_files import check_model
 from fledge.runs.show import Show
 
 Format = Literal["hf", "merged", "peft", "gguf", "arpa"]
@@ -67,13 +70,16 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     taken.
     """
     config.use_family()
+    source = find_model(config.run)
+    alone = config.format in (None, "peft") and not (config.more or config.shares)
+    if alone and source.is_dir() and holds_adapter(source):
+        return export_adapter(config, source, show)
     loaded, scalar = load_any(config.run)
     if config.more or config.shares:
         loaded = add_up(config, loaded, scalar)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)
-    out = config.out or Path(f"{name_model(config.run)}{'.' if form in ONE_FILE else '-'}{form}")
-    check_place(out, form)
+    out = choose_place(config, form)
     written = [out]
     if form == "peft":
         loaded.save(out, scalar, **kept_notes(loaded))
@@ -88,6 +94,23 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole = loaded.merged()
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
+    return tell(config, form, written, show)
+
+
+def export_adapter(config: ExportConfig, source: Path, show: Show) -> dict[str, Any]:
+    """The adapter as it lies there: its base, which may be large, is not read. Raises UserError."""
+    check_model(source)
+    check_weights(config, "peft")
+    if isinstance(read_kind(source), HoulsbyConfig):
+        raise refuse_houlsby(config, source)
+    out = choose_place(config, "peft")
+    copy_adapter(source, out)
+    return tell(config, "peft", [out], show)
+
+
+def tell(config: ExportConfig, form: Format, written: list[Path], show: Show) -> dict[str, Any]:
+    """What was written, in a line and as the result."""
+    out = written[0]
     size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
     usual = {"gguf": "f16", "arpa": "decimals"}.get(form, "f32")
     held = "f32" if form == "peft" else config.weights or usual
@@ -111,10 +134,7 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
             f"{type(loaded.network).__name__}: give format=hf."
         )
     if has_bottlenecks(loaded.network):
-        raise UserError(
-            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
-            f"and no format a place: fledge alone reads them, from {loaded.folder}."
-        )
+        raise refuse_houlsby(config, loaded.folder)
     if form != "peft" and virtual_of(loaded.network) is not None:
         raise UserError(
             f"{config.run} has virtual tokens (adapter=prefix or prompt), which cannot be merged "
@@ -124,6 +144,11 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"{config.run} is a reward model, which llama.cpp has no network for: give format=hf."
         )
+    check_weights(config, form)
+
+
+def check_weights(config: ExportConfig, form: Format) -> None:
+    """Raises UserError for a precision that the format has not."""
     if form != "gguf" and config.weights in ("q8_0", "q4_0"):
         raise UserError(
             f"weights={config.weights} is of format=gguf: give f32, f16 or bf16 with {form}."
@@ -132,6 +157,13 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError("an ARPA file holds decimal numbers: leave out weights.")
     if form == "peft" and config.weights not in (None, "f32"):
         raise UserError("an adapter is written in f32, as it learned: leave out weights.")
+
+
+def refuse_houlsby(config: ExportConfig, folder: Path) -> UserError:
+    return UserError(
+        f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
+        f"and no format a place: fledge alone reads them, from {folder}."
+    )
 
 
 def add_up(config: ExportConfig, first: Loaded, scalar: ScalarModel | None) -> Loaded:
@@ -152,8 +184,9 @@ def add_up(config: ExportConfig, first: Loaded, scalar: ScalarModel | None) -> L
     return combine_adapters([first, *map(load_model, paths)], shares)
 
 
-def check_place(out: Path, form: Format) -> None:
+def choose_place(config: ExportConfig, form: Format) -> Path:
     """Raises UserError for a place where something is that was not exported."""
+    out = config.out or Path(f"{name_model(config.run)}{'.' if form in ONE_FILE else '-'}{form}")
     if form == "gguf":
         if out.suffix != ".gguf":
             raise UserError(f"out={out} must be the name of a .gguf file.")
@@ -167,6 +200,7 @@ def check_place(out: Path, form: Format) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already, and not empty: give another out, or remove it.")
+    return out
 
 
 def name_model(path: Path) -> str:

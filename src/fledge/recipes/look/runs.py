@@ -49,7 +49,10 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     members = list(draw_guides(gather_family(find_runs(config.root))))
     rows = [_read_row(member.run, config.root) for _, member in members if member.run is not None]
     if not rows:
-        show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
+        show.line(
+            f"There is no run under {config.root} yet: `fledge demo` makes a road of six, and "
+            "`fledge runs FOLDER` looks elsewhere."
+        )
         return {"root": str(config.root), "runs": []}
     # Where it is narrow, age and size go first: how far a run came and how good it is are what one
     # looks for.
@@ -70,6 +73,7 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     for row in rows:
         for sentence in row["damage"]:
             show.line(f"{cell(row['run'])}: {sentence}")
+    show.line(f"runs: all under {config.root}; `fledge runs FOLDER` looks elsewhere")
     return {"root": str(config.root), "runs": rows}
 
 
