@@ -20,6 +20,11 @@ import numpy as np
 import torch
 
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
+from fledge.algorithms.latent.posterior_step import (
+    bound_of_sums,
+    measure_terms,
+    update_posterior,
+)
 from fledge.models.latent.bayesian_mixture import BayesianMixture
 from fledge.rows.points import Points, from_array
 from fledge.sample.points import Block, PointBlocks
@@ -69,15 +74,17 @@ class Ours:
     def step(self) -> None:
         before = self.algorithm.model
         assert before is not None
+        assert self.algorithm.coordinates is not None
         moments, density = self.algorithm.expect(self.points.points, before)
-        self.algorithm.measure_terms(before, moments, density)
-        self.algorithm.model = self.algorithm.update_posterior(moments)
+        measure_terms(before, moments, density)
+        self.algorithm.model = update_posterior(before.prior, self.algorithm.coordinates, moments)
         self.last = moments
 
     def bound(self) -> float:
         """After the M-step, as scikit-learn takes it, in nats."""
         assert self.algorithm.model is not None
-        return self.algorithm.bound_of_sums(self.algorithm.model, self.last)
+        assert self.algorithm.coordinates is not None
+        return bound_of_sums(self.algorithm.model, self.algorithm.coordinates, self.last)
 
 
 class Theirs:
@@ -154,7 +161,7 @@ def measure_passes(size: tuple[int, int, int]) -> dict[str, Any]:
         seen += quarter
         assert natural.model is not None
         moments, density = natural.expect(points, natural.model)
-        bound = natural.measure_terms(natural.model, moments, density)["elbo"] / len(x)
+        bound = measure_terms(natural.model, moments, density)["elbo"] / len(x)
         say(f"natural gradients: {bound:.5f} after {seen / blocks.of:.2f} passes")
     return {
         "ascent": own, "natural": seen / blocks.of if bound >= goal else float("inf"),

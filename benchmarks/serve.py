@@ -3,12 +3,13 @@ llama.cpp's own server, `transformers serve`, and our engine without a server.
 
 1, 8 and 32 streaming clients, each asking again as soon as it is answered: chats with one system
 prompt and questions of 20 to 600 tokens, greedy answers of 16 to 200, each of a length set
-beforehand. New tokens a second as the server counts them, over the seconds from the first request
-to the last answer; the first token from asking to the first text. Ours in int8 and bf16; llama.cpp
-(xllamacpp) on files of ours in Q8_0 and F16, as many slots as clients; transformers in bfloat16,
-plain and with continuous batching, of which the better one counts, at 1 and 8 clients. In turn, a
-process each; the clients share the cores with them. The bare engine answers the same requests by
-the same clients in its own process, without HTTP and text.
+beforehand. No question is asked of a side twice: llama.cpp keeps every prompt that it has read in
+memory, and would read nothing of one that comes again. New tokens a second as the server counts
+them, over the seconds from the first request to the last answer; the first token from asking to the
+first text. Ours in int8 and bf16; llama.cpp (xllamacpp) on files of ours in Q8_0 and F16, as many
+slots as clients; transformers in bfloat16, plain and with continuous batching, of which the better
+one counts, at 1 and 8 clients. In turn, a process each; the clients share the cores with them. The
+bare engine answers the same requests by the same clients in its own process, without HTTP and text.
 A peer that cannot run is an aim that does not hold.
 """
 
@@ -19,7 +20,8 @@ import math
 import socket
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -44,6 +46,7 @@ from streaming_clients import Round, stream_all
 
 CLIENTS = (1, 8, 32)
 REQUESTS = {1: 6, 8: 3, 32: 2}  # of each client
+WARM_CLIENTS = 4  # of the untimed round
 PROMPTS, ANSWERS = (20, 600), (16, 200)  # tokens of a question and of its answer
 POSITIONS = 1024  # of a slot
 THREADS = torch.get_num_threads()
@@ -73,8 +76,12 @@ Rounds = dict[str, list[Any]]  # of each side
 
 
 def main() -> None:
-    given = options(__doc__, clients="of 1,8,32 those that are measured; default all")
-    quick = given.quick
+    given = options(
+        __doc__,
+        clients="of 1,8,32 those that are measured; default all",
+        seconds="after which no round of a side begins, for each number of clients; default none",
+    )
+    quick, cap = given.quick, float(given.seconds or "inf")
     loads = [int(n) for n in given.clients.split(",")] if given.clients else CLIENTS
     ratios: dict[str, float] = {}
     figures: dict[str, Any] = {}
@@ -91,8 +98,12 @@ def main() -> None:
         dropped = 0
         for clients in loads[:2] if quick else loads:
             say(f"{clients} clients")
-            load = writer.write(clients, 1 if quick else REQUESTS[clients], quick)
-            rounds = measure(folder, clients, load, quick, missing)
+            requests = 1 if quick else REQUESTS[clients]
+            loads_of_rounds = [  # the first is the warm-up's
+                writer.write(clients, requests if number else 1, quick, number)
+                for number in range(2 if quick else 4)
+            ]
+            rounds = measure(folder, clients, loads_of_rounds, quick, cap, missing)
             dropped += sum(r.dropped for side in PAIRS for r in rounds.get(side, []))
             compare(clients, rounds, ratios, figures)
         ratios["answers dropped by ours"] = dropped
@@ -114,8 +125,9 @@ class Writer:
         self.tokenizer = loaded.tokenizer
         self.tokens = loaded.tokenizer.encode(text)
 
-    def write(self, clients: int, requests: int, quick: bool) -> Load:
-        random = np.random.default_rng(clients)
+    def write(self, clients: int, requests: int, quick: bool, number: int) -> Load:
+        """number: of the round."""
+        random = np.random.default_rng([clients, number])
         longest = [size // 5 if quick else size for size in (PROMPTS[1], ANSWERS[1])]
         return [
             [
@@ -148,17 +160,28 @@ def draw(random: np.random.Generator, least: int, most: int) -> int:
     return round(math.exp(random.uniform(math.log(least), math.log(most))))
 
 
-def measure(folder: Path, clients: int, load: Load, quick: bool, missing: dict[str, str]) -> Rounds:
-    """Every side once untimed on the first body of each client, then all in turn."""
+def measure(
+    folder: Path,
+    clients: int,
+    loads: Sequence[Load],
+    quick: bool,
+    cap_s: float,
+    missing: dict[str, str],
+) -> Rounds:
+    """Every side once untimed, then all in turn, each round with a load of its own."""
     rounds: Rounds = {}
+    began = time.monotonic()
     with start_sides(folder, clients, quick, missing) as sides:
-        for number in range(2 if quick else 4):
+        for number, load in enumerate(loads):
             for name, side in sides.items():
                 slow = name.startswith("transformers")
                 if (slow and number > 1) or name in missing:
                     continue
+                late = time.monotonic() - began > cap_s
+                if late and (slow or number > 1):  # our side and llama.cpp are measured once
+                    continue
                 say(f"{name}, {f'round {number}' if number else 'warm-up'}")
-                given = load if number else [bodies[:1] for bodies in load[: 1 if slow else None]]
+                given = load if number else load[: 1 if slow else WARM_CLIENTS]
                 if slow:
                     given = [[reword(body) for body in bodies] for bodies in given]
                 done = ask_side(side, given)
@@ -264,7 +287,7 @@ def compare(
             ratios[f"{clients} clients, median first token, {label}"] = first
     peers = [max(speeds[name]) for name in speeds if name.startswith("transformers")]
     if peers:
-        best = max(statistics.median(speeds[name]) for name in speeds if name.startswith("ours"))
+        best = max(speeds[name][0] for name in speeds if name.startswith("ours"))  # one round each
         ratios[f"{clients} clients, tokens/s, ours best / transformers serve"] = best / max(peers)
     ratios[f"{clients} clients, tokens/s, ours int8 / bare engine"] = median_ratio(
         speeds["ours int8"], bare
@@ -272,13 +295,18 @@ def compare(
 
 
 def median_ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    """Of the rounds that both sides have come to."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=False))
 
 
 def why(name: str, missing: Mapping[str, str]) -> str:
     """Of an aim without a figure."""
     peers = [peer for peer in missing if peer in name or peer.split()[0] in name]
-    return f"{peers[0]}: {missing[peers[0]]}" if peers else "not measured with --quick or --clients"
+    return (
+        f"{peers[0]}: {missing[peers[0]]}"
+        if peers
+        else "not measured: --quick, --clients or --seconds"
+    )
 
 
 def describe(figures: Mapping[str, Any]) -> str:

@@ -233,6 +233,18 @@ def importance_weights(
     return weight if truncate_at is None else weight.clamp(max=truncate_at)
 
 
+def truncated_importance(
+    logp: Tensor, behaviour_logp: Tensor, chosen: Tensor, truncate_at: float
+) -> Tensor:
+    """min(π(a_t)/μ(a_t), truncate_at) of each step by itself; 1 where none was chosen.  [B, T] ->
+    [B, T]
+
+    ρ_t of V-trace (Espeholt et al. 2018, eq. 1). The steps around t are not weighed, which is a
+    bias: a product over a row would vary too much.
+    """
+    return log_ratio(logp, behaviour_logp, chosen).exp().clamp(max=truncate_at)
+
+
 def effective_sample_size(weight: Tensor) -> float:
     """(Σw)² / Σw²: as many equally weighted samples would estimate a mean as well (Kong 1992).  [B]
     -> rows

@@ -64,14 +64,17 @@ def test_known_labels_are_the_components(cli: Cli, x: np.ndarray, tmp_path: Path
     assert sum("elbo" in row for row in rows) == 2
 
 
-def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
+def test_missing_values_under_every_model(cli: Cli, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows = [[f"{v:.3f}" for v in row] for row in random.normal(size=(80, 3))]
     for n in range(0, 80, 3):
         rows[n][n % 2] = random.choice(["", "NA", "nan", "?"])
     (tmp_path / "holes.csv").write_text("".join(";".join(row) + "\n" for row in rows))
-    for kind in ("full", "tied", "diagonal", "spherical"):
-        done = cli(f"fit holes.csv k=2 covariance={kind} out={kind}", folder=tmp_path)
+    kinds = [f"k=2 covariance={kind}" for kind in ("full", "tied", "diagonal", "spherical")]
+    models = [f"model={name} factors=1" for name in ("fa", "ppca")]
+    models += [f"model={name} k=2" for name in ("kmeans", "bayes_gmm")]
+    for words in [*kinds, *models]:
+        done = cli(f"fit holes.csv {words} steps=5", folder=tmp_path)
         assert done.code == 0, done.stderr
         assert "some values missing" in done.stdout
 
@@ -94,7 +97,7 @@ def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n", "block_points=1", "em=batch, which takes all points a step"),
         ("a,b\n1,2\n3,4\n", "model=gnm", "there is no algorithm gnm: perhaps you meant gmm"),
         ("a,b\n1,2\n3,4\n", "supervised=true", "give labels=COLUMN"),
-        ("a,b\n1,2\n3,\n", "model=kmeans k=1", "point 2: b is missing (NaN), and k-means needs"),
+        ("a,b\n1,2\n3,\n", "model=bbvi target=mixture", "point 2: b is missing (NaN), and target="),
         ("a,b\n1,2\n3,4\n", "model=fa factors=3", "give as many as columns, or fewer"),
         ("a,b\n1,2\n1,4\n", "model=fa factors=1", "a is the same for every point"),
         ("a,b\n1,2\n3,4\n", "model=kmeans k=1..2", "no likelihood by which to choose k=1..2"),

@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", ["em", "constraints"])
 def test_soft_labels_and_what_they_teach(method: str, cli: Cli, folder: Path) -> None:
     words = f"fit rows.jsonl model=weak functions=rules.py method={method} judged_on=rows.jsonl"
-    done = cli(f"{words} --json", folder=folder)
+    (folder / "new.jsonl").write_text('{"text": "fine warm film"}\n{"text": "poor cold film"}\n')
+    done = cli(f"{words} classify=new.jsonl --json", folder=folder)
     assert done.code == 0, done.stderr
     accuracy = done.result["accuracy"]
     assert accuracy["words, of the label model"] > accuracy["majority vote"]
@@ -68,6 +69,12 @@ def test_soft_labels_and_what_they_teach(method: str, cli: Cli, folder: Path) ->
     assert chance.sum(1) == pytest.approx(1)
     assert classifier.labels == ("bad", "good")
     assert classifier.predict(["fine warm film", "poor cold film"]) == ["good", "bad"]
+    asked = [json.loads(line) for line in (folder / "runs/fit/classified.jsonl").open()]
+    assert [row["label"] for row in asked] == ["good", "bad"]
+    assert [row["chance"]["bad"] for row in asked] == pytest.approx(chance[:2, 0], abs=1e-6)
+    assert (
+        "none.jsonl cannot be read" in cli(f"{words} classify=none.jsonl", folder=folder).complaint
+    )
     with pytest.raises(UserError, match="give a list of texts"):
         classifier.predict("one text")
 

@@ -154,7 +154,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/align.py": [finished(ALIGN)],
     "recipes/language/distill.py": [finished(DISTILL)],
     "recipes/language/compress.py": [finished(COMPRESS)],
-    "recipes/latent/fit.py": [finished(FIT)],
+    "recipes/latent/conclusion.py": [finished(FIT)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
     "recipes/carry_on.py": [lose_the_model_and_checkpoints],

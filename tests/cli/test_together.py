@@ -34,8 +34,10 @@ from tests.cli.together import together
 
 from fledge.runs.folder import Run
 
+# Two sources, though of one text: each has its own order.
+MIXED = PRETRAIN.replace("data={text}", "data={text}:3,{text}:1 duplicates=keep")
 STAGES = {
-    "pretrain": f"{PRETRAIN} rows_per_micro_batch=1",
+    "pretrain": f"{MIXED} rows_per_micro_batch=1",
     "tune": TUNE,
     "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 adapter_dropout=0.2 optimizer=muon",
     "reward": REWARD,

@@ -85,7 +85,7 @@ def test_the_cache_changes_nothing_at_any_position(
         sizes = torch.tensor([pair[piece] for pair in lengths])
         longest = int(sizes.max())
         at = (begin[:, None] + torch.arange(longest)).clamp(max=19)
-        hidden = fast.extend(row.gather(1, at), begin, order, int((begin + longest).max()), cache)
+        hidden = fast.extend(row.gather(1, at), begin, order, (begin + sizes).tolist(), cache)
         for i, n in enumerate(sizes.tolist()):
             torch.testing.assert_close(
                 fast.logits(hidden[i, :n]), whole[i, begin[i] : begin[i] + n], rtol=1e-6, atol=1e-6
@@ -140,7 +140,7 @@ def test_what_a_precision_changes_is_bounded(
     row = tokens(20, 20)
     fast = make_form(network, precision)
     hidden = fast.extend(
-        row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.make_cache(20, 20)
+        row, torch.zeros(20, dtype=torch.long), torch.arange(20), [20] * 20, fast.make_cache(20, 20)
     )
     logp = fast.logits(hidden.flatten(0, 1)).log_softmax(-1)
     off = float((logp - logits_of(network, row).flatten(0, 1).log_softmax(-1)).abs().mean())

@@ -114,7 +114,7 @@ def read_two_pieces_and_steps(fast: Any, row: torch.Tensor, slots: int) -> torch
     """The logits of positions 7 to 15: prompts of 7 tokens, then a token at a time."""
     rows, cache = len(row), fast.make_cache(slots, 20)
     begin = torch.zeros(rows, dtype=torch.long)
-    fast.extend(row[:, :7], begin, torch.arange(rows), 7, cache)
+    fast.extend(row[:, :7], begin, torch.arange(rows), [7] * rows, cache)
     said = []
     for at in range(7, 16):
         lengths = begin + at
@@ -152,12 +152,42 @@ def test_slots_of_unequal_length_in_a_narrow_cache(
     network = transformer(context=20, width=64, mlp_width=64).requires_grad_(False)
     fast, row = make_form(network, precision), tokens(3, 20)
     cache, held = fast.make_cache(4, 20), torch.tensor([9, 4, 1])
-    fast.extend(row[:, :9], torch.zeros(3, dtype=torch.long), torch.arange(3), 9, cache)
+    fast.extend(row[:, :9], torch.zeros(3, dtype=torch.long), torch.arange(3), [9] * 3, cache)
     said = fast.logits(fast.step(row[torch.arange(3), held], held, held.tolist(), cache))
     whole = logits_of(network, row)[torch.arange(3), held]
     off = (said.log_softmax(-1) - whole.log_softmax(-1)).abs().mean()
     bounds = {"fp32": 1e-4, "bf16": 0.03, "fp16": 0.003, "int8": 0.06, "int4": 0.85}
     assert float(off) < bounds[precision]
+
+
+@pytest.mark.parametrize("kind", [
+    {}, {"window": 6}, {"heads": 5, "kv_heads": 1, "head_width": 80, "width": 80},
+    {"heads": 3, "kv_heads": 3, "head_width": 48, "width": 144},
+])  # fmt: skip
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_prompts_of_unlike_length_are_read_together_without_padding(
+    kind: dict[str, Any], small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From places of their own, in slots in any order; what is padding leaves the cache alone."""
+    monkeypatch.setattr(generation, "SMALL_LAYER", small)
+    sizes: dict[str, Any] = {"context": 40, "width": 64, "mlp_width": 32} | kind
+    network = transformer(**sizes).requires_grad_(False)
+    fast, row = make_form(network), tokens(4, 40)
+    assert fast.packs
+    whole = logits_of(copy.deepcopy(network).double(), row)
+    cache, slots = fast.make_cache(6, 40), torch.tensor([4, 1, 5, 2])
+    fast.extend(row[:, :5], torch.zeros(4, dtype=torch.long), slots, [5, 1, 4, 2], cache)
+    starts, ends = torch.tensor([5, 1, 4, 2]), [40, 2, 21, 9]
+    at = (starts[:, None] + torch.arange(35)).clamp(max=39)
+    hidden = fast.extend(row.gather(1, at), starts, slots, ends, cache)
+    for i, end in enumerate(ends):
+        said = fast.logits(hidden[i, : end - starts[i]])
+        torch.testing.assert_close(said.double(), whole[i, starts[i] : end], rtol=1e-4, atol=1e-4)
+    k = cache.gather(0, torch.arange(6), 40)  # [2, 6, kv_heads, 40, d]
+    written = k.abs().sum((0, 2, 4)) > 0  # [6, 40]
+    held = torch.zeros(6, dtype=torch.long)
+    held[slots] = torch.tensor(ends)
+    assert torch.equal(written, torch.arange(40) < held[:, None])
 
 
 def test_two_threads_of_python_and_a_child_of_a_fork_get_the_same(
@@ -209,11 +239,23 @@ def test_a_row_past_its_slot_is_refused_and_nothing_is_written() -> None:
     cache = fast.make_cache(2, 8)
     for at in (-1, 8):
         held = torch.tensor([0, at])
-        with pytest.raises(IndexError, match="8 positions"):
+        with pytest.raises(IndexError, match="slots of 8 positions"):
             fast.step(torch.tensor([1, 1]), held, held.tolist(), cache)
     with pytest.raises(IndexError, match="2 slots"):
         fast.step(torch.ones(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), [0] * 3, cache)
     assert not bool(cache.store.any())
+
+
+def test_guesses_past_the_slot_are_padding() -> None:
+    network = transformer(context=20, width=64).requires_grad_(False)
+    fast, row = make_form(network), tokens(1, 20)
+    cache, slot = fast.make_cache(1, 20), torch.zeros(1, dtype=torch.long)
+    fast.extend(row[:, :18], slot, slot, [18], cache)
+    guessed = torch.cat([row[:, 18:], row[:, :2]], 1)
+    hidden = fast.extend(guessed, slot + 18, slot, [22], cache)
+    torch.testing.assert_close(
+        fast.logits(hidden[0, :2]), logits_of(network, row)[0, 18:], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_8_bits_from_the_least_numbers_to_the_greatest() -> None:

@@ -42,8 +42,8 @@ def rows(stream: TokenStream, seed: int = 0, rows_per_step: int = 3) -> Document
 
 def one_pass(stream: TokenStream, seed: int, number: int) -> list[list[int]]:
     sampler = rows(stream, seed, rows_per_step=1)
-    sampler.position = number * sampler.windows
-    return [next(sampler).obs[0].tolist() for _ in range(sampler.windows)]
+    sampler.position = number * sampler.text.windows
+    return [next(sampler).obs[0].tolist() for _ in range(sampler.text.windows)]
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
@@ -75,7 +75,7 @@ def test_the_order_is_numpy_s_permutation_of_the_windows(stream: TokenStream) ->
     random = np.random.Generator(
         np.random.Philox(key=seed_for(3, "data", "documents"), counter=[0, 0, 0, 2])
     )
-    windows = rows(stream).windows
+    windows = rows(stream).text.windows
     offset = int(random.integers(0, len(stream) - windows * CONTEXT))
     starts = [offset + int(place) * CONTEXT for place in random.permutation(windows)]
     text = stream[:].tolist()
@@ -96,7 +96,7 @@ def test_the_position_is_one_integer_that_restores_everything(
         a, b = next(straight), next(resumed)
         assert torch.equal(a.obs, b.obs)
         assert straight.figures == resumed.figures
-    assert straight.figures["epoch"] == pytest.approx(3 * (given + 40) / straight.windows)
+    assert straight.figures["epoch"] == pytest.approx(3 * (given + 40) / straight.text.windows)
 
 
 def test_everything_is_a_target_but_what_opens_a_document(stream: TokenStream) -> None:

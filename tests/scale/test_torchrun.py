@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import PRETRAIN, environment
-from tests.cli.test_together import check_figures, rows_of
+from tests.cli.commands import environment
+from tests.cli.test_together import MIXED, check_figures, rows_of
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
@@ -33,7 +33,7 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
 def test_a_run_is_killed_and_goes_on_with_more_and_with_fewer_processes(tmp_path: Path) -> None:
     draw = [f"row {n} {n * n % 97} of a text that is {n % 7} long" for n in range(600)]
     (tmp_path / "text.txt").write_text("\n\n".join(draw))
-    command = PRETRAIN.format(text="text.txt").replace("steps=12", "steps=60") + " save_every_s=0"
+    command = MIXED.format(text="text.txt").replace("steps=12", "steps=60") + " save_every_s=0"
     log = tmp_path / "run" / "metrics.jsonl"
     begun = start(2, f"{command} out=run", tmp_path)
     for steps, number in ((10, 1), (25, 0)):

@@ -65,7 +65,7 @@ def test_copies_are_those_whose_words_are_the_same_wherever_a_piece_ends(
 def test_a_document_stays_in_its_split_whatever_else_there_is(tmp_path: Path) -> None:
     many = [f"text {i}" for i in range(400)]
     corpora = [Corpus(write_rows(tmp_path / f"{step}.jsonl", many[::step])) for step in (1, 2)]
-    assert [corpus.rule for corpus in corpora] == ["hash", "hash"]
+    assert [corpus.rules for corpus in corpora] == [["hash"], ["hash"]]
     whole, half = map(parts, corpora)
     for split in SPLITS:
         assert set(half[split]) <= set(whole[split])
@@ -82,7 +82,7 @@ def test_a_long_document_is_in_the_split_of_its_text(
         (tmp_path / f"{number:02}.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr(files, "CHUNK", 64)
     corpus = Corpus(str(tmp_path))
-    assert corpus.rule == "hash"
+    assert corpus.rules == ["hash"]
     by_split = parts(corpus)
     assert {text: split for split in SPLITS for text in by_split[split]} == {
         text: split_of(text) for text in texts
@@ -97,7 +97,7 @@ def test_a_single_book_is_cut_at_90_and_95_percent(
     for size in (files.CHUNK, 100):
         monkeypatch.setattr(files, "CHUNK", size)
         corpus = Corpus(str(tmp_path / "book.txt"))
-        assert corpus.rule == "cut"
+        assert corpus.rules == ["cut"]
         assert parts(corpus) == {
             "train": [book[:900]],
             "validation": [book[900:950]],
@@ -127,7 +127,7 @@ def test_a_cut_loses_and_repeats_nothing(texts: list[str], size: int) -> None:
 def test_no_split_is_empty_when_there_are_documents_enough_to_hash(tmp_path: Path) -> None:
     unlucky = [text for text in (f"text {i}" for i in range(60)) if split_of(text) == "train"][:30]
     corpus = Corpus(write_rows(tmp_path / "a.jsonl", unlucky))
-    assert corpus.rule == "cut"
+    assert corpus.rules == ["cut"]
     assert all(parts(corpus).values())
 
 
@@ -153,5 +153,4 @@ def test_what_is_kept_of_a_document_does_not_grow_with_it(tmp_path: Path) -> Non
     rng = random.Random(0)
     texts = ["".join(rng.choices("abc \n", k=rng.randrange(1, 4000))) + "x" for _ in range(300)]
     corpus = Corpus(write_rows(tmp_path / "a.jsonl", texts))
-    kept = (corpus._characters, corpus._split, corpus._kept)
-    assert sum(array.nbytes for array in kept) == 10 * 300
+    assert corpus._sides.nbytes == 300

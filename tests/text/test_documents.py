@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from fledge.errors import UserError
 from fledge.text import files
-from fledge.text.corpus import Corpus, DocumentPart, LongDocument, read_documents
+from fledge.text.corpus import Corpus
+from fledge.text.documents import DocumentPart, LongDocument, read_documents
 from fledge.text.python_prose import SHORTEST, python_prose
 
 
@@ -222,7 +223,8 @@ def test_the_embedded_default_is_about_two_megabytes_of_prose_without_sessions()
 
 def test_the_embedded_default_is_the_same_in_every_process() -> None:
     script = (
-        "import hashlib; from fledge.text.corpus import read_documents; digest = hashlib.sha256()\n"
+        "import hashlib; from fledge.text.documents import read_documents\n"
+        "digest = hashlib.sha256()\n"
         "for d in read_documents('python'): digest.update(f'{d.source}\\0{d.text}\\0'.encode())\n"
         "print(digest.hexdigest())"
     )

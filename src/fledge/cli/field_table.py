@@ -95,6 +95,7 @@ _TITLES = {
     "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
     "ConstraintFields": "what a completion is bound to",
+    "ServerFields": "of answers that a server samples",
     "FamilyField": "of a model of one's own kind",
     "JudgeFields": "of a judge of one's own",
     "EarlyStopFields": "when to end early",

@@ -136,15 +136,19 @@ class Reply:
                 f"the server's reply lacks token ids or their log-probabilities ({error!r}): it "
                 "must know `logprobs` with `return_tokens_as_token_ids`, as vLLM does."
             ) from None
+        self.check_known(tokens)
+        self.tokens += tokens
+        self.chance += chance
+        self.alternatives += best
+        return tokens
+
+    def check_known(self, tokens: list[int]) -> None:
+        """Raises UserError for a token of another vocabulary."""
         if unknown := [token for token in tokens if not 0 <= token < self.vocab_size]:
             raise UserError(
                 f"the server said token {unknown[0]}, outside the vocabulary of {self.vocab_size}: "
                 "it serves another model, or `vocab_size` is wrong."
             )
-        self.tokens += tokens
-        self.chance += chance
-        self.alternatives += best
-        return tokens
 
     def complete(self, logprobs: Logprobs, version: int) -> Completion:
         request, same = self.request, is_unaltered(self.request)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fledge.engine.admission import Admission
 from fledge.engine.generation import Generation
 from fledge.engine.logits import (
     Choice,
@@ -23,6 +24,7 @@ from fledge.engine.logits import (
     draw_tokens,
     list_forbidden,
 )
+from fledge.engine.packed_weights import PackedWeights
 from fledge.engine.request import Completion, Feature, Request, Way
 from fledge.engine.row import OnToken, Row, fail, fit_prompt
 from fledge.engine.running_batch import RunningBatch, group_by_rule
@@ -30,7 +32,6 @@ from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
 NONE: Mapping[int, float] = {}
-LONG_PASSED = 64  # waiting rows with a long prompt that others may pass
 # Named one by one: a feature that is new is unknown here until it has been written.
 ENGINE = Way(
     "this engine",
@@ -51,8 +52,8 @@ class Engine:
     slots: rows side by side; more wait. positions: tokens a slot holds, by default the model's
     context. cache_bytes: the most that the KV cache may take, which lowers the slots. vocabulary:
     the bytes of each token, which stop strings need. prefix_cache_rows: how many finished rows the
-    prefix cache keeps for prompts that begin as they did. Raises UserError where not even one slot
-    fits.
+    prefix cache keeps for prompts that begin as they did. packed: weights that other engines have
+    too, until the policy's change. Raises UserError where not even one slot fits.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Engine:
         precision: Generation = "fp32",
         vocabulary: Sequence[bytes] | None = None,
         prefix_cache_rows: int = 0,
+        packed: PackedWeights | None = None,
     ) -> None:
         self.policy, self.vocabulary = policy, vocabulary
         self.context: int = policy.network.config.context
@@ -82,9 +84,10 @@ class Engine:
             )
         self.forbidden = list_forbidden(policy)
         self.batch = RunningBatch(
-            policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes
+            policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes, packed
         )
         self.queue: deque[Row] = deque()
+        self.admission = Admission()
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
         self._numbers = itertools.count()
@@ -285,17 +288,10 @@ class Engine:
             self._finish(gone)
 
     def _admit(self) -> None:
-        """The next requests into the free slots, and their first token. Those whose prompt is long
-        wait until it has been read ahead; others may pass them.
-        """
-        batch, new, long = self.batch, list[Row](), list[Row]()
-        while self.queue and len(new) < batch.free and len(long) < LONG_PASSED:
-            row = self.queue.popleft()
-            (long if batch.is_long(row) else new).append(row)
-        self.queue.extendleft(reversed(long))
-        if new:
-            first = len(batch.live)
-            self._sample(batch.admit(new), first)
+        """The next requests into the free slots, and their first token."""
+        if new := self.admission.take(self.queue, self.batch):
+            first = len(self.batch.live)
+            self._sample(self.batch.admit(new), first)
 
     def renew(self) -> None:
         """The weights have been written by other hands than a Learner's: the next `advance` goes by

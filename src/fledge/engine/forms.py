@@ -5,9 +5,11 @@ out once for many small steps and with a KV cache; the slow one for all others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fledge.engine.generation import Generation, GenerationTransformer, has_fast_form
+from fledge.engine.packed_weights import PackedWeights
 from fledge.engine.prompted_form import PromptedForm
 from fledge.engine.recurrent_form import RecurrentForm
 from fledge.engine.slow_form import SlowForm
@@ -27,9 +29,15 @@ def register_fast_form(network: type, make: Callable[[Any, Generation], Any]) ->
     _FAST[network] = make
 
 
-def make_form(network: Any, precision: Generation = "fp32", positions: int | None = None) -> Any:
+def make_form(
+    network: Any,
+    precision: Generation = "fp32",
+    positions: int | None = None,
+    packed: PackedWeights | None = None,
+) -> Any:
     """The network as it is now, for rows of up to so many positions, by default its context. The
-    slow form and the recurrent one know no precision but the network's own.
+    slow form and the recurrent one know no precision but the network's own. packed: weights that
+    other networks have too.
     """
     # A class that is derived may compute something else, and then its parent's form would be wrong.
     make = _FAST.get(type(network))
@@ -39,4 +47,6 @@ def make_form(network: Any, precision: Generation = "fp32", positions: int | Non
             make = None
         elif network.lead:
             make = PromptedForm
+        if make is not None:
+            make = partial(make, packed=packed)
     return SlowForm(network) if make is None else make(network, precision)

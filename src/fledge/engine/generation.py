@@ -28,8 +28,10 @@ from fledge.engine.layer_form import (
 )
 from fledge.engine.native import has_native
 from fledge.engine.native_attention import NativeAttention, can_attend
+from fledge.engine.native_layers import NativeLayers, can_be_one_call
 from fledge.engine.native_product import INPUTS, NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
+from fledge.engine.packed_weights import PackedWeights
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
 from fledge.models.language.transformer import Transformer
@@ -92,9 +94,18 @@ class GenerationTransformer:
     """`network` as it is now; made anew when its weights change. Not differentiable."""
 
     incremental = True
+    packs = False  # whether rows of unlike length are prefilled together without padding
 
     @torch.no_grad()
-    def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
+    def __init__(
+        self,
+        network: Transformer,
+        precision: Generation = "fp32",
+        packed: PackedWeights | None = None,
+    ) -> None:
+        """packed: what other networks have too, of products that are the library's; four bits, and
+        what torch's own kernels multiply, are laid out for each.
+        """
         self.network, c = network, network.config
         self.config, self.border = c, network.border
         weight = network.embedding.weight
@@ -106,23 +117,31 @@ class GenerationTransformer:
         if native and precision != "int4":
             self.compute = real  # a native product rounds by itself
         make, make_last = choose_products(precision, self.compute, native)
-        packed = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
-        follows = packed and can_pack(self.compute)
+        plain = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
+        follows = plain and can_pack(self.compute)
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
         # in a file is in the same steps again. A native product has them with the norm.
         fold = precision not in ("int8", "int4") and not native
+        if packed is not None and not (native and precision == packed.precision != "int4"):
+            packed = None
         lay_out = partial(
             LayerForm, real=real, compute=self.compute, make=make, follows=follows,
-            native=native and precision != "int4", fold=fold,
+            native=native and precision != "int4", fold=fold, packed=packed,
         )  # fmt: skip
         self.layers = [lay_out(block, layer) for layer, block in enumerate(network.blocks)]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
         self.turns: dict[str, Tensor] = {}
         self._build_turns()
-        self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
+        last = network.unembedding
+        if packed is not None:
+            make_last = partial(packed.pack, arrange=Tensor.detach)
+        self.unembed = Affine(last, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
         self.attends = native and can_attend(c)
+        self.packs = self.attends
+        one_call = self.attends and can_be_one_call(self.layers)
+        self.native_layers = NativeLayers(self.layers, self.tables) if one_call else None
         self.norms_inside = native and self.normalise is normalise
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
@@ -179,11 +198,16 @@ class GenerationTransformer:
         held: `lengths`, in the host's memory. Slots in order of length, longest first, cost least.
         """
         h, turns = self._embed(tokens, lengths)
-        attend: Callable[..., Tensor]
         if self.attends:
-            attend = NativeAttention(self.config, lengths, cache)
-        else:
-            attend = self._prepare_attention(lengths, held, cache)
+            return self._read(h, turns, NativeAttention(self.config, lengths, cache))
+        return self._read(h, turns, self._prepare_attention(lengths, held, cache))
+
+    def _read(
+        self, h: Tensor, turns: dict[str, Tensor | None], attend: Callable[..., Tensor]
+    ) -> Tensor:
+        """All layers, of tokens that look at the cache by `attend`.  [N, D] -> [N, D]"""
+        if self.native_layers is not None and isinstance(attend, NativeAttention):
+            return self.native_layers(h, turns, attend)
         for number, layer in enumerate(self.layers):
             turn = turns[self.tables[number]]
             # The native one turns by itself.
@@ -219,20 +243,21 @@ class GenerationTransformer:
         return attend_layer
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: KVCache
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Sequence[int], cache: KVCache
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after.
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`, in
+        the host's memory. Rows shorter than T are padded on the right.
 
-        [B, T], [B], [B] -> [B, T, D]
-
-        longest: the largest of starts + T. Rows shorter than T are padded on the right: what is
-            written there is overwritten later.
+        [B, T], [B], [B] -> [B, T, D]; of padding it is anything
         """
         c, (b, t) = self.config, tokens.shape
         positions = starts[:, None] + torch.arange(t, device=tokens.device)  # [B, T]
+        if self.attends:
+            return self._extend_packed(tokens, positions, slots, ends, cache)
         kept = positions.clamp(max=cache.positions - 1)
         h, turns = self._embed(tokens.flatten(), positions.flatten())  # [B·T, D]
-        seen = min(longest, cache.positions)
+        # What is written past a row's end is overwritten later.
+        seen = min(max(ends), cache.positions)
         # Nothing is held that they look at.
         fresh = not bool(starts.any()) and t <= cache.positions
         masks: dict[int, Tensor | None] = {}
@@ -258,6 +283,20 @@ class GenerationTransformer:
             y = self._attend_many(q.transpose(1, 2), k, v, mask)
             h = self._add_rest(layer, h, y.transpose(1, 2).reshape(b * t, -1))
         return h.view(b, t, -1)
+
+    def _extend_packed(
+        self, tokens: Tensor, positions: Tensor, slots: Tensor, ends: Sequence[int], cache: KVCache
+    ) -> Tensor:
+        """As `extend`; the tokens of all rows one after the other, and none of the padding, nor of
+        a guess that reaches past the slot.
+        """
+        real = positions < torch.tensor(ends).clamp(max=cache.positions)[:, None]  # [B, T]
+        there, own = positions[real], slots[:, None].expand_as(real)[real]
+        h, turns = self._embed(tokens[real], there)
+        read = self._read(h, turns, NativeAttention(self.config, there, cache, own))
+        hidden = read.new_zeros(*tokens.shape, read.shape[-1])
+        hidden[real] = read
+        return hidden
 
     def _attend_many(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """[B, heads, T, d], [B, kv_heads, S, d] twice -> [B, heads, T, d]"""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.engine.packed import Product
+from fledge.engine.packed_weights import AdaptedProduct, PackedWeights
 from fledge.models.language.hidden_units import ACTIVATIONS
 from fledge.models.language.transformer_config import TransformerConfig
 
@@ -92,10 +93,13 @@ class LayerForm:
         follows: bool,
         native: bool,
         fold: bool,
+        packed: PackedWeights | None,
     ) -> None:
         """follows: `make` gives products that do what follows them in the same pass. native: it
-        gives native ones. fold: gains go into the weights.
+        gives native ones. fold: gains go into the weights. packed: of native ones, and unfolded,
+        what other networks have too.
         """
+        self.real, self.make, self.fold, self.packed = real, make, fold, packed
         self.block, self.compute = block, compute
         self.config: TransformerConfig = block.config
         self.window = self.config.window_of(layer)
@@ -115,55 +119,83 @@ class LayerForm:
             None if isinstance(part, nn.Identity) else part
             for part in (block.attention_out_norm, block.mlp_out_norm)
         )
-        affine = partial(Affine, real=real, make=make, fold=fold)
+        affine = self._lay_out
         attention_norm = block.attention_norm if before else None
-        self._lay_out_attention(block.attention, attention_norm, real, affine)
+        self._lay_out_attention(block.attention, attention_norm)
         if hasattr(block, "mixture"):
             return
         one_norm = self.config.residual == "parallel, one norm"
         norm = attention_norm if one_norm else block.mlp_norm if before else None
-        self.down = affine(block.down.weight, block.down.bias, None)
+        self.down = affine(block.down, None)
         # Where nothing else comes between, gate and up have what follows them in their own pass.
         plain = self.config.activation == "silu" and getattr(norm, "bias", None) is None
         plain = plain and self.config.gated and block.gate_up.bias is None
         self.two, self.one = follows and plain, native and plain and self.config.mlp_width % 16 == 0
         if not self.config.gated:
-            self.up = affine(block.up.weight, block.up.bias, norm)
+            self.up = affine(block.up, norm)
         elif self.one:
-            make_gated = partial(make, gated=True)
-            self.gate_up = affine(block.gate_up.weight, None, norm, make=make_gated)
+            self.gate_up = affine(block.gate_up, norm, gated=True)
         elif self.two:
             gate, up = block.gate_up.weight.chunk(2)
-            self.gate, self.up = affine(gate, None, norm), affine(up, None, norm)
+            self.gate, self.up = (
+                Affine(weight, None, norm, real, make, fold) for weight in (gate, up)
+            )
         else:
-            self.gate_up = affine(block.gate_up.weight, block.gate_up.bias, norm)
+            self.gate_up = affine(block.gate_up, norm)
 
-    def _lay_out_attention(
-        self, attention: Any, norm: Any, real: torch.dtype, affine: Callable[..., Affine]
-    ) -> None:
+    def _lay_out(
+        self,
+        linear: Any,
+        norm: Any,
+        arrange: Callable[[Tensor], Tensor] = Tensor.detach,
+        **how: bool,
+    ) -> Affine:
+        """A linear layer after a norm. arrange: the order, and scales, that its outputs have here;
+        of [O, …]. how: of the product.
+        """
+        bias = None if linear.bias is None else arrange(linear.bias.detach())
+        shared = None
+        if self.packed is not None and getattr(norm, "bias", None) is None:
+            shared = self.packed.split(linear)
+        if shared is None:
+            weight = arrange(linear.weight.detach())
+            make = partial(self.make, **how)
+            return Affine(weight, bias, norm, self.real, make, self.fold)
+
+        def make_shared(weight: Tensor) -> Product:
+            assert self.packed is not None
+            product = self.packed.pack(weight, arrange, **how)
+            if shared.down is None or shared.up is None:
+                return product
+            return AdaptedProduct(product, shared.down, arrange(shared.up))
+
+        return Affine(shared.weight, bias, norm, self.real, make_shared, self.fold)
+
+    def _lay_out_attention(self, attention: Any, norm: Any) -> None:
         """1/√d of attention goes into the matrix, or into the norms of queries and keys."""
         c = self.config
         self.order = order = self._order_pairs().to(attention.out.weight.device)
-        weight, bias = attention.qkv.weight.detach(), attention.qkv.bias
         turned = c.heads + c.kv_heads  # values are not turned
         self.norms: Tensor | None = None
-        rows = torch.arange(len(weight), device=weight.device).view(-1, c.head_width)
+        rows = torch.arange((turned + c.kv_heads) * c.head_width, device=order.device)
+        rows = rows.view(-1, c.head_width)
         rows = torch.cat([rows[:turned, order], rows[turned:]]).flatten()
-        weight, bias = weight[rows], None if bias is None else bias.detach()[rows]
         if c.qk_norm:  # a norm comes between: what scales its input is undone by it
             q, k = (
                 norm.gain().view(-1, c.head_width)[:, order]
                 for norm in (attention.q_norm, attention.k_norm)
             )
             both = torch.cat([(q * c.scale).expand(c.heads, -1), k.expand(c.kv_heads, -1)])
-            self.norms = both.to(real)  # [heads + kv_heads, d]
-        else:  # in place: they are copies
-            queries = slice(c.heads * c.head_width)
-            weight[queries] *= c.scale
-            if bias is not None:
-                bias[queries] *= c.scale
-        self.qkv = affine(weight, bias, norm)
-        self.out = affine(attention.out.weight, attention.out.bias, None)
+            self.norms = both.to(self.real)  # [heads + kv_heads, d]
+
+        def arrange(outputs: Tensor) -> Tensor:
+            arranged = outputs[rows]  # a copy
+            if not c.qk_norm:
+                arranged[: c.heads * c.head_width] *= c.scale
+            return arranged
+
+        self.qkv = self._lay_out(attention.qkv, norm, arrange)
+        self.out = self._lay_out(attention.out, None)
 
     def _order_pairs(self) -> Tensor:
         """The pair (i, i + r/2) that is turned together comes to lie at (2i, 2i + 1), which is a

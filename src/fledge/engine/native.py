@@ -66,6 +66,7 @@ def load_native() -> Any:
         c_int, c_int, c_int, c_long, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_int,
     ]  # fmt: skip
     library.attend.argtypes = [c_void_p]
+    library.read_layers.argtypes = [c_void_p, c_void_p]
     os.register_at_fork(after_in_child=library.begin_anew)
     return library
 

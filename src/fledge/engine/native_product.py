@@ -39,7 +39,7 @@ class NativeProduct(Product):
     """
 
     def __init__(self, weight: Tensor, kind: str, gated: bool = False) -> None:
-        self.gated = gated
+        self.kind, self.gated = kind, gated
         outputs, inputs = weight.shape
         if inputs > INPUTS or (gated and outputs % TILE):
             raise ValueError(f"no native product of {list(weight.shape)}, gated: {gated}")
@@ -65,7 +65,7 @@ class NativeProduct(Product):
             None if self.scale is None else self.scale.data_ptr(),
             None if self.shifts is None else self.shifts.data_ptr(),
         )  # fmt: skip
-        self._held, self._at = held, addressof(held)
+        self._held, self.at = held, addressof(held)  # where the library finds it
 
     def __call__(
         self,
@@ -74,7 +74,9 @@ class NativeProduct(Product):
         gain: Tensor | None = None,
         other: Tensor | None = None,
     ) -> Tensor:
-        """norm(x) Wᵀ + other; eps: of the norm x / √(mean x² + ε) · gain, negative for none."""
+        """norm(x) Wᵀ + other, before the gate; eps: of the norm x / √(mean x² + ε) · gain, negative
+        for none.
+        """
         x = x.contiguous()
         rows = x.shape[0]
         self._check(x, (rows, self.inputs))
@@ -83,10 +85,10 @@ class NativeProduct(Product):
             self._check(gain, (self.inputs,))
         if other is not None:
             other = other.contiguous()
-            self._check(other, (rows, self.outputs))
+            self._check(other, (rows, self._held.outputs))
         y = x.new_empty(x.shape[0], self.outputs)
         failed = self._multiply(
-            self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
+            self.at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
             self.gated, None if other is None else other.data_ptr(), y.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip

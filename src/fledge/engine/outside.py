@@ -1,5 +1,5 @@
-"""Requests answered by another engine: a server that speaks vLLM's form of the OpenAI completions
-protocol, over HTTP.
+"""Requests answered by another engine, over HTTP: a server that speaks vLLM's form of the OpenAI
+completions protocol, or llama.cpp's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from fledge.engine.completions_api import (
     parse,
     read_message,
 )
+from fledge.engine.llama_api import LlamaReply, build_llama_body
 from fledge.engine.request import Completion, Request
 from fledge.engine.row import OnToken, fail
 from fledge.errors import UserError
@@ -34,6 +36,20 @@ CONNECT_S = 10.0
 # for what it serves: one that accepts connections and says nothing would else be waited for like a
 # long text
 ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a server is spoken to: where completions are, what is sent, and how a reply is read."""
+
+    place: str
+    build: Callable[[Request, str, int, Logprobs, bool], dict[str, Any]]
+    reply: type[Reply]
+    streams: bool
+
+
+VLLM = Wire("/v1/completions", build_body, Reply, streams=True)
+LLAMA_CPP = Wire("/completion", build_llama_body, LlamaReply, streams=False)
 
 SentRequest = tuple[int, Request, bytes]  # place in the list, and what is sent for it
 
@@ -77,7 +93,7 @@ class OutsideEngine:
             raise UserError(
                 f"concurrent={concurrent} and timeout={timeout} were given: both must be above 0."
             )
-        self.url, self.path = url, parts.path.rstrip("/").removesuffix("/v1") + "/v1"
+        self.url, self.root = url, parts.path.rstrip("/").removesuffix("/v1")
         self.secure = parts.scheme == "https"
         self.concurrent, self.timeout = concurrent, timeout
         self.logprobs: Logprobs = logprobs
@@ -98,22 +114,26 @@ class OutsideEngine:
         requests = list(requests)
         numbers = [next(self._numbers) for _ in requests]
         completions: dict[int, Completion] = {}
+        checked: list[tuple[int, Request]] = []
         waiting: deque[SentRequest] = deque()
         for place, request in enumerate(requests):
             try:
                 request.check(self.vocab_size, self.context, OUTSIDE)
-                sent = build_body(
-                    request, self.model, self.context, self.logprobs, stream=on_token is not None
-                )
+                checked.append((place, request))
+            except UserError as error:
+                completions[place] = self.fail(request, error)
+        wire = choose_wire(self._reach()[1]) if checked else VLLM
+        streams = on_token is not None and wire.streams
+        for place, request in checked:
+            try:
+                sent = wire.build(request, self.model, self.context, self.logprobs, streams)
                 waiting.append((place, request, json.dumps(sent).encode()))
             except UserError as error:
                 completions[place] = self.fail(request, error)
-        if waiting:
-            self._reach()
         answers: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         over = threading.Event()
         number = min(self.concurrent, len(waiting))
-        lines = [_Line(self, waiting, answers, over, on_token is not None) for _ in range(number)]
+        lines = [_Line(self, wire, waiting, answers, over, streams) for _ in range(number)]
         try:
             for line in lines:
                 line.start()
@@ -121,6 +141,9 @@ class OutsideEngine:
                 place, answer = answers.get()
                 if isinstance(answer, Completion):
                     completions[place] = answer
+                    if on_token is not None and not streams:
+                        for token in answer.tokens:
+                            on_token(numbers[place], token)
                 elif isinstance(answer, Exception):
                     raise answer
                 elif on_token is not None:
@@ -131,6 +154,13 @@ class OutsideEngine:
             for line in lines:
                 line.hang_up()
         return [completions[place] for place in range(len(requests))]
+
+    def is_ready(self) -> bool:
+        """Whether it says what it serves: one that still loads its weights does not."""
+        try:
+            return self._reach()[0] == 200
+        except UserError:
+            return False
 
     def fail(self, request: Request, error: UserError) -> Completion:
         return fail(request, str(error), self.version)
@@ -158,7 +188,7 @@ class OutsideEngine:
             ) from None
         try:
             connection.sock.settimeout(min(ANSWER_S, self.timeout))
-            connection.request("GET", f"{self.path}/models", headers=self.headers)
+            connection.request("GET", f"{self.root}/v1/models", headers=self.headers)
             response = connection.getresponse()
             return response.status, response.read()
         except TimeoutError:
@@ -194,12 +224,21 @@ class OutsideEngine:
         return names[0]
 
 
+def choose_wire(models: bytes) -> Wire:
+    """By what the server says of whose its models are."""
+    with contextlib.suppress(UserError, LookupError, TypeError):
+        if parse(models)["data"][0]["owned_by"] == "llamacpp":
+            return LLAMA_CPP
+    return VLLM
+
+
 class _Line(threading.Thread):
     """One connection, and the thread that waits at it: takes requests until none is left."""
 
     def __init__(
         self,
         engine: OutsideEngine,
+        wire: Wire,
         waiting: deque[SentRequest],
         answers: SimpleQueue[tuple[int, Any]],
         over: threading.Event,
@@ -209,7 +248,7 @@ class _Line(threading.Thread):
         Exception) at its end.
         """
         super().__init__(daemon=True)  # a silent server must not keep the program from ending
-        self.engine, self.waiting, self.answers = engine, waiting, answers
+        self.engine, self.wire, self.waiting, self.answers = engine, wire, waiting, answers
         self.over, self.stream = over, stream
         self.connection: http.client.HTTPConnection | None = None
 
@@ -240,10 +279,11 @@ class _Line(threading.Thread):
         passed on.
         """
         for pause in (*PAUSES_S, None):
-            reply = Reply(request, self.engine.vocab_size)
+            reply = self.wire.reply(request, self.engine.vocab_size)
             try:
                 self._attempt(place, reply, sent)
-                return reply.complete(self.engine.logprobs, self.engine.version)
+                logprobs = "processed" if self.wire is LLAMA_CPP else self.engine.logprobs
+                return reply.complete(logprobs, self.engine.version)
             except TimeoutError:
                 self._close()
                 raise UserError(
@@ -265,7 +305,7 @@ class _Line(threading.Thread):
             if self.over.is_set():  # hang_up may have come too early to see the connection
                 raise ConnectionAbortedError("the run is over")
         self.connection.request(
-            "POST", f"{self.engine.path}/completions", sent, self.engine.headers
+            "POST", f"{self.engine.root}{self.wire.place}", sent, self.engine.headers
         )
         response = self.connection.getresponse()
         if response.status != 200:

@@ -1,5 +1,6 @@
 """Prefill: many prompts into the KV cache in few passes, those of like length together, so that
-little is padding; a long one alone and in pieces, so that memory does not grow with its square.
+little is padding, or of any where none is; a long one alone and in pieces, so that memory does not
+grow with its square.
 """
 
 from __future__ import annotations
@@ -24,9 +25,24 @@ def choose_piece(network: Any, length: int) -> int:
     return min(PIECE, max(64, SCORES // length)) if network.incremental else length
 
 
+def pack_prompts(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of rows to prefill together without padding, in their order: no more than PIECE
+    tokens, whose hidden states the second cache of a processor holds.
+    """
+    batches: list[list[int]] = [[]]
+    tokens = 0
+    for i, length in enumerate(lengths):
+        if tokens and tokens + length > PIECE:
+            batches.append([])
+            tokens = 0
+        batches[-1].append(i)
+        tokens += length
+    return batches if lengths else []
+
+
 def batch_prompts(lengths: Sequence[int], wholes: Sequence[int]) -> list[list[int]]:
-    """Numbers of rows to prefill together: of like length, and no more than PREFILL_TOKENS and
-    SCORES at a time.
+    """Numbers of rows to prefill together with padding: of like length, and no more than
+    PREFILL_TOKENS and SCORES at a time.
 
     lengths: tokens to prefill. wholes: with those that are held already.
     """
@@ -61,7 +77,9 @@ def prefill(
     lengths = [len(row) - start for row, start in zip(rows, starts, strict=True)]
     sizes = [max(2 * last, choose_piece(network, len(row))) for row in rows]
     whole = [i for i, length in enumerate(lengths) if length <= sizes[i]]
-    for some in batch_prompts([lengths[i] for i in whole], [len(rows[i]) for i in whole]):
+    own = [lengths[i] for i in whole]
+    packs = pack_prompts(own) if network.packs else None
+    for some in packs or batch_prompts(own, [len(rows[i]) for i in whole]):
         batch = [whole[k] for k in some]
         pieces = [rows[i][starts[i] :] for i in batch]
         read = _extend(
@@ -98,7 +116,7 @@ def _extend(
         torch.tensor(padded, device=device),
         torch.tensor(starts, device=device),
         torch.tensor(slots, device=device),
-        max(start + len(piece) for start, piece in zip(starts, pieces, strict=True)),
+        [start + len(piece) for start, piece in zip(starts, pieces, strict=True)],
         cache,
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fledge.engine.generation import Generation, GenerationTransformer
 from fledge.engine.kv_cache import KVCache
+from fledge.engine.packed_weights import PackedWeights
 from fledge.models.language.transformer import Transformer
 
 
@@ -39,8 +40,13 @@ class PromptedForm(GenerationTransformer):
     """`network` as it is now. A row that is read from its start is read behind virtual tokens."""
 
     @torch.no_grad()
-    def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
-        super().__init__(network, precision)
+    def __init__(
+        self,
+        network: Transformer,
+        precision: Generation = "fp32",
+        packed: PackedWeights | None = None,
+    ) -> None:
+        super().__init__(network, precision, packed)
         assert network.virtual is not None
         self.lead = network.lead
         # of the cache: its first positions are the virtual tokens'
@@ -68,9 +74,14 @@ class PromptedForm(GenerationTransformer):
         return super().step(tokens, lead + lengths, [lead + n for n in held], cache.inner)
 
     def extend(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: PromptedCache
+        self,
+        tokens: Tensor,
+        starts: Tensor,
+        slots: Tensor,
+        ends: Sequence[int],
+        cache: PromptedCache,
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after.
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`.
 
         [B, T], [B], [B] -> [B, T, D]
         """
@@ -79,5 +90,5 @@ class PromptedForm(GenerationTransformer):
         places = torch.arange(self.lead, device=tokens.device).expand(len(begun), -1)
         for layer, kv in enumerate(self.before):
             cache.inner.extend(layer, begun, places, kv.expand(len(begun), -1, -1, -1))
-        longest = self.lead + longest
-        return super().extend(tokens, self.lead + starts, slots, longest, cache.inner)
+        ends = [self.lead + end for end in ends]
+        return super().extend(tokens, self.lead + starts, slots, ends, cache.inner)

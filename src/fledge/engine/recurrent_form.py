@@ -69,6 +69,7 @@ class RecurrentForm:
     """Of a network as it is, in its own precision."""
 
     incremental = True
+    packs = False
 
     def __init__(self, network: Recurrent, precision: Any = "fp32") -> None:
         self.network = network
@@ -98,12 +99,12 @@ class RecurrentForm:
 
     @torch.no_grad()
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: StateCache
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Sequence[int], cache: StateCache
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after, padded
-        on the right.  [B, T], [B], [B] -> [B, T, D]
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`,
+        padded on the right.  [B, T], [B], [B] -> [B, T, D]
 
-        Where a row ends is not known here: its state moves on when it is asked for (`reach`).
+        A row's state moves on when it is asked for (`reach`).
         """
         places, begins = slots.tolist(), starts.tolist()
         cache.rewind(places, begins)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fledge.engine.forms import make_form
 from fledge.engine.generation import BLOCK, Generation
+from fledge.engine.packed_weights import PackedWeights
 from fledge.engine.prefill import choose_piece, prefill
 from fledge.engine.prefix_cache import PrefixCache
 from fledge.engine.row import Row
@@ -35,11 +36,12 @@ class RunningBatch:
         precision: Generation,
         prefix_cache_rows: int,
         cache_bytes: int | None,
+        packed: PackedWeights | None,
     ) -> None:
         self.policy, self.positions = policy, positions
         self.precision: Generation = precision
         self.version = policy.version  # of the weights that `network` was made of
-        self.network: Any = make_form(policy.network, precision, positions)
+        self.network: Any = make_form(policy.network, precision, positions, packed)
         if cache_bytes is not None:
             slots = self._fit_slots(slots, prefix_cache_rows, cache_bytes)
         # The last slot is room to move rows by, and where a long prompt is read ahead.
@@ -206,6 +208,7 @@ class RunningBatch:
         if self.policy.version == self.version:
             return
         self.version = self.policy.version
+        # What others have packed may be older.
         self.network = make_form(self.policy.network, self.precision, self.positions)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same

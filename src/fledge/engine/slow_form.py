@@ -40,6 +40,7 @@ class SlowForm:
     """
 
     incremental = False  # whether a pass costs what is new in a row, and not all of the row
+    packs = False  # whether rows of unlike length are prefilled together without padding
 
     def __init__(self, network: Any) -> None:
         self.network = network
@@ -64,19 +65,17 @@ class SlowForm:
         return self._read(cache.store[: len(tokens), : max(held) + 1])[slots, lengths]
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: TokenCache
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Sequence[int], cache: TokenCache
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after.
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`, in
+        the host's memory. Rows shorter than T are padded on the right.
 
-        [B, T], [B], [B] -> [B, T, D]
-
-        longest: the largest of starts + T, padding left out: of what is padding the hidden state is
-            that of some other token.
+        [B, T], [B], [B] -> [B, T, D]; of padding it is that of some other token
         """
         positions = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # [B, T]
         there = positions < cache.positions
         cache.store[slots[:, None].expand_as(tokens)[there], positions[there]] = tokens[there]
-        hidden = self._read(cache.store[slots, :longest])
+        hidden = self._read(cache.store[slots, : max(ends)])
         kept = positions.clamp(max=hidden.shape[1] - 1)
         return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], kept]
 

@@ -77,9 +77,12 @@ class GaussianMixture(OfComponents):
 
 
 class KMeans(Latent):
-    """k-means by Lloyd's steps from k-means++."""
+    """k-means by Lloyd's steps from k-means++. X may have missing values (NaN): distances are over
+    the columns that a point has, and `transform` gives these, not stretched to all columns.
+    """
 
     _estimator_type: ClassVar[str] = "clusterer"
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -127,10 +130,13 @@ class KMeans(Latent):
 
 
 class FactorAnalysis(Latent):
-    """x = W h + μ + ε with noise of its own for every column, by EM (Bishop 2006, §12.2.4)."""
+    """x = W h + μ + ε with noise of its own for every column, by EM (Bishop 2006, §12.2.4). X may
+    have missing values (NaN), which are integrated out.
+    """
 
     _estimator_type: ClassVar[str] = "density_estimator"
     _algorithm: ClassVar[type[FactorEM]] = FactorEM
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -26,12 +26,15 @@ _PRIORS = {"dirichlet_process": "process", "dirichlet_distribution": "dirichlet"
 
 class BayesianGaussianMixture(OfComponents):
     """A posterior over a mixture of normals, by coordinate ascent (Bishop 2006, §10.2). Components
-    that X does not need keep their prior: n_components is only the most there can be.
+    that X does not need keep their prior: n_components is only the most there can be. X may have
+    missing values (NaN), which are integrated out.
 
     covariance_type: full or diag. weight_concentration_prior_type: dirichlet_process or
     dirichlet_distribution. The priors' defaults are scikit-learn's. score_samples: of mixtures of
     Student's t, as wide as what is not known.
     """
+
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -78,8 +81,10 @@ class BayesianGaussianMixture(OfComponents):
 
 class FactorMixture(OfComponents):
     """A mixture of factor analysers by EM (Ghahramani & Hinton 1996): of many columns, between
-    diagonal and full covariances. n_factors: of each component.
+    diagonal and full covariances. n_factors: of each component. X may have missing values (NaN).
     """
+
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,

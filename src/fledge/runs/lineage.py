@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fledge.data_names import split_names
 from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.runs.atomic import known_sha256
@@ -101,7 +102,7 @@ def describe_inputs(
             models.append(_parent(Path(parent), folder))
             inputs.append({"model": str(parent), "files": model_hashes(Path(parent)), **mark})
     for mark, given in (({}, data), ({"copied": True}, copied)):
-        for name in (name for several in given for name in _names(str(several))):
+        for name in (name for several in given for name in split_names(str(several))):
             read = [_embedded()] if mark and name == EMBEDDED else _described(files_of(name))
             files += read
             if read:
@@ -217,13 +218,6 @@ def _described(files: list[Path]) -> list[dict[str, Any]]:
         {"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)}
         for file in files
     ]  # fmt: skip
-
-
-def _names(data: str) -> list[str]:
-    if Path(data).exists():
-        return [data]
-    # several, as the corpus reader takes them
-    return [name.strip() for name in data.split(",") if name.strip()]
 
 
 def _parent(parent: Path, folder: Path | None) -> dict[str, Any]:

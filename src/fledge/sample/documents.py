@@ -5,31 +5,34 @@ shuffled order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from fledge.errors import UserError
 from fledge.seeds import seed_for
-from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories
 
 
-class DocumentRows:
-    """Endless batches of rows_per_step rows × context tokens. The whole position is one integer:
-    rows given so far.
+class Tokens(Protocol):
+    """A long row of tokens that is read slice by slice."""
 
-    Pass e cuts the stream into windows from an offset of its own and visits them in an order of its
-    own, both computed from (seed, e). Documents lie back to back in a row; the token that opens one
-    is never a target: nothing foretells it.
+    def __len__(self) -> int: ...
+    def __getitem__(self, span: slice) -> np.ndarray: ...
+
+
+class Windows:
+    """The rows of one text, numbered without end: a row is a function of (seed, number) alone.
+
+    Pass e cuts the text into windows from an offset of its own and visits them in an order of its
+    own, both computed from (seed, e).
     """
 
-    def __init__(
-        self, stream: TokenStream, begin: int | None, *, rows_per_step: int, context: int, seed: int
-    ) -> None:
-        self.stream, self.begin, self.rows, self.context = stream, begin, rows_per_step, context
-        self.key = seed_for(seed, "data", "documents")
+    def __init__(self, stream: Tokens, *, context: int, seed: int, index: str) -> None:
+        """index: tells the orders of several texts apart. Raises UserError for a text too short."""
+        self.stream, self.context = stream, context
+        self.key = seed_for(seed, "data", index)
         self.windows = (
             len(stream) - 2
         ) // context  # whole windows left after an offset, in every pass
@@ -40,12 +43,14 @@ class DocumentRows:
                 f"the text has {len(stream)} tokens and one row takes context + 2 = {context + 2}: "
                 "give more text or a shorter `context`."
             )
-        self.position = 0
-        self.figures: dict[str, float] = {}
         self._pass: tuple[int, int, np.ndarray] | None = None
 
-    def __iter__(self) -> DocumentRows:
-        return self
+    def read(self, number: int) -> np.ndarray:
+        """Row `number`.  -> [context + 1]"""
+        passed, place = divmod(number, self.windows)
+        offset, order = self._order(passed)
+        start = offset + int(order[place]) * self.context
+        return self.stream[start : start + self.context + 1]
 
     def _order(self, number: int) -> tuple[int, np.ndarray]:
         """Offset and order of one pass."""
@@ -60,15 +65,30 @@ class DocumentRows:
             self._pass = (number, offset, order)
         return self._pass[1], self._pass[2]
 
+
+class DocumentRows:
+    """Endless batches of rows_per_step rows × context tokens. The whole position is one integer:
+    rows given so far.
+
+    Documents lie back to back in a row; the token that opens one is never a target: nothing
+    foretells it.
+    """
+
+    def __init__(
+        self, stream: Tokens, begin: int | None, *, rows_per_step: int, context: int, seed: int
+    ) -> None:
+        self.begin, self.rows = begin, rows_per_step
+        self.text = Windows(stream, context=context, seed=seed, index="documents")
+        self.position = 0
+        self.figures: dict[str, float] = {}
+
+    def __iter__(self) -> DocumentRows:
+        return self
+
     def __next__(self) -> Trajectories:
-        obs = np.empty((self.rows, self.context + 1), dtype=np.int64)
-        for i in range(self.rows):
-            number, index = divmod(self.position + i, self.windows)
-            offset, order = self._order(number)
-            start = offset + int(order[index]) * self.context
-            obs[i] = self.stream[start : start + self.context + 1]
+        obs = np.stack([self.text.read(self.position + i) for i in range(self.rows)])
         self.position += self.rows
-        self.figures = {"epoch": self.position / self.windows}
+        self.figures = {"epoch": self.position / self.text.windows}
         return text_rows(torch.from_numpy(obs), self.begin)
 
     def state_dict(self) -> dict[str, Any]:

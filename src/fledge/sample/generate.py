@@ -4,8 +4,8 @@ them before going on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol
 
 import torch
 
@@ -14,10 +14,15 @@ from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
-if TYPE_CHECKING:
-    from fledge.engine.constraint import Constraint
-
 SLOTS = 256  # rows side by side; more wait their turn
+
+
+class Answers(Protocol):
+    """Whoever answers requests in their order: the token engine, or a server."""
+
+    def run(
+        self, requests: Iterable[Request], on_token: Callable[[int, int], None] | None = None
+    ) -> list[Completion]: ...
 
 
 def generate(
@@ -29,7 +34,7 @@ def generate(
     generator: torch.Generator | None = None,
     samples: int = 1,
     on_token: Callable[[int, int], None] | None = None,
-    engine: Engine | None = None,
+    engine: Answers | None = None,
     only: Collection[int] | None = None,
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
@@ -38,9 +43,9 @@ def generate(
     stop: the tokens that end a row, or the only one; −1 for none. One number is taken from the
     generator, the seed of all rows: what a row says depends on it and on the row's place only.
     on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it
-    has the positions. only: the numbers of the prompts that are answered here, by default all; what
-    is said to them is the same. Raises UserError for an empty prompt or one that leaves no room in
-    the context.
+    has the positions; or who else answers. only: the numbers of the prompts that are answered here,
+    by default all; what is said to them is the same. Raises UserError for an empty prompt or one
+    that leaves no room in the context.
     """
     if not prompts:
         return []
@@ -51,9 +56,13 @@ def generate(
     wanted = range(len(prompts)) if only is None else sorted(only)
     rows = [number * samples + i for number in wanted for i in range(samples)]
     stops = frozenset({stop} - {-1} if isinstance(stop, int) else stop)
-    bound = policy.bound
-    if bound is not None and not isinstance(bound, Constraint):
-        raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
+    bound: Any = policy.bound
+    if bound is not None:
+        # Imported where it is used: a model that says anything needs no llguidance.
+        from fledge.engine.constraint import Constraint
+
+        if not isinstance(bound, Constraint):
+            raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
     requests = [
         Request(
             prompts[row // samples],

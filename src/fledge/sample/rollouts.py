@@ -16,6 +16,7 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import SLOTS, Completion, generate
+from fledge.sample.served import Served
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, Task
@@ -85,8 +86,11 @@ class Rollouts:
         seed: int,
         redraws: int = 0,
         precision: Generation = "fp32",
+        served: Served | None = None,
     ) -> None:
-        """redraws: rounds of dynamic sampling. precision: of generation."""
+        """redraws: rounds of dynamic sampling. precision: of generation. served: who answers, by
+        default an engine in this process.
+        """
         self.policy, self.tokenizer, self.task = policy, tokenizer, task
         self.scorer, self.stopwatch = scorer, stopwatch
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
@@ -95,6 +99,7 @@ class Rollouts:
         self.position = 0
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
+        self.served = served
         # It follows the weights; a new one is made for other lengths.
         self._engine: Engine | None = None
 
@@ -116,6 +121,8 @@ class Rollouts:
             for place, other in zip(equal, others, strict=True):
                 batch[place] = other
         self.figures = summarise_groups(drawn)
+        if self.served is not None:
+            self.figures |= self.served.take_figures()
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
         return batch
@@ -141,7 +148,7 @@ class Rollouts:
                 stop=self.tokenizer.ends,
                 generator=self.generator,
                 samples=self.samples_per_prompt,
-                engine=self._engine_for(prompts),
+                engine=self.served or self._engine_for(prompts),
                 only=own,
             )
             mine = {place: said[i * size : (i + 1) * size] for i, place in enumerate(own)}

@@ -29,11 +29,24 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
         return learner.map(ask, batch)[0]
 
 
-def use_trainer_logp(
+def ask_trainer(
     policy: Policy, batch: Trajectories, learner: Learner
 ) -> tuple[Sampled, dict[str, float]]:
     """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift
     and entropy.
+    """
+    logp = log_prob_in_pieces(policy, batch, learner)
+    figures = {
+        "drift": float(drift(logp, batch, learner.count(batch.chosen))),
+        "entropy": sampled_entropy(logp, batch.chosen, learner),
+    }
+    return Sampled.of(batch, logp=logp), figures
+
+
+def use_trainer_logp(
+    policy: Policy, batch: Trajectories, learner: Learner
+) -> tuple[Sampled, dict[str, float]]:
+    """`ask_trainer` of samples that are the policy's own.
 
     What engine and trainer differ by is not made up for by a weight: it is a figure, and bounded
     per token (`check_drift`), so that over a row it may add up to as many times the bound as the
@@ -41,11 +54,9 @@ def use_trainer_logp(
 
     Raises UserError when the samples did not come from this policy.
     """
-    logp = log_prob_in_pieces(policy, batch, learner)
-    figures = {"drift": float(drift(logp, batch, learner.count(batch.chosen)))}
+    samples, figures = ask_trainer(policy, batch, learner)
     check_drift(figures["drift"])
-    entropy = sampled_entropy(logp, batch.chosen, learner)
-    return Sampled.of(batch, logp=logp), figures | {"entropy": entropy}
+    return samples, figures
 
 
 def kl_to(

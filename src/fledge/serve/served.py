@@ -12,6 +12,7 @@ from typing import Any
 
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
+from fledge.engine.packed_weights import PackedWeights
 from fledge.hub.folder import Loaded
 from fledge.models.language.heads import ScalarModel
 from fledge.recipes.look.sample import spell_tokens
@@ -100,8 +101,12 @@ def serve_model(
     precision: Generation = "fp32",
     prefix_cache_rows: int = 4,
     threads: int | None = None,
+    packed: PackedWeights | None = None,
 ) -> Served:
-    """The model with its engine. Raises UserError where not even one slot fits."""
+    """The model with its engine. Raises UserError where not even one slot fits.
+
+    packed: weights that other models have too.
+    """
     words = spell_tokens(loaded)
 
     def make_engine() -> Engine:
@@ -112,6 +117,7 @@ def serve_model(
             precision=precision,
             vocabulary=words,
             prefix_cache_rows=prefix_cache_rows,
+            packed=packed,
         )
 
     return Served(

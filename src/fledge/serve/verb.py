@@ -163,13 +163,16 @@ def read_key(file: Path | None) -> bytes | None:
 
 
 def load_all(config: ServeConfig, show: Show) -> ServedModels:
+    from fledge.engine.packed_weights import PackedWeights
     from fledge.serve.loading import load_many
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
-    loading = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
-    for name, (loaded, scalar) in zip(name_all(config.base), loading, strict=True):
+    every = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
+    speaking = [loaded.network for loaded, scalar in every if scalar is None]
+    packed = PackedWeights(speaking, config.precision)
+    for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue
@@ -182,6 +185,7 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
             positions=positions,
             precision=config.precision,
             threads=config.threads,
+            packed=packed,
         )
     if not models:
         raise UserError(

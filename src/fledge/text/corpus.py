@@ -1,7 +1,7 @@
 """A corpus in its splits: one reading finds the copies and the splits, later ones stream the
 documents of a split.
 
-What is kept in memory of a document is 25 bytes (and twice that while the copies are looked for),
+What is held of a document while the copies are looked for is twice 25 bytes, and one byte later;
 never its text.
 """
 
@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from fledge.errors import UserError
+from fledge.data_names import Source, split_sources
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of_digest
+from fledge.text.corpus_part import CUT, LEFT_OUT, CorpusPart, Cut, changed, divide
 from fledge.text.documents import (
     AnyDocument,
     Document,
-    DocumentPart,
     LongDocument,
+    Place,
     data_files,
-    read_documents,
+    read_from,
 )
 from fledge.text.folders import Links, Passed
+
+PART_CHARACTERS = 1 << 26
+"""Of a part that one process encodes: some minutes of work for a few tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +53,40 @@ class Corpus:
         change meanwhile.
         """
         self.data, self.choice = data, choice or DocumentChoice()
+        self.sources = split_sources(data)
         self._files = self._state()
         self.passed = Passed()
         """What was not read."""
         characters, splits, digests = array("Q"), bytearray(), bytearray()
-        for document in self._read(self.passed):
+        starts = _Starts(self.sources)
+        for place, document in self._read(self.passed):
             seen = _Fingerprint(document.chunks())
+            starts.add(place, document, seen.characters)
             characters.append(seen.characters)
             splits.append(SPLITS.index(split_of_digest(seen.text)))
             digests += seen.normal[:16]
-        self._check()
-        self._characters = np.frombuffer(characters, dtype=np.uint64).astype(np.int64)
-        self._split = np.frombuffer(splits, dtype=np.uint8)
-        self._kept = np.ones(len(splits), dtype=bool)
+        self.check()
+        self._starts = starts.found
+        self._sides = np.frombuffer(splits, dtype=np.uint8)
+        """[documents] The split of each, LEFT_OUT or CUT."""
         if self.choice.duplicates == "drop":
-            self._kept = _first_of_each(np.frombuffer(digests, dtype=">u8").reshape(-1, 2))
-        self.duplicates = int((~self._kept).sum())
+            first = _first_of_each(np.frombuffer(digests, dtype=">u8").reshape(-1, 2))
+            self._sides[~first] = LEFT_OUT
+        self.duplicates = int((self._sides == LEFT_OUT).sum())
         """How many documents were left out as copies."""
-        self.rule: Literal["hash", "cut"] = self._choose_rule()
-        """How the text is split: by each document's hash, or by cutting it.
+        self._cuts: dict[int, list[Cut]] = {}
+        self.rules: list[Literal["hash", "cut"]] = []
+        """How the text of each source is split: by each document's hash, or by cutting it.
 
         It is cut where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would
         leave a split without any: a single book has a validation set too. A cut takes the first 90%
         of all characters to train, the next 5% to validation, the rest to test."""
+        for source in range(len(self.sources)):
+            self._choose_rule(source, np.frombuffer(characters, dtype=np.uint64))
 
     def __len__(self) -> int:
         """The number of documents, copies left out."""
-        return int(self._kept.sum())
+        return len(self._sides) - self.duplicates
 
     def notes(self) -> list[str]:
         """What a user should know of what was not taken, a sentence each."""
@@ -91,53 +102,70 @@ class Corpus:
 
     def documents(self) -> Iterator[Document | LongDocument]:
         """All documents whole, in the order in which they are read."""
-        for number, document in enumerate(self._read(Passed())):
-            if self._at(self._kept, number):
+        for side, _, document in self._each():
+            if side != LEFT_OUT:
                 yield document
-        self._check()
 
     def split(self, *wanted: Split) -> Iterator[tuple[Split, AnyDocument]]:
         """The documents of the splits that are wanted (all, if none is named) with their split, in
         the order of reading.
         """
         chosen = wanted or SPLITS
-        parts = self._hashed() if self.rule == "hash" else self._cut()
-        for split, document in parts:
-            if split in chosen:
-                yield split, document
-        self._check()
+        for side, number, document in self._each():
+            for split, part in divide(document, side, self._cuts.get(number, [])):
+                if split in chosen:
+                    yield split, part
 
-    def _hashed(self) -> Iterator[tuple[Split, AnyDocument]]:
-        for number, document in enumerate(self._read(Passed())):
-            if self._at(self._kept, number):
-                yield SPLITS[self._split[number]], document
+    def parts(self) -> list[CorpusPart]:
+        """All that `split` gives, in parts that can be read side by side, in its order. Each is of
+        one source; where parts begin depends on the data alone.
+        """
+        ends = [number for number, _, _ in self._starts[1:]] + [len(self._sides)]
+        return [
+            CorpusPart(
+                self.data, self.choice.hidden, self.choice.links, source, place,
+                self._sides[number:end].tobytes(),
+                {n - number: self._cuts[n] for n in range(number, end) if n in self._cuts},
+            )
+            for (number, source, place), end in zip(self._starts, ends, strict=True)
+        ]  # fmt: skip
 
-    def _cut(self) -> Iterator[tuple[Split, AnyDocument]]:
-        total = int(self._characters[self._kept].sum())
+    def _choose_rule(self, source: int, characters: np.ndarray) -> None:
+        """characters: of each document.  [documents]"""
+        own = [number for number, of, _ in self._starts if of == source]
+        after = [number for number, of, _ in self._starts if of > source]
+        first, last = own[0], after[0] if after else len(self._sides)
+        sides = self._sides[first:last]
+        kept = sides != LEFT_OUT
+        few = kept.sum() < FEWEST_TO_SPLIT or len(np.unique(sides[kept])) < len(SPLITS)
+        self.rules.append("cut" if few else "hash")
+        if not few:
+            return
+        total = int(characters[first:last][kept].sum())
         borders = (0, total * 90 // 100, total * 95 // 100, total)
         place = 0
-        for number, document in enumerate(self._read(Passed())):
-            if not self._at(self._kept, number):
-                continue
-            length = int(self._characters[number])
-            for split, first, last in zip(SPLITS, borders, borders[1:], strict=False):
-                start, stop = max(first - place, 0), min(last - place, length)
+        for number in first + np.flatnonzero(kept):
+            length, cuts = int(characters[number]), list[Cut]()
+            for split, low, high in zip(SPLITS, borders, borders[1:], strict=False):
+                start, stop = max(low - place, 0), min(high - place, length)
                 if start < stop:
-                    yield split, DocumentPart(document, start, stop)
+                    cuts.append((split, start, stop))
+            self._sides[number], self._cuts[int(number)] = CUT, cuts
             place += length
 
-    def _choose_rule(self) -> Literal["hash", "cut"]:
-        in_splits = np.unique(self._split[self._kept])
-        return "cut" if len(self) < FEWEST_TO_SPLIT or len(in_splits) < len(SPLITS) else "hash"
-
-    def _read(self, passed: Passed) -> Iterator[Document | LongDocument]:
+    def _read(self, passed: Passed) -> Iterator[tuple[Place, Document | LongDocument]]:
         choice = self.choice
-        return read_documents(self.data, hidden=choice.hidden, links=choice.links, passed=passed)
+        return read_from(
+            Place(), self.data, hidden=choice.hidden, links=choice.links, passed=passed
+        )
 
-    def _at(self, kept: np.ndarray, number: int) -> bool:
-        if number >= len(kept):
-            raise _changed(self.data)
-        return bool(kept[number])
+    def _each(self) -> Iterator[tuple[int, int, Document | LongDocument]]:
+        """The side and the number of every document, and itself."""
+        for number, (_, document) in enumerate(self._read(Passed())):
+            if number >= len(self._sides):
+                raise changed(self.data)
+            yield int(self._sides[number]), number, document
+        self.check()
 
     def _state(self) -> bytes:
         """A digest of the names, sizes and times of all files."""
@@ -149,15 +177,35 @@ class Corpus:
             )
         return digest.digest()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises UserError for files that have changed since they were first read."""
         if self._state() != self._files:
-            raise _changed(self.data)
+            raise changed(self.data)
 
 
-def _changed(data: str) -> UserError:
-    return UserError(
-        f"the files of {data} changed while they were read: begin again when nothing writes to them"
-    )
+class _Starts:
+    """Where parts begin: with a source, and wherever enough characters have come since the last
+    one.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._source_of = [at for at, each in enumerate(sources) for _ in each.names]
+        self._characters = 0
+        self.found: list[tuple[int, int, Place]] = []
+        """Of each part the number of its first document, its source, and where that stands."""
+        self._number = 0
+
+    def add(self, place: Place, document: Document | LongDocument, characters: int) -> None:
+        """The next document."""
+        source = self._source_of[place.name]
+        # A compressed file can only be read from its beginning.
+        inside = place.byte > 0 and document.source.rpartition(":")[0].lower().endswith(".gz")
+        full = self._characters >= PART_CHARACTERS and not inside
+        if not self.found or full or source != self.found[-1][1]:
+            self.found.append((self._number, source, place))
+            self._characters = 0
+        self._characters += characters
+        self._number += 1
 
 
 class _Fingerprint:

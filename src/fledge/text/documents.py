@@ -5,13 +5,14 @@ long one in pieces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+from fledge.data_names import split_names
 from fledge.errors import UserError
-from fledge.text.files import is_suffixed, json_rows, read_chunks
+from fledge.text.files import is_suffixed, json_lines, read_chunks
 from fledge.text.folders import SUFFIXES, Links, Passed, suffix_list, text_files
 from fledge.text.python_prose import python_prose
 
@@ -81,6 +82,20 @@ class DocumentPart:
 AnyDocument = Document | LongDocument | DocumentPart
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a document stands in the data: in which of the names, in which file of that name, at
+    which byte of the file, decompressed, and after how many lines.
+
+    Of "python" each document counts as a file.
+    """
+
+    name: int = 0
+    file: int = 0
+    byte: int = 0
+    lines: int = 0
+
+
 def read_documents(
     data: str, *, hidden: bool = False, links: Links = "follow", passed: Passed | None = None
 ) -> Iterator[Document | LongDocument]:
@@ -95,16 +110,29 @@ def read_documents(
     broken, naming file and line.
     """
     passed = passed if passed is not None else Passed()
-    for name in _names(data):
+    for _, document in read_from(Place(), data, hidden=hidden, links=links, passed=passed):
+        yield document
+
+
+def read_from(
+    start: Place, data: str, *, hidden: bool, links: Links, passed: Passed
+) -> Iterator[tuple[Place, Document | LongDocument]]:
+    """`read_documents` from a place on, each document with its own."""
+    for number, name in enumerate(_names(data)[start.name :], start.name):
+        first = start if number == start.name else Place(number)
         if name == "python":
-            yield from _embedded()
+            documents = _embedded()
+            for each in range(first.file, len(documents)):
+                yield Place(number, each), documents[each]
             continue
-        path, empty = Path(name).expanduser(), True
-        for file in _files(path, hidden, links, passed):
-            for document in _read_file(file):
+        path, empty = Path(name).expanduser(), first == Place(number)
+        files = _files(path, hidden, links, passed)
+        for order in range(first.file, len(files)):
+            begin = first if order == first.file else Place(number, order)
+            for place, document in _read_file(files[order], begin):
                 if any(chunk and not chunk.isspace() for chunk in document.chunks()):
                     empty = False
-                    yield document
+                    yield place, document
                 else:
                     passed.blank += 1
         if empty:
@@ -119,11 +147,7 @@ def data_files(data: str, *, hidden: bool = False, links: Links = "follow") -> I
 
 
 def _names(data: str) -> list[str]:
-    names = (
-        [data]
-        if Path(data).exists()
-        else [name.strip() for name in data.split(",") if name.strip()]
-    )
+    names = split_names(data)
     if not names:
         raise UserError(
             'no data was given: name a file, a folder, or "python" for the prose of this Python '
@@ -158,20 +182,23 @@ def _files(path: Path, hidden: bool, links: Links, passed: Passed) -> list[Path]
     return [path]
 
 
-def _read_file(path: Path) -> Iterator[Document | LongDocument]:
+def _read_file(path: Path, start: Place) -> Iterator[tuple[Place, Document | LongDocument]]:
+    """start: of the file's first document that is wanted."""
     if not is_suffixed(path, (".jsonl",)):
         begin = list(islice(read_chunks(path), 2))
-        yield LongDocument(str(path)) if len(begin) == 2 else Document("".join(begin), str(path))
+        whole = LongDocument(str(path)) if len(begin) == 2 else Document("".join(begin), str(path))
+        yield start, whole
         return
-    for line, row in json_rows(path):
-        where = f"line {line} of {path}"
-        if "text" not in row:
-            has = ", ".join(f"`{field}`" for field in row) or "nothing"
+    for line in json_lines(path, start.byte, start.lines):
+        where = f"line {line.number} of {path}"
+        if "text" not in line.row:
+            has = ", ".join(f"`{field}`" for field in line.row) or "nothing"
             raise UserError(
                 f"{where} has no `text` (it has {has}): each row must hold its text in that field"
             )
-        if not isinstance(row["text"], str):
+        if not isinstance(line.row["text"], str):
             raise UserError(
                 f"the `text` of {where} is not a string: write the text in quotation marks"
             )
-        yield Document(row["text"], f"{path}:{line}")
+        place = replace(start, byte=line.start, lines=line.number - 1)
+        yield place, Document(line.row["text"], f"{path}:{line.number}")

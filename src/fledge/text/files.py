@@ -126,16 +126,19 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     return ((line.number, line.row) for line in json_lines(path))
 
 
-def json_lines(path: Path) -> Iterator[JsonLine]:
+def json_lines(path: Path, start: int = 0, before: int = 0) -> Iterator[JsonLine]:
     """Every line of a .jsonl file, read line by line; blank ones left out.
+
+    start: the byte of the file, decompressed, at which reading begins, the first of a line. before:
+    how many lines lie before it.
 
     Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line
     of more than `LONGEST_ROW` bytes, for one that is not a JSON object, and for half of a surrogate
     pair, which JSON can spell and UTF-8 cannot.
     """
-    start = 0
     with open_bytes(path) as file:
-        for number in count(1):
+        file.seek(start)
+        for number in count(before + 1):
             content = file.readline(LONGEST_ROW + 1)
             if not content:
                 return

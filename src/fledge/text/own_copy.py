@@ -9,7 +9,7 @@ from pathlib import Path
 from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.text.corpus import Corpus
-from fledge.text.shard_writer import write_shards
+from fledge.text.shard_processes import write_corpus
 from fledge.text.shards import find_damage, gives_the_same, read_index
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -60,7 +60,7 @@ def keep_shards(
 
 def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> None:
     tokenizer.save(folder)  # before the index, which is written last and vouches for the folder
-    write_shards(folder, corpus.split(), tokenizer)
+    write_corpus(folder, corpus, tokenizer)
 
 
 def _mend(

@@ -12,11 +12,15 @@ from __future__ import annotations
 import hashlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic takes no other before Python 3.12
+)
 
 import numpy as np
 from pydantic import Field, NonNegativeInt
-from typing_extensions import TypedDict  # before Python 3.12 pydantic takes no other
+from typing_extensions import TypedDict
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
@@ -43,6 +47,9 @@ class SplitEntry(TypedDict):
     documents: NonNegativeInt
     shards: list[FileEntry]
     starts: FileEntry
+    # Tokens of each source of a mixture, one after the other in the stream; an index of an earlier
+    # version says nothing of them.
+    sources: NotRequired[list[NonNegativeInt]]
 
 
 class ShardIndex(TypedDict):
@@ -153,6 +160,8 @@ class TokenStream:
         self._documents = self._check(entry["starts"], np.dtype("<u8"))
         counts = [shard["count"] for shard in entry["shards"]]
         self._starts = np.cumsum([0, *counts])  # [shards + 1]
+        self.sources: list[int] = entry.get("sources", [len(self)])
+        """Tokens of each source, which follow each other."""
 
     def _check(self, entry: FileEntry, dtype: np.dtype) -> Path:
         path = self._folder / entry["file"]
@@ -169,6 +178,11 @@ class TokenStream:
     def documents(self) -> np.ndarray:
         """[D] Where each document starts (its <|begin|>); it ends where the next one starts."""
         return np.fromfile(self._documents, dtype="<u8").astype(np.int64)
+
+    def of_sources(self) -> list[StreamPart]:
+        """The tokens of each source, one after the other."""
+        ends = np.cumsum([0, *self.sources]).tolist()
+        return [StreamPart(self, start, stop) for start, stop in pairwise(ends)]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -198,3 +212,17 @@ class TokenStream:
         if len(ids) < count:
             raise UserError(f"{path} was cut off while it was read: {MEND}")
         return ids
+
+
+class StreamPart:
+    """The tokens of a stream from `start` until before `stop`, as a stream."""
+
+    def __init__(self, stream: TokenStream, start: int, stop: int) -> None:
+        self.stream, self.start, self.stop = stream, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, span: slice) -> np.ndarray:
+        start, stop, step = span.indices(len(self))
+        return self.stream[self.start + start : self.start + max(start, stop) : step]

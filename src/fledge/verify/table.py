@@ -25,6 +25,7 @@ class TableWalk:
     """
 
     incremental = True
+    packs = False
 
     def __init__(self, network: TableNetwork) -> None:
         self.network = network
@@ -38,10 +39,10 @@ class TableWalk:
 
     def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: TokenCache) -> Tensor:
         slots = torch.arange(len(tokens), device=tokens.device)
-        return self.extend(tokens[:, None], lengths, slots, 0, cache)[:, 0]
+        return self.extend(tokens[:, None], lengths, slots, held, cache)[:, 0]
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: TokenCache
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Any, cache: TokenCache
     ) -> Tensor:
         """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B,
         T]

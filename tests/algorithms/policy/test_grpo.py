@@ -47,6 +47,20 @@ def test_dr_grpo_is_reinforce_with_the_groups_mean() -> None:
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+def test_importance_weights_make_the_samples_of_another_policy_the_own_ones() -> None:
+    single = partial(Enumeration, length=1, stop=None, off_policy=True)  # rows of one token
+    subject = single(partial(GRPO, settings=DR_GRPO.replace(truncate_at=1e9)))
+    torch.testing.assert_close(subject.expected(2), subject.exact() / 2, **EXACT)
+    capped = single(partial(GRPO, settings=DR_GRPO.replace(truncate_at=1.0)))
+    weight = (capped.p / capped.acting).clamp(max=1.0)
+    assert float(weight.min()) < 0.9 < 1.0 == float(weight.max())
+    # E over two samples of w(a)·(r(a) − r(b))/2·∇log π(a), for both of them
+    mean = (capped.acting * capped.reward).sum()
+    credit = capped.acting * weight * (capped.reward - mean) / 2
+    torch.testing.assert_close(capped.expected(2), capped.pull(credit), **EXACT)
+    assert capped.algorithm.gradient_claim.startswith("biased: importance weights")
+
+
 def normalised(subject: Enumeration, divide_by_std: bool = True) -> Tensor:
     """The advantage of sequence i beside sequence j, written out for groups of two.  [S, S]"""
     gap = (subject.reward[:, None] - subject.reward) / 2  # r_i minus the mean of r_i and r_j

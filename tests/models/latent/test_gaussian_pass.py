@@ -14,8 +14,9 @@ from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
 from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
-from fledge.models.latent.natural import write_naturally, write_products
-from fledge.models.latent.screened_pass import LEAST, Screen, choose_pairs, is_sparse
+from fledge.models.latent.natural import write_naturally
+from fledge.models.latent.pair_screens import LEAST, MetricScreen, MonomialScreen
+from fledge.models.latent.pair_sums import share_out_pairs
 
 pytest.importorskip("scipy")
 from tests.models.latent.problems import (
@@ -216,46 +217,62 @@ def test_pairs_that_are_chosen_make_the_sums_of_all_pairs(threads: int) -> None:
     assert moments.entropy == pytest.approx(entropy, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", [MetricScreen, MonomialScreen])
 @pytest.mark.parametrize("far", [0.0, 1e3, 1e5, 1e12])
-def test_no_pair_with_a_share_is_left_out(far: float) -> None:
+def test_no_pair_with_a_share_is_left_out(
+    kind: type[MetricScreen | MonomialScreen], far: float
+) -> None:
     """However far a point is, and however little single precision knows of it there: components
     that differ in their first two coordinates alone share a point far along the third.
     """
     random = np.random.default_rng(21)
     mean = torch.from_numpy(random.normal(size=(24, 3)) * [30, 30, 0])
-    eye = torch.eye(3, dtype=torch.float64)
-    mixture = GaussianMixture(
-        "full", torch.full((24,), 1 / 24).double(), mean, eye.repeat(24, 1, 1)
-    )
+    shape = torch.diag_embed(torch.from_numpy(random.uniform(0.5, 2, (24, 3))))
+    mixture = GaussianMixture("full", torch.full((24,), 1 / 24).double(), mean, shape)
     x = mean[random.integers(0, 24, 400)] + torch.from_numpy(random.normal(size=(400, 3)))
     passes = a_pass(mixture, x)
     x[:40] = (mean[:1] + mean[1:2]) / 2
     x[:40, 2] = far * torch.linspace(1, 2, 40, dtype=torch.float64)
-    natural = write_naturally(mixture, passes.coordinates)
-    buffers = passes.own_buffers(0, torch.float32)
-    z = passes.coordinates.write_rows(x)
-    chosen = choose_pairs(Screen(natural), z, buffers.monomials, buffers.share)
+    screen, least = kind(write_naturally(mixture, passes.coordinates)), LEAST[torch.float64]
+    chosen = screen.choose(passes.coordinates.write_rows(x), least).pairs
     joint = joint_by_scipy(mixture, x)
-    matters = joint > joint.max(1, keepdims=True) - LEAST
+    matters = joint > joint.max(1, keepdims=True) - least
     assert not (matters.T & ~chosen).any()
-    assert is_sparse(chosen[:, 40:], single=False)
+    # without its far points it is worth its while
+    assert chosen[:, 40:].mean() < 0.15
 
 
 @pytest.mark.parametrize("far", [1.0, 1e3, 1e6])
-def test_single_precision_errs_no_more_than_it_is_said_to(far: float) -> None:
+@pytest.mark.parametrize("kind", [MetricScreen, MonomialScreen])
+def test_bounds_hold_but_for_the_rounding_that_is_stated(
+    kind: type[MetricScreen | MonomialScreen], far: float
+) -> None:
+    """Near the data and far from it, where single precision errs by more than it knows."""
     x, mixture = draw_apart(300, 12, 5, 24)
     passes = a_pass(mixture, x)
     x *= far
     natural = write_naturally(mixture, passes.coordinates)
     z = passes.coordinates.write_rows(x)
-    F = torch.ones(passes.monomials, len(z))
-    F[1:6] = z.T
-    write_products(F, 5)
     exact = torch.from_numpy(joint_by_scipy(mixture, x)).T
     exact -= natural.top + passes.coordinates.log_det
-    screen = Screen(natural)
-    error = (screen.rows @ F - exact).abs() / screen.bound_errors(z.square().sum(1).sqrt())
-    assert 1e-3 < float(error.max()) < 1
+    screen = kind(natural)
+    above, below = screen.bound(z)
+    stated = screen.rounding.bound(torch.linalg.vector_norm(z, dim=1))
+    assert bool((above.double() + stated >= exact).all())
+    assert bool((below.double() - stated <= exact).all())
+    if kind is MonomialScreen:  # both are the quadratic form itself: what is stated is needed
+        assert float(((above - exact).abs() / stated).max()) > 1e-3
+
+
+def test_densities_far_from_where_they_were_sought_keep_their_digits() -> None:
+    """Log-joints of −3, −2000 and −1500, −1501 with starts that are off by a thousand nats."""
+    joint = np.array([-3.0, -2000.0, -1500.0, -1501.0])
+    point = np.array([0, 0, 1, 1])
+    for near in ([-3.0, -1500.0], [-1003.0, -500.0], [np.nan, 0.0]):
+        share, log_p = share_out_pairs(joint, point, np.array(near))
+        np.testing.assert_allclose(log_p, [-3, -1500 + np.log1p(np.exp(-1))], rtol=1e-14)
+        np.testing.assert_allclose(share[:2], [1, 0], atol=1e-300)
+        np.testing.assert_allclose(share[2:].sum(), 1, rtol=1e-14)
 
 
 def test_a_mixture_whose_components_overlap_is_summed_as_ever() -> None:

@@ -14,20 +14,20 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_start import sum_by_label
+from fledge.algorithms.latent.posterior_step import measure_terms, update_posterior
 from fledge.algorithms.latent.settings import MixtureSettings
-from fledge.algorithms.latent.starts import assign, begin_centres, choose_points
+from fledge.algorithms.latent.starts import assign, begin_centres, choose_points, measure_seen
 from fledge.errors import UserError
 from fledge.models.latent.bayesian_mixture import (
     BayesianKind,
     BayesianMixture,
     MixturePrior,
     WeightPrior,
-    expected_log_density,
 )
-from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
+from fledge.models.latent.coordinates import Coordinates, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.mixture_divergence import component_divergence, weight_divergence
 from fledge.models.latent.moments import Moments
@@ -91,7 +91,6 @@ class CoordinateAscent:
 
         def check_points(self, points: Points) -> None:
             super().check_points(points)
-            points.check_present("a Bayesian mixture")
             least = points.width - 1 if self.covariance == "full" else 0
             if self.degrees is not None and self.degrees <= least:
                 raise UserError(
@@ -121,7 +120,7 @@ class CoordinateAscent:
         """
         s = self.settings
         s.check_points(points)
-        mean, covariance = measure_moments(points.x, points.weight)
+        mean, covariance = measure_seen(points.x, points.weight)
         self.coordinates = whiten(mean, covariance, diagonal=s.covariance == "diagonal")
         root = self.coordinates.inverse
         # columns without a spread or with one in common have some in these coordinates
@@ -134,66 +133,40 @@ class CoordinateAscent:
 
     def _choose_start(self, points: Points) -> BayesianMixture:
         assert self.coordinates is not None
+        assert self.prior is not None
         generator = generator_for(self.seed, "weights", "start")
         trials: list[tuple[float, int, BayesianMixture]] = []
         for start in range(self.settings.starts):
             part = choose_points(points.x, points.weight, generator)
             assert part.weight is not None
-            apart = part.x - self.coordinates.centre
+            # a missing value is as the mean of its column, to begin from
+            apart = (part.x - self.coordinates.centre).nan_to_num()
             scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
             nearest = assign(scaled, begin_centres(scaled, part.weight, self.k, generator))
             z = apart @ self.coordinates.matrix.T
             moments = sum_by_label(z, nearest, self.k, self.settings.covariance, part.weight)
             share, rose = points.total / part.total, -torch.inf
-            model = self.update_posterior(moments, share)
+            model = update_posterior(self.prior, self.coordinates, moments, share)
             for _ in range(TRIAL_STEPS if self.settings.starts > 1 else 0):
                 moments, density = self.expect(part, model)
-                model = self.update_posterior(moments, share)
+                model = update_posterior(self.prior, self.coordinates, moments, share)
                 rose = share * density - weight_divergence(model) - component_divergence(model)
             trials.append((rose, -start, model))
         return max(trials, key=lambda trial: trial[:2])[2]
 
     def expect(self, points: Points, model: BayesianMixture) -> tuple[Moments, float]:
-        """Sums under the best q(z), and Σ_n w_n log Σ_k exp E[log p(x_n, z = k)]."""
+        """Sums under the best q(z), and Σ_n w_n log Σ_k exp E[log p(x_n, z = k)], integrated over
+        what is missing: q is of it too, given z.
+        """
         assert self.coordinates is not None
+        mixture, weight = model.expected_mixture(), model.log_pass_weight()
+        if points.has_missing:
+            return fill_missing(self.coordinates, mixture, points.x, points.weight, weight)
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         return self._passes.run(
-            model.expected_mixture(), points.x, points.weight,
-            log_weight=model.log_pass_weight(), single=not self.precise,
-        )  # fmt: skip
-
-    def update_posterior(self, moments: Moments, share: float = 1.0) -> BayesianMixture:
-        """The best q(θ) for these sums, taken `share` times (Bishop 2006, eqs. 10.58–10.63)."""
-        assert self.prior is not None
-        assert self.coordinates is not None
-        p, R = self.prior, self.coordinates.inverse
-        N = share * moments.count
-        apart = moments.first / moments.count.clamp_min(1e-300)[:, None]
-        mean = self.coordinates.centre + (moments.centre + apart) @ R.T
-        away = mean - p.mean
-        precision = p.mean_precision + N
-        pull = p.mean_precision * N / precision
-        if p.kind == "full":
-            scatter = moments.second - moments.first[:, :, None] * apart[:, None, :]
-            spread = R @ (share * (scatter + scatter.mT) / 2) @ R.T
-            scale = p.scale + spread + pull[:, None, None] * away[:, :, None] * away[:, None, :]
-        else:
-            scatter = (moments.second - moments.first * apart).clamp_min(0)
-            spread = share * scatter * R.diagonal().square()
-            scale = p.scale + spread + pull[:, None] * away.square()
-        return BayesianMixture(
-            p, self._update_weights(N), precision,
-            (p.mean_precision * p.mean + N[:, None] * mean) / precision[:, None],
-            p.degrees + N, scale,
-        )  # fmt: skip
-
-    def _update_weights(self, count: Tensor) -> Tensor:
-        assert self.prior is not None
-        if self.prior.weights == "dirichlet":
-            return self.prior.concentration + count
-        after = count.flip(0).cumsum(0).flip(0) - count  # the points of later components
-        return torch.stack([1 + count, self.prior.concentration + after.clamp_min(0)], 1)
+            mixture, points.x, points.weight, log_weight=weight, single=not self.precise
+        )
 
     def update(
         self, batch: Block, between_steps: Callable[[], None] = lambda: None
@@ -204,11 +177,13 @@ class CoordinateAscent:
             if self.model is None:
                 self.begin(points)
             assert self.model is not None
+            assert self.coordinates is not None
             before = self.model
             moments, density = self.expect(points, before)
-            terms = self.measure_terms(before, moments, density, of)
+            terms = measure_terms(before, moments, density, of)
             terms = {name: value / (of * points.total) for name, value in terms.items()}
-            self.model = self.update_posterior(self._blend(moments, before, of))
+            kept = self._blend(moments, of)
+            self.model = update_posterior(before.prior, self.coordinates, kept)
             self.steps += 1
             # a block's bound rises and falls with the block
             if of == 1:
@@ -219,7 +194,7 @@ class CoordinateAscent:
             used = float((self.model.degrees - self.model.prior.degrees > 1).sum())
             return terms | {"used_components": used}
 
-    def _blend(self, moments: Moments, before: BayesianMixture, of: int) -> Moments:
+    def _blend(self, moments: Moments, of: int) -> Moments:
         """What stands for all points: their sums, or the running mean after a natural step."""
         if of == 1:
             return moments
@@ -229,37 +204,9 @@ class CoordinateAscent:
         self.moments = moments.mix(self.moments, step * of, 1 - step)
         return self.moments
 
-    def measure_terms(
-        self, q: BayesianMixture, moments: Moments, density: float, of: int = 1
-    ) -> dict[str, float]:
-        """The bound and what it is made of, in nats, a block's terms scaled to all points."""
-        assignment = of * float(moments.count @ q.expect_log_weight())
-        entropy = of * moments.entropy
-        data = of * density - assignment - entropy
-        weights, components = -weight_divergence(q), -component_divergence(q)
-        return {
-            "elbo": of * density + weights + components,
-            "elbo_data": data, "elbo_assignments": assignment, "elbo_entropy": entropy,
-            "elbo_weights": weights, "elbo_components": components,
-        }  # fmt: skip
-
-    def bound_of_sums(self, q: BayesianMixture, moments: Moments) -> float:
-        """The bound for any q(θ) and the q(z) that these sums are of, in nats: by it a bound taken
-        after q(θ) has moved is known too.
-        """
-        assert self.coordinates is not None
-        A, R = self.coordinates.matrix, self.coordinates.inverse
-        about = moments.move((q.mean - self.coordinates.centre) @ A.T).second
-        about = R @ about @ R.T if q.kind == "full" else about * R.diagonal().square()
-        data = expected_log_density(q, about, moments.count)
-        assignment = float(moments.count @ q.expect_log_weight())
-        divergence = weight_divergence(q) + component_divergence(q)
-        return data + assignment + moments.entropy - divergence
-
     def log_likelihood(self, points: Points) -> float:
         """Σ_n w_n log p(x_n | the data learned from), each point by itself, in nats."""
         assert self.model is not None
-        points.check_present("a Bayesian mixture")
         each = self.model.log_prob(points.x)
         return float(each.sum() if points.weight is None else each @ points.weight)
 

@@ -1,6 +1,6 @@
 """EM for factor analysis and probabilistic PCA: what the factors are expected to be, then the
 loadings and noise that are likeliest. All of it is a function of the data's covariance alone, so a
-step costs the same for any number of points.
+step costs the same for any number of points; unless values are missing (factor_missing.py).
 
 sample: all points.  score: log p(x, h).  weigh: the posterior of h.  fit: closed form. Rubin &
 Thayer 1982; Ghahramani & Hinton 1996, eqs. 5–6; Tipping & Bishop 1999, appendix B.
@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from fledge.algorithms.latent.factor_missing import step_seen
 from fledge.algorithms.latent.settings import LatentSettings
+from fledge.algorithms.latent.starts import measure_seen
 from fledge.errors import UserError
-from fledge.models.latent.coordinates import measure_moments
 from fledge.models.latent.factors import LOG_2PI, Factors, Noise
 from fledge.rows.points import Points
 from fledge.sample.points import Block
@@ -26,7 +28,8 @@ from fledge.stopwatch import Stopwatch
 
 class FactorEM:
     """`elbo` is taken before a step's M-step, where the posterior of h is exact. The mean is the
-    data's own from the start: it is the likeliest whatever the loadings are.
+    data's own from the start: where no value is missing it is the likeliest whatever the loadings
+    are.
     """
 
     kind: ClassVar[Noise] = "fa"
@@ -60,8 +63,7 @@ class FactorEM:
             raise UserError(
                 f"factors={q} of {D} columns in {points.source}: give as many as columns, or fewer."
             )
-        points.check_present(self.kind)
-        mean, self.covariance = measure_moments(points.x, points.weight)
+        mean, self.covariance = measure_seen(points.x, points.weight)
         variance = self.covariance.diagonal()
         constant = variance <= (1e-9 * mean.abs()).square() + 1e-300
         if bool(constant.any()):
@@ -74,9 +76,9 @@ class FactorEM:
         draw = torch.randn(D, q, generator=generator, dtype=torch.float64)
         loading = draw * (variance / q).sqrt()[:, None] * 0.5
         noise = 0.5 * variance
-        self.model = Factors(self.kind, mean, loading, self._level(noise))
+        self.model = self._floor(mean, loading, noise)
 
-    def _level(self, noise: torch.Tensor) -> torch.Tensor:
+    def _level(self, noise: Tensor) -> Tensor:
         """At the floor or above; in ppca their mean for all."""
         least = self.settings.noise_floor * self.covariance.diagonal()
         if self.kind == "ppca":
@@ -96,8 +98,14 @@ class FactorEM:
             if self.model is None:
                 self.begin(batch.points)
             assert self.model is not None
-            elbo = mean_log_likelihood(self.model, self.covariance)
-            self.model = self._maximise(self.model)
+            points = batch.points
+            if points.has_missing:
+                *made, density = step_seen(self.model, points.x, points.weight)
+                self.model = self._floor(*made)
+                elbo = density / points.total
+            else:
+                elbo = mean_log_likelihood(self.model, self.covariance)
+                self.model = self._maximise(self.model)
             rose, self.elbo = elbo - self.elbo, elbo
             self.done = rose < self.settings.tolerance
             return {"elbo": elbo, "mean_noise": float(self.model.noise.mean())}
@@ -109,7 +117,10 @@ class FactorEM:
         second = spread + gain @ across  # [q, q]: E[h hᵀ]
         loading = torch.linalg.solve(second, across.T).T
         noise = self.covariance.diagonal() - (loading * across).sum(1)
-        return Factors(model.kind, model.mean, loading, self._level(noise))
+        return self._floor(model.mean, loading, noise)
+
+    def _floor(self, mean: Tensor, loading: Tensor, noise: Tensor) -> Factors:
+        return Factors(self.kind, mean, loading, self._level(noise))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -130,7 +141,7 @@ class PrincipalEM(FactorEM):
     kind: ClassVar[Noise] = "ppca"
 
 
-def mean_log_likelihood(model: Factors, covariance: torch.Tensor) -> float:
+def mean_log_likelihood(model: Factors, covariance: Tensor) -> float:
     """−½ (D log 2π + log |C| + tr C⁻¹ S), C = W Wᵀ + Ψ: nats a point of data with mean μ and
     covariance S.
     """

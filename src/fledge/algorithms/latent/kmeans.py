@@ -1,5 +1,7 @@
 """k-means: EM for a mixture of equal round normals in the limit of no variance, where every point
-is of its nearest component alone. Lloyd 1982; Bishop 2006, §9.3.2.
+is of its nearest component alone. Lloyd 1982; Bishop 2006, §9.3.2. Of a point that lacks values
+only those are looked at that it has, in the distance and in the mean: the same limit, with what is
+missing integrated out.
 
 sample: all points.  score: −½ |x − μ_k|².  weigh: 1 for the nearest.  fit: the mean of its points.
 """
@@ -46,7 +48,6 @@ class KMeans:
 
     def begin(self, points: Points, model: Centres | None = None) -> None:
         """The best of several starts by k-means++ and a few steps, on some of the points."""
-        points.check_present("k-means")
         self.settings.check_points(points)
         if model is not None:
             self.model = model
@@ -56,8 +57,9 @@ class KMeans:
         for start in range(self.settings.starts):
             some = choose_points(points.x, points.weight, generator)
             assert some.weight is not None
-            centre = some.x.mean(0)
-            means = begin_centres(some.x - centre, some.weight, self.k, generator) + centre
+            centre = some.x.nanmean(0)
+            apart = (some.x - centre).nan_to_num()  # a missing value is as its column's mean
+            means = begin_centres(apart, some.weight, self.k, generator) + centre
             trials.append((float(Centres(means).log_prob(some.x) @ some.weight), -start, means))
         self.model = Centres(max(trials, key=lambda trial: trial[:2])[2])
 
@@ -76,10 +78,12 @@ class KMeans:
             if self.model is None:
                 self.begin(points)
             assert self.model is not None
-            count, sums, square, furthest = assign_all(points, self.model.mean)
-            mean = torch.where(
-                count[:, None] > 0, sums / count.clamp_min(1e-300)[:, None], self.model.mean
-            )
+            if points.has_missing:
+                count, mean, square, furthest = assign_seen(points, self.model)
+            else:
+                count, sums, square, furthest = assign_all(points, self.model.mean)
+                moved = sums / count.clamp_min(1e-300)[:, None]
+                mean = torch.where(count[:, None] > 0, moved, self.model.mean)
             empty = (count == 0).nonzero().flatten().tolist()
             if empty and float(square) > 0:  # it begins anew at the point furthest from its centre
                 mean[empty[0]] = furthest
@@ -130,3 +134,31 @@ def assign_all(points: Points, mean: Tensor) -> tuple[Tensor, Tensor, float, Ten
         if float(apart.max()) > most:
             most, furthest = float(apart.max()), x[int(apart.argmax())]
     return count, sums, square, furthest
+
+
+def assign_seen(points: Points, centres: Centres) -> tuple[Tensor, Tensor, float, Tensor]:
+    """The same where values are missing: of every centre the weight of its points and where it
+    moves, column by column the mean of the values that they have; the weighted sum of squared
+    distances; and the furthest point, with its centre's values where it has none.
+    -> [K], [K, D], number, [D]
+    """
+    mean = centres.mean
+    count, present, sums = mean.new_zeros(len(mean)), torch.zeros_like(mean), torch.zeros_like(mean)
+    square, most, furthest = 0.0, -1.0, mean[0]
+    for start in range(0, len(points), CHUNK):
+        x = points.x[start : start + CHUNK]
+        w = x.new_ones(len(x))
+        if points.weight is not None:
+            w = points.weight[start : start + CHUNK]
+        nearest, seen = centres.square_distance(x).argmin(1), ~x.isnan()
+        apart = torch.where(seen, x - mean[nearest], 0.0)
+        count.index_add_(0, nearest, w)
+        present.index_add_(0, nearest, seen * w[:, None])
+        sums.index_add_(0, nearest, apart * w[:, None])
+        distance = apart.square().sum(1)
+        square += float(distance @ w)
+        distance = distance * (w > 0)
+        if float(distance.max()) > most:
+            n = int(distance.argmax())
+            most, furthest = float(distance[n]), mean[nearest[n]] + apart[n]
+    return count, mean + sums / present.clamp_min(1e-300), square, furthest

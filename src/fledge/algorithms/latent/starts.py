@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from fledge.models.latent.coordinates import measure_moments
 from fledge.rows.points import Points, from_array
 
 MOST_POINTS = 20_000  # that a start looks at: every component of 64 has some 300 of them
@@ -34,6 +35,22 @@ def choose_points(x: Tensor, weight: Tensor | None, generator: torch.Generator) 
 def fill_with_means(x: Tensor) -> Tensor:
     """Missing values become their column's mean, to begin from.  [N, D] -> [N, D]"""
     return torch.where(x.isnan(), x.nanmean(0), x) if bool(x.isnan().any()) else x
+
+
+def measure_seen(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of points, of which values may be missing: by these a column would seem
+    to vary less, and is stretched to the variance of what is seen of it.  [N, D] -> [D], [D, D]
+    """
+    seen = ~x.isnan()
+    if bool(seen.all()):
+        return measure_moments(x, weight)
+    share = x.new_ones(len(x)) if weight is None else weight
+    near = x.nanmean(0)
+    total = share @ seen.to(x.dtype)
+    mean = near + share @ torch.where(seen, x - near, 0.0) / total
+    covariance = measure_moments(torch.where(seen, x, mean), weight)[1]
+    stretch = (share.sum() / total).sqrt()
+    return mean, covariance * stretch[:, None] * stretch
 
 
 def spread_out(x: Tensor, weight: Tensor, K: int, generator: torch.Generator) -> Tensor:

@@ -41,13 +41,16 @@ class SymbolFit:
     def __init__(self, x: Tensor, states: int) -> None:
         self.x = x
         self.share = np.empty((len(x), states))
+        # of every step and state the place of its count among V · K: bincount is then twice as
+        # fast as index_add_
+        self.place = (x.numpy()[:, None] * states + np.arange(states)).ravel()
 
     def observe(self, emission: SymbolEmission) -> Observed:
         return observe_symbols(emission, self.x.numpy(), self.share)
 
     def fit(self, emission: SymbolEmission, state: np.ndarray) -> SymbolEmission:
-        count = torch.zeros(emission.probability.shape[::-1], dtype=torch.float64)
-        count.index_add_(0, self.x, torch.from_numpy(state))
+        K, V = emission.probability.shape
+        count = torch.from_numpy(np.bincount(self.place, state.ravel(), V * K).reshape(V, K))
         return SymbolEmission(share_out(count.T, emission.probability), emission.symbols)
 
 

@@ -68,6 +68,11 @@ class WeakSupervision:
         judged_on: str | None = Field(
             default=None, description="labelled rows to judge on, in place of the test part"
         )
+        classify: str | None = Field(
+            default=None,
+            description="rows of text, a .jsonl, that the classifier labels when it is trained, "
+            "into classified.jsonl of the run",
+        )
 
         @staticmethod
         def even(labels: int) -> Tensor:

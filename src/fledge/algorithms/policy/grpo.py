@@ -25,6 +25,7 @@ from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.score.rollout_figures import drift, drift_is_small, sampled_entropy
 from fledge.score.scoring import (
+    ask_trainer,
     groups,
     kl_seen,
     kl_to,
@@ -42,6 +43,7 @@ from fledge.weigh import (
     log_ratio,
     overlong_penalty,
     reward_to_go,
+    truncated_importance,
 )
 
 Average = Literal["row", "token", "sum"]
@@ -107,6 +109,14 @@ class GRPO:
             default=False,
             description="answers pay for the last fifth of max_new_tokens, the more the longer",
         )
+        truncate_at: float | None = Field(
+            default=None,
+            gt=0,
+            description=(
+                "each token counts by how much likelier the policy makes it than whoever said it, "
+                "at most so much; none: the samples are the policy's own"
+            ),
+        )
         length_buffer: int | None = Field(
             default=None, ge=1, exclude=True
         )  # tokens; None: that fifth
@@ -148,6 +158,8 @@ class GRPO:
         if divisors:
             verb = "divides" if len(divisors) == 1 else "divide"
             return f"biased: {' and '.join(divisors)} {verb}"
+        if s.truncate_at is not None:
+            return f"biased: importance weights of single tokens, which end at {s.truncate_at:g}"
         if s.drop_equal_groups or self.length_limit is not None:
             return "biased: groups are dropped or lengths punished"
         return "unbiased up to scale (G-1)/G"
@@ -173,8 +185,10 @@ class GRPO:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
-                samples, kl, figures = self.score(batch.to(self.learner.device))
-            self.minibatches.begin(self.weigh(samples, kl), figures)
+                batch = batch.to(self.learner.device)
+                samples, kl, figures = self.score(batch)
+                weighed = self.weigh(samples, kl, self.weigh_importance(samples, batch))
+            self.minibatches.begin(weighed, figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         self.kl.observe(figures["kl_k1"])
@@ -185,7 +199,9 @@ class GRPO:
         where no gradient wants it.
         """
         figures: dict[str, float] = {}
-        if self.penalised or not self.one_step or batch.logp is None:
+        if self.settings.truncate_at is not None and batch.logp is not None:
+            samples, figures = ask_trainer(self.policy, batch, self.learner)
+        elif self.penalised or not self.one_step or batch.logp is None:
             samples, figures = use_trainer_logp(self.policy, batch, self.learner)
         else:
             samples = Sampled.of(batch)
@@ -203,9 +219,18 @@ class GRPO:
         }
         return samples, kl, figures | distance | spread
 
-    def weigh(self, batch: Sampled, kl: Tensor) -> WeighedSamples:
-        """With the advantage of every step as its `weight`; the KL is not divided, so β keeps its
-        meaning in every group.
+    def weigh_importance(self, samples: Sampled, batch: Trajectories) -> Tensor | float:
+        """What each step counts [B, T], where another policy may have said it. samples: with the
+        policy's log-probabilities, batch: with those of whoever acted.
+        """
+        cap = self.settings.truncate_at
+        if cap is None or batch.logp is None:
+            return 1.0
+        return truncated_importance(samples.logp, batch.logp, batch.chosen, cap)
+
+    def weigh(self, batch: Sampled, kl: Tensor, importance: Tensor | float = 1.0) -> WeighedSamples:
+        """With the advantage of every step, times its importance, as its `weight`; the KL is not
+        divided, so β keeps its meaning in every group.
         """
         group, reward = groups(batch), sum_rewards(batch)  # [B], [B]
         ends = (batch.chosen, batch.terminated, batch.truncated)
@@ -224,7 +249,8 @@ class GRPO:
             flat = equal_in_group(worth, group)
             advantage = advantage / torch.where(flat, 1.0, group_spread(worth, group))[:, None]
         distance = reward_to_go(kl, *ends) - group_mean(kl.sum(1), group)[:, None]
-        weight = torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
+        credit = importance * (advantage - self.kl.beta * distance)
+        weight = torch.where(batch.chosen, credit, 0.0)
         weighed = WeighedSamples.of(batch, weight=weight)
         if self.settings.drop_equal_groups:
             weighed = keep_rows(
@@ -248,7 +274,7 @@ class GRPO:
                 "clip_fraction": total(outside, part.chosen, tokens),
                 "policy_kl": total(kl_k3(old_logp, logp.detach()), part.chosen, tokens),
             }
-            if self.one_step and not self.penalised:
+            if self.one_step and not self.penalised and s.truncate_at is None:
                 marks["drift"] = drift(logp, part, tokens)
             if s.average == "row":
                 each = each / part.chosen.sum(1, keepdim=True).clamp(min=1)

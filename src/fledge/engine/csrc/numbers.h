@@ -1,5 +1,5 @@
-/* What products, packing and attention share: kinds of weights, work on several threads, and a few
- * functions of rows of numbers.
+/* What products, packing, attention and layers share: what they are handed, work on several threads,
+ * and a few functions of rows of numbers.
  */
 #include <float.h>
 #include <immintrin.h>
@@ -16,6 +16,35 @@ typedef void (*Piece)(const void *job, long piece);
 
 /* All pieces, on up to so many threads; on this one alone where another caller has them. */
 void run_pieces(Piece run, const void *job, long pieces, int threads);
+
+/* What lies ready of a weight. */
+struct Weight {
+    int32_t kind, steps;
+    int64_t inputs, outputs;
+    const char *packed;
+    const float *scale;    /* [outputs], of 8 bits */
+    const int32_t *shifts; /* [outputs], of 8 bits: 128 times the sum of a row of W */
+};
+
+int multiply(const struct Weight *weight, const float *x, long rows, float eps, const float *gain,
+             int gated, const float *other, float *y, int threads);
+
+/* A row is a token in a slot. A layer of the KV cache is [blocks, 2, slots, kv_heads, block, d], in
+ * float32 or bfloat16. */
+struct Attention {
+    float *qkv;               /* [rows, heads + 2 kv_heads, d]; queries and keys are turned in place */
+    const float *turn;        /* [rows, turned / 2] complex numbers, or NULL */
+    const int64_t *positions; /* [rows]: where a row writes */
+    const int64_t *places;    /* [rows]: the slot of each, or NULL: row i in slot i */
+    char *store;
+    float *y;                 /* [rows, heads, d] */
+    int64_t rows, slots, heads, kv_heads, block, width, turned, window;
+    int64_t longest;          /* positions that a slot has place for */
+    int32_t narrow;           /* the cache is in bfloat16 */
+    int32_t threads;
+};
+
+int attend(const struct Attention *job);
 
 #ifdef __AVX512F__
 

@@ -95,15 +95,6 @@ static void multiply_tile(int kind, const char *w, const char *x, ptrdiff_t stri
 #endif
 }
 
-/* What lies ready of a weight. */
-struct Weight {
-    int32_t kind, steps;
-    int64_t inputs, outputs;
-    const char *packed;
-    const float *scale;    /* [outputs], of 8 bits */
-    const int32_t *shifts; /* [outputs], of 8 bits: 128 times the sum of a row of W */
-};
-
 /* One product. */
 struct Job {
     const struct Weight *weight;
@@ -177,7 +168,12 @@ static void put_together(const struct Weight *weight, long begin, long width, fl
 static void finish_row(const struct Job *job, long r, long begin, long width, const float *sums) {
     const long outputs = job->weight->outputs;
     if (job->gated) {
-        const __m512 gate = _mm512_load_ps(sums), up = _mm512_load_ps(sums + 16);
+        __m512 gate = _mm512_load_ps(sums), up = _mm512_load_ps(sums + 16);
+        if (job->other != NULL) {
+            const float *other = job->other + r * outputs + begin / 2;
+            gate = _mm512_add_ps(gate, _mm512_loadu_ps(other));
+            up = _mm512_add_ps(up, _mm512_loadu_ps(other + outputs / 2));
+        }
         const __m512 below = _mm512_add_ps(
             _mm512_set1_ps(1), exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
         float *out = job->y + r * (outputs / 2) + begin / 2;
@@ -219,7 +215,8 @@ static void multiply_tiles(const void *argument, long piece) {
     }
 }
 
-/* y [rows, outputs] = norm(x) Wᵀ, + other where that is given; or gated, [rows, outputs / 2].
+/* y [rows, outputs] = norm(x) Wᵀ, + other [rows, outputs] where that is given; or of both together,
+ * gated, [rows, outputs / 2].
  * -> 0, or 1 where there is no memory */
 int multiply(const struct Weight *weight, const float *x, long rows, float eps, const float *gain,
              int gated, const float *other, float *y, int threads) {

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fledge.models.latent.gaussian_mixture import BLOCK, LOG_2PI, GaussianMixture
+from fledge.models.latent.missing_values import each_pattern
 
 WeightPrior = Literal["dirichlet", "process"]
 BayesianKind = Literal["full", "diagonal"]
@@ -132,30 +133,44 @@ class BayesianMixture:
         return self.expect_log_weight() + 0.5 * uncertain
 
     def expect_log_joint(self, x: Tensor) -> Tensor:
-        """E_q[log p(x, z = k | π, μ, Λ)].  [n, D] -> [n, K]"""
-        mixture = self.expected_mixture()
-        return mixture.log_joint(x) - mixture.weight.log() + self.log_pass_weight()
+        """E_q[log p(x, z = k | π, μ, Λ)], its exponential integrated over what is missing (NaN).
+        [n, D] -> [n, K]
+        """
+        return self.expected_mixture().log_density(x) + self.log_pass_weight()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x | all data): a mixture of Student's t (Bishop 2006, eq. 10.81).  [N, D] -> [N]"""
+        """log p(x | all data): a mixture of Student's t (Bishop 2006, eq. 10.81), of which a
+        marginal is one again: a missing value (NaN) is integrated out.  [N, D] -> [N]
+        """
         return torch.cat([self._log_joint(part).logsumexp(1) for part in x.split(BLOCK)])
 
     def _log_joint(self, x: Tensor) -> Tensor:
-        joint, D = x.new_empty(len(x), self.components), self.width
-        wider = 1 + 1 / self.mean_precision
+        joint = x.new_empty(len(x), self.components)
+        if bool(x.isnan().any()):
+            for rows, seen in each_pattern(x):
+                joint[rows] = self._log_predictive(x[rows][:, seen], seen)
+        else:
+            joint = self._log_predictive(x, slice(None))
+        return joint + self.weight.clamp_min(1e-300).log()
+
+    def _log_predictive(self, x: Tensor, seen: Tensor | slice) -> Tensor:
+        """Of points of the same values seen, under each component."""
+        made, wider = x.new_empty(len(x), self.components), 1 + 1 / self.mean_precision
         for k in range(self.components):
-            apart = x - self.mean[k]
+            apart = x - self.mean[k, seen]
             if self.kind == "full":
-                freedom = self.degrees[k] + 1 - D
-                root = torch.linalg.cholesky(self.scale[k] * (wider[k] / freedom))
+                freedom = self.degrees[k] + 1 - self.width
+                scale = self.scale[k][seen][:, seen] * (wider[k] / freedom)
+                root = torch.linalg.cholesky(scale)
                 square = torch.linalg.solve_triangular(root, apart.T, upper=False).square().sum(0)
-                joint[:, k] = log_student(square, freedom, D) - root.diagonal().log().sum()
+                log_det = root.diagonal().log().sum()
+                made[:, k] = log_student(square, freedom, x.shape[1]) - log_det
             else:
                 freedom = self.degrees[k]
-                variance = self.scale[k] * (wider[k] / freedom)
+                variance = self.scale[k, seen] * (wider[k] / freedom)
                 each = log_student(apart.square() / variance, freedom, 1)
-                joint[:, k] = each.sum(1) - 0.5 * variance.log().sum()
-        return joint + self.weight.clamp_min(1e-300).log()
+                made[:, k] = each.sum(1) - 0.5 * variance.log().sum()
+        return made
 
     def responsibility(self, x: Tensor) -> Tensor:
         """q(z = k) of each point.  [N, D] -> [N, K]"""

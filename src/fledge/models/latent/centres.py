@@ -27,8 +27,14 @@ class Centres:
         return self.mean.numel()
 
     def square_distance(self, x: Tensor) -> Tensor:
-        """To every centre.  [n, D] -> [n, K]"""
-        return torch.cdist(x, self.mean, compute_mode="donot_use_mm_for_euclid_dist").square()
+        """To every centre, over the columns of which a point has a value.  [n, D] -> [n, K]"""
+        seen = ~x.isnan()
+        if bool(seen.all()):
+            return torch.cdist(x, self.mean, compute_mode="donot_use_mm_for_euclid_dist").square()
+        middle = self.mean.mean(0)  # about it, so that no digits are lost far from 0
+        y, about = torch.where(seen, x - middle, 0.0), self.mean - middle
+        across = seen.to(y.dtype) @ about.square().T - 2 * y @ about.T
+        return (y.square().sum(1, keepdim=True) + across).clamp_min(0)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """−½ min_k |x − μ_k|²: σ² log p(x), up to a constant, in the limit σ → 0.  [N, D] -> [N]"""

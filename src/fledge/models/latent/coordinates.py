@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 65_536  # points that are centred at a time
+BLOCK = 16_384  # points that are centred at a time
 CONSTANT = 1e-9  # a spread below this share of a column's mean is rounding
 COLLINEAR = 1e-3  # of the correlations: columns that say the same keep a direction of their own
 

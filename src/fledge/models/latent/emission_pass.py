@@ -1,8 +1,8 @@
 """A mixture's pass over points for a hidden Markov model: densities of every state, and, when the
 states have been inferred, what the M-step needs.
 
-The same products as those of a mixture alone (gaussian_pass.py), in two halves: the messages along
-the sequence come between them.
+The same products as those of a mixture alone (gaussian_chunks.py), in two halves: the messages
+along the sequence come between them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fledge.models.latent.gaussian_chunks import GaussianChunks
 from fledge.models.latent.gaussian_mixture import GaussianMixture
-from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
 from fledge.models.latent.natural import write_naturally
-from fledge.models.latent.pass_buffers import Buffers, Sums
+from fledge.models.latent.pass_buffers import Buffers
 
 NOTHING = -345.0
 """Log of a share of a density, 10⁻¹⁵⁰, below which it becomes 0: products of less would be no
@@ -25,7 +25,7 @@ normal numbers, which processors multiply a hundred times slower.
 """
 
 
-class EmissionPass(GaussianPass):
+class EmissionPass(GaussianChunks):
     """Of K · M normals, those of a state side by side."""
 
     def weigh(
@@ -43,9 +43,7 @@ class EmissionPass(GaussianPass):
             rows = slice(start, start + chunk)
             F = self.fill(x[rows], buffers)
             joint = buffers.share[:, : F.shape[1]]
-            self._write_joint(natural, F, joint)
-            if self.kind == "tied":
-                joint -= 0.5 * (natural.root[0] @ F[1 : 1 + self.width]).square().sum(0)
+            self.write_joint(natural, F, joint)
             if part is not None:
                 each = joint.view(states, -1, joint.shape[1])
                 joint = each.logsumexp(1)
@@ -64,12 +62,7 @@ class EmissionPass(GaussianPass):
         """Σ_n r_nk (1, y, y yᵀ).  responsibility: [N, K · M]"""
         natural, buffers, D = write_naturally(mixture, self.coordinates), self._own, self.width
         chunk = buffers.share.shape[1]
-        r, size = torch.from_numpy(responsibility), 1 + D if self.kind == "full" else 2
-        sums = Sums(
-            torch.zeros_like(natural.rows),
-            torch.zeros(D, D, dtype=torch.float64),
-            torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
-        )
+        r, sums = torch.from_numpy(responsibility), self.sum_of_nothing(natural)
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             F = self.fill(x[rows], buffers)
@@ -79,10 +72,9 @@ class EmissionPass(GaussianPass):
                 sums.total.addmm_(z, z.T)
             for place, k in enumerate(natural.narrow):
                 apart = z - natural.mean[k][:, None]
-                self._add_about_mean(sums.narrow[place], apart, r[rows][:, k])
-        return self._gather(natural, sums)
+                self.add_about_mean(sums.narrow[place], apart, r[rows][:, k])
+        return self.gather(natural, sums)
 
     @cached_property
     def _own(self) -> Buffers:
-        chunk = self.choose_chunk(torch.float64)
-        return Buffers(self.monomials, self.components, chunk, self.width, torch.float64)
+        return self.make_buffers(torch.float64)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 Noise = Literal["ppca", "fa"]
 LOG_2PI = math.log(2 * math.pi)
+BLOCK = 8_192  # points whose [n, q, q] covariances are held at a time
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Factors:
         return torch.logdet(inner) + self.noise.log().sum()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x).  [N, D] -> [N]"""
+        """log p(x); a missing value (NaN) is integrated out.  [N, D] -> [N]"""
+        if bool(x.isnan().any()):
+            return torch.cat([self.infer_seen(part)[2] for part in x.split(BLOCK)])
         apart = x - self.mean
         gain, _ = self.posterior()
         scaled = apart / self.noise
@@ -61,8 +64,27 @@ class Factors:
         return -0.5 * (square + self.log_det() + x.shape[1] * LOG_2PI)
 
     def infer(self, x: Tensor) -> Tensor:
-        """E[h | x].  [N, D] -> [N, q]"""
+        """E[h | x], or given what is seen of x.  [N, D] -> [N, q]"""
+        if bool(x.isnan().any()):
+            return torch.cat([self.infer_seen(part)[0] for part in x.split(BLOCK)])
         return (x - self.mean) @ self.posterior()[0].T
+
+    def infer_seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """E[h | x], Cov[h | x] and log p(x) of points with missing values, by what each has.
+        [n, D] -> [n, q], [n, q, q], [n]
+        """
+        W, seen = self.loading, ~x.isnan()
+        there, apart = seen.to(x.dtype), torch.where(seen, x - self.mean, 0.0)
+        scaled = W / self.noise[:, None]
+        outer = (scaled[:, :, None] * W[:, None, :]).flatten(1)  # of each column [D, q²]
+        inner = (there @ outer).view(-1, W.shape[1], W.shape[1])
+        root = torch.linalg.cholesky(inner + torch.eye(W.shape[1], dtype=x.dtype))
+        h = torch.cholesky_solve((apart @ scaled)[:, :, None], root)[:, :, 0]
+        rest = apart - there * (h @ W.T)
+        square = (rest * apart / self.noise).sum(1)
+        log_det = 2 * root.diagonal(dim1=1, dim2=2).log().sum(1) + there @ self.noise.log()
+        log_p = -0.5 * (square + log_det + there.sum(1) * LOG_2PI)
+        return h, torch.cholesky_inverse(root), log_p
 
     def sample(self, points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Points, and the factors that each is made of.  -> [N, D], [N, q]"""

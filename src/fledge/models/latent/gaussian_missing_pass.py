@@ -18,16 +18,23 @@ BLOCK = 65_536  # points whose responsibilities are held at a time
 
 
 def fill_missing(
-    coordinates: Coordinates, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
+    coordinates: Coordinates,
+    mixture: GaussianMixture,
+    x: Tensor,
+    weight: Tensor | None,
+    log_weight: Tensor | None = None,
 ) -> tuple[Moments, float]:
     """The sums of `GaussianPass.run` where values are missing: what is not seen is expected under
     each component (Ghahramani & Jordan 1994), exactly, a pattern of missing values at a time.
+
+    log_weight: of components [K], in place of the mixture's own; they need not sum to 1.
     """
+    log_weight = mixture.weight.log() if log_weight is None else log_weight
     whole: Moments | None = None
     density = 0.0
     for start in range(0, len(x), BLOCK):
         part = x[start : start + BLOCK]
-        joint = mixture.log_joint(part)
+        joint = mixture.log_density(part) + log_weight
         log_p = joint.logsumexp(1)
         r = (joint - log_p[:, None]).exp()
         entropy = -torch.special.xlogy(r, r).sum(1)

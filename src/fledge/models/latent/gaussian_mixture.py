@@ -70,17 +70,21 @@ class GaussianMixture:
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, z = k); a missing value (NaN) is integrated out.  [n, D] -> [n, K]"""
-        if not bool(x.isnan().any()):
-            return self._log_joint(x, slice(None))
-        joint = x.new_empty(len(x), self.components)
-        for rows, seen in each_pattern(x):
-            joint[rows] = self._log_joint(x[rows][:, seen], seen)
-        return joint
+        return self.log_density(x) + self.weight.log()
 
-    def _log_joint(self, x: Tensor, seen: Tensor | slice) -> Tensor:
+    def log_density(self, x: Tensor) -> Tensor:
+        """log p(x | z = k); a missing value (NaN) is integrated out.  [n, D] -> [n, K]"""
+        if not bool(x.isnan().any()):
+            return self._log_density(x, slice(None))
+        each = x.new_empty(len(x), self.components)
+        for rows, seen in each_pattern(x):
+            each[rows] = self._log_density(x[rows][:, seen], seen)
+        return each
+
+    def _log_density(self, x: Tensor, seen: Tensor | slice) -> Tensor:
         """Of points of the same values seen, by the marginal over these."""
         mean, covariance = self.mean[:, seen], self.expand()
-        joint = x.new_empty(len(x), self.components)
+        each = x.new_empty(len(x), self.components)
         D = mean.shape[1]
         for k in range(self.components):
             apart = x - mean[k]
@@ -91,8 +95,8 @@ class GaussianMixture:
             else:
                 variance = covariance[k][seen]
                 square, log_det = apart.square() @ (1 / variance), variance.log().sum()
-            joint[:, k] = -0.5 * (square + log_det + D * LOG_2PI)
-        return joint + self.weight.log()
+            each[:, k] = -0.5 * (square + log_det + D * LOG_2PI)
+        return each
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x).  [N, D] -> [N]"""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fledge.models.latent.step_order import StepOrder
+from fledge.models.latent.step_order import StepOrder, sequence_of
 
 SETTLED = 1e-15  # a relative change of a covariance, below which it stands
 LOG_2PI = math.log(2 * math.pi)
@@ -133,11 +133,7 @@ def filter_points(model: Dynamics, x: np.ndarray, steps: StepOrder) -> Filtered:
     log_det = np.log(np.einsum("udd->ud", gains.root)).sum(1)
     each = log_det[np.minimum(time, len(log_det) - 1)]
     each = each - 0.5 * (np.einsum("nd,nd->n", white, white) + x.shape[1] * LOG_2PI)
-    number = np.empty(len(steps.piece_rows), dtype=np.int64)
-    for sequence, chain in enumerate(steps.chains):
-        number[chain] = sequence
-    piece = np.arange(len(x)) - np.asarray(offsets)[time]
-    log_p = np.bincount(number[piece], weights=each, minlength=len(number))
+    log_p = np.bincount(sequence_of(steps), weights=each, minlength=len(steps.chains))
     return Filtered(predicted, mean, log_p, gains)
 
 

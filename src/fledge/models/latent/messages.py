@@ -14,12 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from fledge.models.latent.cut_pieces import LOST, STRIDE, enter_pieces, leave_pieces, pass_matrices
 from fledge.models.latent.log_messages import pass_in_logs
-from fledge.models.latent.step_order import StepOrder
+from fledge.models.latent.step_order import StepOrder, rows_of, sequence_of, time_of
 
 BLOCK = 2_048  # rows that are combined at a time
-STRIDE = 16  # steps between divisions: each costs as much as the product of a step
-LOST = 1e-100  # a sum that falls below it within a stride may have lost a state that matters
 LOST_PRODUCT = 1e-150  # the same of Σ_k α β
 
 
@@ -190,54 +189,6 @@ class Messages:
         return divisor
 
 
-def pass_matrices(transition: np.ndarray, emission: np.ndarray, steps: StepOrder) -> np.ndarray:
-    """diag(e_1) A diag(e_2) … A diag(e_L) of every piece, the largest entry 1.  -> [P, K, K]"""
-    offsets = steps.offsets.tolist()
-    K = len(transition)
-    product = np.eye(K) * emission[: offsets[1], None, :]
-    for t in range(1, len(offsets) - 1):
-        low, high = offsets[t], offsets[t + 1]
-        own = product[: high - low]
-        own[:] = (own.reshape(-1, K) @ transition).reshape(own.shape)
-        own *= emission[low:high, None, :]
-        if not t % STRIDE:
-            top = own.max((1, 2), keepdims=True)
-            own /= np.where(top > 0, top, 1.0)
-    top = product.max((1, 2), keepdims=True)
-    return product / np.where(top > 0, top, 1.0)
-
-
-def enter_pieces(
-    start: np.ndarray, transition: np.ndarray, transfer: np.ndarray, steps: StepOrder
-) -> tuple[np.ndarray, np.ndarray]:
-    """p(z | the past) at the first step of every piece [P, K], and the pieces at whose end little
-    was left of it.
-    """
-    enter = np.tile(start, (len(transfer), 1))
-    thin = np.zeros(len(transfer), dtype=bool)
-    for chain in steps.chains:
-        past = start
-        for piece in chain:
-            enter[piece] = past
-            past = past @ transfer[piece]
-            thin[piece] = not past.sum() > LOST
-            past = past @ transition
-            past = past / (past.sum() or 1.0)
-    return enter, thin
-
-
-def leave_pieces(transition: np.ndarray, transfer: np.ndarray, steps: StepOrder) -> np.ndarray:
-    """β at the last step of every piece.  -> [P, K]"""
-    leave = np.ones(transfer.shape[:2])
-    for chain in steps.chains:
-        future = leave[chain[-1]]
-        for piece in chain[::-1]:
-            leave[piece] = future
-            future = transition @ (transfer[piece] @ future)
-            future = future / (future.max() or 1.0)
-    return leave
-
-
 def find_lost_states(
     start: np.ndarray, transition: np.ndarray, alpha: np.ndarray, steps: StepOrder
 ) -> np.ndarray:
@@ -251,30 +202,3 @@ def find_lost_states(
     for t in range(1, len(reached)):
         reached[t] = reached[t - 1] @ can
     return ((alpha == 0) & reached[time]).any(1)
-
-
-def sequence_of(steps: StepOrder) -> np.ndarray:
-    """The number of the sequence that each row is of.  -> [N]"""
-    piece = np.empty(len(steps.piece_rows), dtype=np.int64)
-    for number, chain in enumerate(steps.chains):
-        piece[chain] = number
-    return piece[_piece_of(steps)]
-
-
-def time_of(steps: StepOrder) -> np.ndarray:
-    """The number of each row's step within its sequence, from 0.  -> [N]"""
-    begin = np.empty(len(steps.chains), dtype=np.int64)
-    number = sequence_of(steps)
-    begin[number[steps.first]] = steps.order[steps.first]
-    return steps.order - begin[number]
-
-
-def rows_of(steps: StepOrder, sequence: int) -> np.ndarray:
-    """The rows of one sequence, in the order of its steps.  -> [T]"""
-    rows = np.flatnonzero(sequence_of(steps) == sequence)
-    return rows[np.argsort(steps.order[rows])]
-
-
-def _piece_of(steps: StepOrder) -> np.ndarray:
-    counts = np.diff(steps.offsets)
-    return np.arange(len(steps.order)) - np.repeat(steps.offsets[:-1], counts)

@@ -19,7 +19,7 @@ class Buffers:
         self.share = torch.empty(components, chunk, dtype=dtype)
         # coordinates are subtracted in double precision, whatever is multiplied in single
         self.z = torch.empty(width, chunk, dtype=torch.float64)
-        self.sums = torch.empty(components, monomials, dtype=dtype)
+        self.sums = torch.empty(monomials, components, dtype=dtype)
 
 
 @dataclass

@@ -3,7 +3,7 @@ second of all that have one, and so on. A recursion over time is then one matrix
 all sequences together, without padding.
 
 A few long sequences are cut into pieces that are worked on side by side: what a piece makes of its
-beginning is a [K, K] matrix, and these are multiplied along the sequence first (messages.py).
+beginning is a [K, K] matrix, and these are multiplied along the sequence first (cut_pieces.py).
 """
 
 from __future__ import annotations
@@ -101,3 +101,30 @@ def choose_order(lengths: Sequence[int], K: int) -> StepOrder:
     longest = max(16, math.isqrt(2 * T // 3))
     cut = (3 * longest + 2 * T / longest) * STEP_S + N * (K + 2) * K * K * PRODUCT_S
     return order_steps(lengths, longest if cut < whole / 2 and longest < T else None)
+
+
+def sequence_of(steps: StepOrder) -> np.ndarray:
+    """The number of the sequence that each row is of.  -> [N]"""
+    piece = np.empty(len(steps.piece_rows), dtype=np.int64)
+    for number, chain in enumerate(steps.chains):
+        piece[chain] = number
+    return piece[_piece_of(steps)]
+
+
+def time_of(steps: StepOrder) -> np.ndarray:
+    """The number of each row's step within its sequence, from 0.  -> [N]"""
+    begin = np.empty(len(steps.chains), dtype=np.int64)
+    number = sequence_of(steps)
+    begin[number[steps.first]] = steps.order[steps.first]
+    return steps.order - begin[number]
+
+
+def rows_of(steps: StepOrder, sequence: int) -> np.ndarray:
+    """The rows of one sequence, in the order of its steps.  -> [T]"""
+    rows = np.flatnonzero(sequence_of(steps) == sequence)
+    return rows[np.argsort(steps.order[rows])]
+
+
+def _piece_of(steps: StepOrder) -> np.ndarray:
+    counts = np.diff(steps.offsets)
+    return np.arange(len(steps.order)) - np.repeat(steps.offsets[:-1], counts)

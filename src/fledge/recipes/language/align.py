@@ -69,7 +69,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         tell_memory(
             course, config, policy, typical, networks=count_networks(settings),
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
-            held=[list_rollouts(config, base, prompts)],
+            held=[] if config.server else [list_rollouts(config, base, prompts)],
             evaluation=list_evaluation(task, config, base.tokenizer),
         )  # fmt: skip
         speed = course.settle_speed(config, policy, typical)
@@ -123,6 +123,7 @@ def make_sampler(
         prompts_per_step=config.prompts_per_step, samples_per_prompt=config.samples_per_prompt,
         max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=wanted.redraws,
         precision=config.generation,
+        served=config.make_served(acting, base, course.run.folder, course.show.line),
     )  # fmt: skip
     return rollouts if wanted.hint is None else Hints(rollouts, wanted.hint, wanted.threshold)
 
@@ -172,7 +173,8 @@ def build_algorithm(
         policy, reference, base, KLControl(config.kl_coefficient, config.kl_target), stopwatch,
         lambda module, steps: config.learner(module, precision, steps),
         updates=updates if settings.restarts else config.steps * updates, seed=config.seed,
-        max_new_tokens=config.max_new_tokens, sampled_in_fp32=config.generation == "fp32",
+        max_new_tokens=config.max_new_tokens,
+        sampled_in_fp32=config.generation == "fp32" and config.server is None,
         text=texts,
     )  # fmt: skip
     made = make_algorithm(making, config.entry.algorithm, settings)

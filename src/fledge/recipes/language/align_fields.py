@@ -24,11 +24,12 @@ from fledge.recipes.language.judge_fields import (
 )
 from fledge.recipes.language.large_defaults import ALIGN, LargeDefaults
 from fledge.recipes.language.rows import ReadingFields
+from fledge.recipes.language.server_fields import ServerFields
 
 
 class AlignConfig(
     AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields,
-    ConstraintFields,
+    ConstraintFields, ServerFields,
 ):  # fmt: skip
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
     likelier.
@@ -116,6 +117,7 @@ def check_sizes(
 
     Raises UserError, before anything is computed, for settings that cannot work together.
     """
+    config.check_server(settings, config.generation)
     longest = max(len(prompt) for prompt in prompts)
     context = base.network.config.context
     if longest >= context:

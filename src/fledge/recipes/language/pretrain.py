@@ -23,14 +23,18 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.size_fields import SizeFields
-from fledge.recipes.language.text_data import TextFields, keep_text
+from fledge.recipes.language.text_data import (
+    TextFields,
+    check_sources,
+    describe_sources,
+    keep_text,
+    make_sampler,
+)
 from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
-from fledge.sample.streams import StreamRows
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
@@ -51,7 +55,7 @@ class PretrainConfig(
         default="python",
         description=(
             "a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this "
-            "Python installation"
+            "Python installation; books/:2,code/:1 takes two rows of the one for each of the other"
         ),
     )
     base: Path | None = Field(
@@ -99,6 +103,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         check_nothing_else_is_chosen(config)
     if start.new:
         check_fields(config)
+        check_sources(config.data, config.architecture, carry=config.carry)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
     if tokenizer is None:
@@ -130,9 +135,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         samples = partial(write_samples, config, policy, tokenizer, course.run)
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
-        sampler = (StreamRows if config.carry else DocumentRows)(
-            text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
-            context=row_tokens, seed=config.seed,
+        sampler = make_sampler(
+            config.data, text["train"], tokenizer.begin, carry=config.carry,
+            rows_per_step=config.tokens_per_step // row_tokens, context=row_tokens,
+            seed=config.seed,
         )  # fmt: skip
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
@@ -142,14 +148,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             f"{len(text['train']) / 1e6:.2f} M tokens "
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
-        judge = judge_text(
-            policy,
-            text,
-            tokenizer,
-            row_tokens,
-            config.evaluation_rows,
-            samples,
-        )
+        for line in describe_sources(config.data, text["train"]):
+            show.line(line)
+        judge = judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
         course.fit(
             (Carried if config.carry else Supervised)(
                 policy, config.learner(policy, speed.precision), course.stopwatch

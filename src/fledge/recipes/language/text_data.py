@@ -1,5 +1,5 @@
-"""What every recipe that reads running text has in common: which of it is read, and its token
-shards in the run folder.
+"""What every recipe that reads running text has in common: which of it is read, its token shards in
+the run folder, and rows of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from fledge import ranks
+from fledge.data_names import split_sources
+from fledge.errors import UserError
 from fledge.runs.folder import Run
+from fledge.sample.documents import DocumentRows
+from fledge.sample.mixture import MixedRows
+from fledge.sample.streams import StreamRows
 from fledge.splits import SPLITS, Split
 from fledge.text.corpus import Corpus, DocumentChoice
 from fledge.text.folders import Links
@@ -66,3 +71,46 @@ def keep_text(
 
     ranks.first_then_others(keep)
     return {split: TokenStream(shards, split) for split in SPLITS}
+
+
+def check_sources(data: str, architecture: str, *, carry: bool) -> None:
+    """Raises UserError for a mixture where text is read from its beginning to its end."""
+    whole = "carry=true" if carry else "architecture=ngram" if architecture == "ngram" else None
+    if whole and len(split_sources(data)) > 1:
+        raise UserError(
+            f"data={data} has weights, and {whole} reads all text in its order: leave them out."
+        )
+
+
+def make_sampler(
+    data: str,
+    stream: TokenStream,
+    begin: int | None,
+    *,
+    carry: bool,
+    rows_per_step: int,
+    context: int,
+    seed: int,
+) -> DocumentRows | StreamRows | MixedRows:
+    """Rows of the text in training, or of each source its share. Raises UserError for too short a
+    text.
+    """
+    sources, streams = split_sources(data), stream.of_sources()
+    sizes: dict[str, int] = {"rows_per_step": rows_per_step, "context": context, "seed": seed}
+    if carry:
+        return StreamRows(stream, begin, **sizes)
+    if len(streams) == 1:
+        return DocumentRows(stream, begin, **sizes)
+    names, shares = zip(*((each.names[0], each.share) for each in sources), strict=True)
+    return MixedRows(streams, names, shares, begin, **sizes)
+
+
+def describe_sources(data: str, stream: TokenStream) -> list[str]:
+    """A sentence for each source of a mixture."""
+    sources = split_sources(data)
+    if len(sources) == 1:
+        return []
+    return [
+        f"{source.names[0]}: {100 * source.share:.3g} % of the rows, out of {tokens:,} tokens"
+        for source, tokens in zip(sources, stream.sources, strict=True)
+    ]

@@ -14,6 +14,7 @@ from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.metropolis import Metropolis
+from fledge.algorithms.latent.posterior_step import measure_terms
 from fledge.exact.conjugate_mixture import Conjugate
 from fledge.models.latent.targets import SmallMixture
 from fledge.rows.points import Points, from_array
@@ -100,7 +101,7 @@ def run_ascent(
             model = algorithm.model
             assert model is not None
             moments, density = algorithm.expect(points, model)
-            bound = algorithm.measure_terms(model, moments, density)["elbo"]
+            bound = measure_terms(model, moments, density)["elbo"]
             yield Moment(lambda model=model: model.log_prob(grid).exp(), bound)
         if algorithm.done:
             break

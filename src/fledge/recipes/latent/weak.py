@@ -5,7 +5,7 @@ majority vote and, where the true labels are known, beside one trained on these.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.models.latent.hashed_words import hash_words
 from fledge.models.latent.label_model import LabelModel, majority_vote
 from fledge.models.latent.word_classifier import WordClassifier
-from fledge.rows.votes import Functions, Votes, load_functions, read_votes, split_votes
+from fledge.rows.votes import Functions, Votes, load_functions, read_rows, read_votes, split_votes
 from fledge.runs.atomic import write_text
 from fledge.splits import Split
 
 CLASSIFIER = "classifier"  # a folder of the run
+CLASSIFIED = "classified.jsonl"
 
 
 def read_vote_parts(
@@ -29,6 +30,8 @@ def read_vote_parts(
     """Train, validation and test, and whether they are apart."""
     functions = load_functions(settings.functions)
     votes = read_votes(data, functions)
+    if settings.classify is not None:
+        read_rows(settings.classify)  # what cannot be read is said before anything is fitted
     parts = split_votes(votes)
     if parts is None:
         return {"train": votes, "validation": votes, "test": votes}, False
@@ -52,11 +55,13 @@ def describe_functions(model: LabelModel, train: Votes) -> list[str]:
     return lines
 
 
-def write_soft_labels(path: Path, model: LabelModel, votes: Votes) -> None:
+def write_chances(
+    path: Path, texts: Sequence[str], labels: Sequence[str], chances: list[list[float]]
+) -> None:
     """A row a line, with the chance of each label."""
     lines = []
-    for text, row in zip(votes.texts, model.posterior(votes.x).tolist(), strict=True):
-        chance = {label: round(p, 6) for label, p in zip(model.labels, row, strict=True)}
+    for text, row in zip(texts, chances, strict=True):
+        chance = {label: round(p, 6) for label, p in zip(labels, row, strict=True)}
         best = max(chance, key=lambda label: chance[label])
         lines.append(
             json.dumps({"text": text, "label": best, "chance": chance}, ensure_ascii=False)
@@ -72,17 +77,23 @@ def conclude_weak(
     if settings.judged_on is not None:
         functions: Functions = load_functions(settings.functions)
         judged = read_votes(settings.judged_on, functions)
-    write_soft_labels(folder / "labels.jsonl", model, train)
+    soft = model.posterior(train.x)
+    write_chances(folder / "labels.jsonl", train.texts, model.labels, soft.tolist())
     lines = describe_functions(model, train)
     voted = (~train.x.isnan()).any(1)  # a row without a vote teaches nothing
     classifier = WordClassifier.fit(
         hash_words([t for t, v in zip(train.texts, voted.tolist(), strict=True) if v]),
-        model.posterior(train.x[voted]), model.labels,
+        soft[voted], model.labels,
     )  # fmt: skip
     classifier.save(folder / CLASSIFIER)
     lines.append(
         f"A classifier of words: fledge.open_run({str(folder)!r}).classifier.predict([text, …])"
     )
+    if settings.classify is not None:
+        texts = [row["text"] for row in read_rows(settings.classify)]
+        chances = classifier.predict_proba(texts).tolist()
+        write_chances(folder / CLASSIFIED, texts, classifier.labels, chances)
+        lines.append(f"Labels of {len(texts):,} rows: {folder / CLASSIFIED}")
     if not judged.is_labelled:
         lines.append(f"Soft labels of {len(train):,} rows: {folder / 'labels.jsonl'}")
         return {"accuracy": {}}, lines
