@@ -8,6 +8,8 @@ adapter, ours against TRL with PEFT, each side in a process of its own.
 - dpo: 8 pairs a step of log-normal lengths (prompts of median 40, answers of median 60, to 256
   tokens); the reference's log-probabilities are counted, once a pair: ours beside each step, TRL's
   beside each step or before training. TRL has its rows as they come and sorted by length.
+- exact: 4 short pairs a step in fp32, and no speed: do both sides learn the same? In bf16 rounding
+  alone moves the loss of the second step by some hundredths.
 Both sides begin with the same adapter, and make the same first step, which is not timed; the norms
 of its gradients, and the loss after it, say whether they do the same work. Both cores' threads on
 every side: torch's number of them. A peer that cannot run is an aim that does not hold.
@@ -39,13 +41,14 @@ AIMS = {
         f"{part}, first gradient, ours bf16 / TRL bf16, away from 1": "≤ 0.05"
         for part in ("grpo", "dpo")
     },
+    "exact, second loss, ours / TRL, away from 1": "≤ 0.0001",
 }
 Sides = dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    given = options(__doc__, parts="of grpo,dpo those that are measured; default both")
-    parts = (given.parts or "grpo,dpo").split(",")
+    given = options(__doc__, parts="of grpo,dpo,exact those that are measured; default all")
+    parts = (given.parts or "grpo,dpo,exact").split(",")
     ratios: dict[str, float] = {}
     figures: Figures = {}
     missing: dict[str, str] = {}
@@ -58,6 +61,12 @@ def main() -> None:
                 measured = run_in_turn(part, sides, 1, folder, missing)
                 figures[part] = measured
                 compare(part, measured, ratios)
+        if "exact" in parts:
+            measured = run_in_turn("dpo", exact_sides(shared, given.quick), 1, folder, missing)
+            figures["exact"] = measured
+            if "TRL fp32" in measured:
+                same = measured["ours fp32"]["second_loss"] / measured["TRL fp32"]["second_loss"]
+                ratios["exact, second loss, ours / TRL, away from 1"] = abs(same - 1)
     unmet = [
         {"name": name, "figure": 0.0, "aim": aim, "holds": False, "reason": why(name, missing)}
         for name, aim in AIMS.items()
@@ -147,6 +156,21 @@ def dpo_sides(shared: dict[str, Any], quick: bool) -> Sides:
     return sides
 
 
+def exact_sides(shared: dict[str, Any], quick: bool) -> Sides:
+    size, longest = (2, 16) if quick else (4, 60)
+    random = np.random.default_rng(4)
+    lengths = np.clip(random.lognormal(np.log(30), 0.5, (2 * size, 3)), 8, longest).astype(int)
+    given = shared | {
+        "pairs": [[draw(random, length) for length in row] for row in lengths.tolist()],
+        "pairs_per_step": size,
+        "steps": 1,
+        "precision": "fp32",
+        "weights": "fp32",
+    }
+    peer = {"rows": size, "precompute": False, "checkpointing": False}
+    return {"ours fp32": given, "TRL fp32": given | peer}
+
+
 def compare(part: str, measured: dict[str, dict[str, float]], ratios: dict[str, float]) -> None:
     """Ours against the peer: how many a second, the peak memory, the first step."""
     unit = {"grpo": "completions", "dpo": "pairs"}[part]
@@ -182,6 +206,12 @@ def describe(figures: Figures) -> str:
         if rows:
             names = (key.replace("_s", ", s").replace("_", " ") for key in head[1:])
             tables.append(table((f"{part} with LoRA", head[0], "peak MB", "seconds", *names), rows))
+    exact = [
+        (side, f"{one['first_gradient']:.7g}", f"{one['second_loss']:.7g}")
+        for side, one in figures.get("exact", {}).items()
+    ]
+    if exact:
+        tables.append(table(("dpo in fp32", "first gradient", "second loss"), exact))
     missing = [f"not here: {reason}" for reason in figures["missing"].values()]
     return "\n\n".join([*tables, *missing])
 

@@ -77,8 +77,9 @@ def grpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
     out = work / f"grpo{seed}"
     fledge(
         "align", base=find_model(), algorithm="grpo", steps=steps or 60, prompts_per_step=8,
-        samples_per_prompt=8, generation="bf16", learning_rate=2e-4, kl_coefficient=0.0,
-        evaluation_prompts=64, out=out, **common,
+        samples_per_prompt=8, generation="bf16", precision="bf16", compile="no",
+        learning_rate=2e-4, warmup_steps=5, kl_coefficient=0.0, evaluation_prompts=64, out=out,
+        **common,
     )  # fmt: skip
     return {"before": before, "after": fledge("evaluate", base=out, **asked)}
 

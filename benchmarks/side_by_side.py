@@ -26,8 +26,8 @@ import torch
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PEERS = (
-    "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon",
-    "xllamacpp",
+    "torch", "transformers", "accelerate", "trl", "gymnasium", "mujoco", "stable-baselines3",
+    "quantecon", "xllamacpp",
 )  # fmt: skip
 
 Times = dict[str, list[float]]  # seconds of each round, by side

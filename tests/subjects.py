@@ -19,6 +19,7 @@ from fledge.log_prob import Decoding
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
+from fledge.sharded import put_together
 from fledge.trajectories import Trajectories
 from fledge.verify.table import TableNetwork as TableNetwork
 from fledge.verify.table import speak as speak
@@ -99,7 +100,7 @@ class Gradients:
     @property
     def flat(self) -> Tensor:
         """The last step's gradient in one row."""
-        return torch.cat([g.flatten() for g in self.taken[-1]])
+        return torch.cat([put_together(g).flatten() for g in self.taken[-1]])
 
 
 def network_logits(policy: TokenPolicy, language: Language, opening: int) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fledge import ranks
 from fledge.algorithms.registry import names_of
 from fledge.runs.state import flatten
 from tests.algorithms.test_shared_suite import FAMILY, case
@@ -94,6 +95,16 @@ def test_every_algorithm_in_worlds_has_one_gradient_at_any_number_of_ranks(tmp_p
             assert same_state.keys() == state.keys(), name
             for key, value in state.items():
                 close(same_state[key], value)
+
+
+def test_what_is_dealt_is_level_and_dealt_once(tmp_path: Path) -> None:
+    costs = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89]
+    each = on_ranks(3, lambda: ranks.deal_level(costs), tmp_path / "ranks")
+    assert sorted(place for own in each for place in own) == list(range(len(costs)))
+    assert sorted(map(len, each)) == [3, 3, 4]
+    # the largest three, the next three backwards, the next three forwards, and the last
+    assert each == [[0, 3, 4, 9], [2, 5, 8], [1, 6, 7]]
+    assert ranks.deal_level(costs) == list(range(len(costs)))
 
 
 def test_the_gradients_that_are_compared_are_none_of_0() -> None:

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fledge import rank_sums, ranks
+from fledge.dropout import drop_by_row
 from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
 from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.schedule import Clock, Schedule
-from fledge.sharded import held_whole, is_part, put_together
-from fledge.trained_state import load_trained_state, trained_state
+from fledge.seeds import seed_for
+from fledge.sharded import held_whole
+from fledge.trained_state import load_trained_state
 from fledge.weights_version import raise_version
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
@@ -40,7 +43,8 @@ class Learner:
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
     numbers. tokens_per_micro_batch: in place of it, as many rows of like length as have so many
     steps, padding included, and at least one. precision: "fp32" or "bf16" (matrix products in
-    bfloat16 by autocast; weights, softmax and optimizer stay in float32). Under torch.distributed
+    bfloat16 by autocast; weights, softmax and optimizer stay in float32). seed: of dropout, whose
+    mask is a function of it, the step and the row alone. Under torch.distributed
     every rank is given the same batch, computes its own rows of it, and gradients are summed. A
     parameter that no rank's loss contains is left alone, decay included, at any world size.
 
@@ -58,12 +62,15 @@ class Learner:
         rows_per_micro_batch: int | None = None,
         tokens_per_micro_batch: int | None = None,
         precision: str = "fp32",
+        seed: int = 0,
     ) -> None:
         self.module = module
         self.schedule = schedule
         self.clip = clip
-        self.micro_batches = MicroBatches(rows_per_micro_batch, tokens_per_micro_batch)
-        self.precision = precision
+        self.micro_batches = MicroBatches(
+            rows_per_micro_batch, tokens_per_micro_batch, getattr(module, "shares_prompts", False)
+        )
+        self.precision, self.seed = precision, seed
         self.steps = self.skipped = 0
         self.clock = Clock()
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
@@ -92,9 +99,14 @@ class Learner:
 
     def cut(self, batch: Any) -> Iterator[Any]:
         """This rank's rows in micro-batches: none where there are more ranks than rows."""
-        own = rank_sums.own_rows(batch)
-        if len(own) or ranks.world() == 1:
-            yield from self.micro_batches.cut(own)
+        yield from (piece for piece, _ in self._cut(batch))
+
+    def _cut(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
+        """The same, and which rows of the batch each has."""
+        places = rank_sums.own_places(batch)
+        if len(places) or ranks.world() == 1:
+            for piece, rows in self.micro_batches.cut_with_rows(rank_sums.own_rows(batch)):
+                yield piece, places[rows]
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Any) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time,
@@ -144,17 +156,17 @@ class Learner:
         # Dropout is for what is differentiated, and for nothing else that a network is asked.
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
-        for function, rows in ((loss, batch), *also):
-            for piece, counts in rank_sums.level_pieces(list(self.cut(rows)), rows, self.module):
-                with self.autocast():
-                    share, marks = function(piece.to(self.device))
-                if not counts:
-                    (0.0 * share).backward()
-                    continue
-                share.backward()
-                for name, value in {"loss": share, **marks}.items():
-                    value = value.detach()
-                    figures[name] = figures[name] + value if name in figures else value
+        for number, (function, data) in enumerate(((loss, batch), *also)):
+            key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}") >> 1
+            own = list(self._cut(data))
+            count = partial(self.micro_batches.count, data)
+            for piece, rows, counts in rank_sums.level_pieces(own, data, self.module, count):
+                with drop_by_row(key, rows.to(self.device)):
+                    with self.autocast():
+                        share, marks = function(piece.to(self.device))
+                    (share if counts else 0.0 * share).backward()
+                if counts:
+                    add_figures(figures, {"loss": share, **marks})
         for part, mode in modes:
             part.training = mode
         figures = rank_sums.sum_over_ranks(self.parameters, figures)
@@ -172,9 +184,7 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             return said | self.skip()
         if 0 < self.clip < float(norm):
-            for kind in (False, True):  # whole tensors and parts are scaled apart
-                some = [p for p in self.parameters if is_part(p) is kind]
-                nn.utils.clip_grads_with_norm_(some, self.clip, norm)
+            rank_sums.scale_gradients(self.parameters, self.clip / (norm + 1e-6))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -219,13 +229,13 @@ class Learner:
         check_share(float(share), rate, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Raises Diverged rather than give away weights that are none: what is on disk stays the
-        last good state.
+        """Of what lies in parts this rank's. Raises Diverged rather than give away weights that are
+        none: what is on disk stays the last good state.
         """
         self.check_weights()
         return {
-            "module": put_together(trained_state(self.module)),
-            "optimizer": put_together(self.optimizer.state_dict()),
+            "module": rank_sums.state_of(self.module),
+            "optimizer": rank_sums.moments_of(self.optimizer),
             "steps": self.steps,
             "skipped": self.skipped,
             "clock": self.clock.state_dict(),
@@ -236,3 +246,10 @@ class Learner:
         self.optimizer.load_state_dict(rank_sums.cut_moments(state["optimizer"], self.optimizer))
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])
+
+
+def add_figures(total: dict[str, Tensor], share: Mapping[str, Tensor]) -> None:
+    """A piece's shares, to what there is of others, in place."""
+    for name, value in share.items():
+        value = value.detach()
+        total[name] = total[name] + value if name in total else value

@@ -169,21 +169,30 @@ class _ChunkedLogProb(torch.autograd.Function):
         )
         banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
         slope = torch.empty_like(hidden) if fixed else None
-        for a in range(0, n, chunk):
-            part = slice(a, a + chunk)
+
+        def score(part: slice) -> None:  # whose logits are gone before the next are made
             raw = cap_logits(hidden[part] @ weight.T, cap)
             logits = _logits(raw, rule, banned, action[part], _cut(support, part))
             logp[part] = logits.gather(-1, action[part, None]).squeeze(-1)
-            normaliser[part] = logits.logsumexp(-1)
             if entropy:
+                normaliser[part] = logits.logsumexp(-1)
                 p = (logits - normaliser[part, None]).exp()
                 spread[part] = normaliser[part] - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
-            elif slope is not None:
+                return
+            # What `logsumexp` does, in place: it would hold the chunk twice.
+            top = logits.amax(-1, keepdim=True)
+            p = logits.sub_(top).exp_()
+            mass = p.sum(-1, keepdim=True)
+            normaliser[part] = (mass.log() + top).squeeze(-1)
+            if slope is not None:
                 # e_a − p before it is rounded to the product's precision: of a confident token
                 # the difference of two rounded rows would be noise.
-                away = logits.sub_(normaliser[part, None]).exp_().neg_()
+                away = p.div_(mass).neg_()
                 away.scatter_add_(-1, action[part, None], torch.ones_like(away[:, :1]))
                 slope[part] = away.to(hidden.dtype) @ weight
+
+        for a in range(0, n, chunk):
+            score(slice(a, a + chunk))
         if slope is None:
             ctx.save_for_backward(hidden, weight, action, banned, normaliser, support)
         else:

@@ -17,6 +17,8 @@ from fledge.generators import generator_state, restore_generators
 from fledge.next_command import write_command
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
+from fledge.runs.saving import Saving
+from fledge.step_exchange import hear, take, telling
 from fledge.stopwatch import Stopwatch
 from fledge.system_errors import out_of_memory
 
@@ -123,6 +125,7 @@ def train(
     enough: Callable[[dict[str, float]], bool] | None = None,
     converged: Callable[[], bool] | None = None,
     save_every_s: float = 30.0,
+    staged: bool = True,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Run the algorithm for `steps` of the unit, or until an evaluation is `enough` or the
@@ -131,24 +134,31 @@ def train(
     Evaluates before the first update, after each that passes a multiple of `evaluate_every` of the
     unit (0: never between) and at the end. `watcher` is told how far the run is, in the unit;
     `evaluate` is given the number of updates. Saves every `save_every_s`
-    seconds and at the end: when it saves never changes what is computed. If the run has a
+    seconds and at the end, while training goes on unless `staged` is False: when it saves never
+    changes what is computed. If the run has a
     checkpoint, continues from it, and ends with the same bits as if it had never stopped; `beside`
     are others, by name, whose state is in the checkpoint. Raises Interrupted after SIGINT or
     SIGTERM, when the optimizer step in hand is done and saved.
     """
+    saving = Saving(run.checkpoints, staged=staged)
     way = _Way(
-        algorithm, sampler, run, stopwatch, watcher, steps, unit, beside, evaluate, better, enough,
-        converged,
+        algorithm, sampler, run, saving, stopwatch, watcher, steps, unit, beside, evaluate, better,
+        enough, converged,
     )  # fmt: skip
     continued = way.restore()
-    with run.reason_kept(), _signals(watcher.line) as asked:
+    saved = time.monotonic()
+    with (
+        run.reason_kept(),
+        _signals(watcher.line) as asked,
+        telling(lambda: (bool(asked), time.monotonic() - saved >= save_every_s)),
+        saving,
+    ):
 
         def between_steps() -> None:
-            if ranks.any_says(bool(asked)):
+            if hear().asked:
                 way.save()
                 raise way.interrupted(asked)
 
-        saved = time.monotonic()
         if not continued:
             way.judge()
             if ranks.any_says(bool(asked)) and not way.at_end:  # no step is in hand yet
@@ -158,18 +168,17 @@ def train(
         while not way.at_end:
             before = way.place
             way.update(between_steps)
+            saving.check()
             passed = evaluate_every > 0 and way.place // evaluate_every > before // evaluate_every
             if way.at_end or passed:
                 way.judge()
                 stopwatch.take()
             # Asked once: a signal between two looks would end the run with nothing saved.
-            due = time.monotonic() - saved >= save_every_s
-            each = ranks.gather((bool(asked), due))
-            stop, due = any(signalled for signalled, _ in each), each[0][1]
-            if stop or due or way.at_end:
+            heard = take()
+            if heard.asked or heard.due or way.at_end:
                 way.save()
                 saved = time.monotonic()
-            if stop and not way.at_end:
+            if heard.asked and not way.at_end:
                 raise way.interrupted(asked)
         if ranks.any_says(bool(asked)):
             raise way.interrupted(asked)
@@ -189,6 +198,7 @@ class _Way:
     algorithm: Algorithm
     sampler: Sampler
     run: Run
+    saving: Saving
     stopwatch: Stopwatch
     watcher: Watcher
     steps: int
@@ -206,7 +216,10 @@ class _Way:
     landmarks: Landmarks | None = field(default_factory=Landmarks)
 
     def interrupted(self, asked: list[int]) -> Interrupted:
-        """asked: the signals that this process was sent; none where another rank was."""
+        """asked: the signals that this process was sent; none where another rank was. What is said
+        to be saved is.
+        """
+        self.saving.wait()
         number = asked[0] if asked else signal.SIGTERM
         return Interrupted(str(self.run.folder), self.step, number)
 
@@ -254,8 +267,8 @@ class _Way:
                 )
 
     def save(self) -> None:
-        """A checkpoint of this moment; its score is that of an evaluation at this very step. All
-        ranks know what is in it, and the first writes it.
+        """A checkpoint of this moment, which is then written; its score is that of an evaluation
+        at this very step.
         """
         state = {
             "algorithm": self.algorithm.state_dict(),
@@ -271,12 +284,10 @@ class _Way:
             "machine": self.run.machine,
             "seconds": self.run.seconds,
         }
-        if not ranks.is_first():
-            return
         score = None
         if self.better is not None and self.last.get("step") == self.step:
             score = self.better(self.last)
-        self.run.checkpoints.save(self.step, state, score=score)
+        self.saving.save(self.step, state, score)
 
     def restore(self) -> bool:
         """Go back to the newest whole checkpoint; False where there is none, and the run begins at
@@ -351,7 +362,7 @@ def _write_timings(
     run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]
 ) -> None:
     phases = stopwatch.take()
-    waited = ranks.gather(ranks.take_waited())
+    waited = hear().waited
     row: dict[str, Any] = {
         "step": step,
         **phases,
@@ -360,6 +371,6 @@ def _write_timings(
     }
     if "tokens" in figures:
         row["tokens_per_second"] = figures["tokens"] / seconds
-    if len(waited) > 1:  # whoever waited least is who the others waited for
-        row["waited"] = waited
+    if waited:  # whoever waited least is who the others waited for
+        row["waited"] = list(waited)
     run.timings.write(row)

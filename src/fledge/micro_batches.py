@@ -22,18 +22,34 @@ COST = 64
 @dataclass(frozen=True)
 class MicroBatches:
     """rows: so many at a time. tokens: in place of it, as many rows as have so many steps together,
-    padding included, and at least one. Neither: the whole batch at once.
+    padding included, and at least one. Neither: the whole batch at once. shared: rows of the same
+    prompt are computed with it once, and so are kept together.
     """
 
     rows: int | None = None
     tokens: int | None = None
+    shared: bool = False
 
     def cut(self, batch: Any) -> Iterator[Any]:
         """The batch in micro-batches, each trimmed to its own longest row.
 
         batch: Rows of any kind.
         """
-        yield from (piece.trim() for piece in self._split(batch, self._place(batch)))
+        yield from (piece for piece, _ in self.cut_with_rows(batch))
+
+    def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
+        """The same, and which rows of the batch each has, [b] long."""
+        places = self._place(batch)
+        rows = (torch.arange(len(batch)),) if places is None else places
+        pieces = self._split(batch, places)
+        yield from ((piece.trim(), own) for piece, own in zip(pieces, rows, strict=True))
+
+    def count(self, batch: Any, rows: Tensor) -> int:
+        """How many micro-batches these rows of the batch are cut into, [b] long."""
+        if not len(rows):
+            return 0
+        places = self._place(batch, rows)
+        return 1 if places is None else len(places)
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Trajectories) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time
@@ -57,36 +73,56 @@ class MicroBatches:
     def _split(self, batch: Any, places: list[Tensor] | None) -> Iterator[Any]:
         yield from (batch,) if places is None else (batch[place] for place in places)
 
-    def _place(self, batch: Any) -> list[Tensor] | None:
-        """The rows of each micro-batch; None where one is enough."""
+    def _place(self, batch: Any, rows: Tensor | None = None) -> list[Tensor] | None:
+        """The rows of each micro-batch; None where one is enough. rows: of those of the batch that
+        are computed with, by default all [b].
+        """
+        chosen = slice(None) if rows is None else rows
+        lengths = batch.lengths.cpu()[chosen]
         if self.rows is not None:
-            if self.rows >= len(batch):
+            if self.rows >= len(lengths):
                 return None
-            order = batch.lengths.cpu().sum(1).argsort(descending=True, stable=True)
+            order = lengths.sum(1).argsort(descending=True, stable=True)
             return list(order.split(self.rows))
-        if self.tokens is None or len(batch) < 2:
+        if self.tokens is None or len(lengths) < 2:
             return None
-        return group_by_length(batch.lengths.cpu(), self.tokens)
+        prompts = batch.prompts if self.shared else None
+        return group_by_length(
+            lengths, self.tokens, prompts=None if prompts is None else prompts.cpu()[chosen]
+        )
 
 
-def group_by_length(lengths: Tensor, tokens: int, cost: int = COST) -> list[Tensor]:
+def group_by_length(
+    lengths: Tensor, tokens: int, cost: int = COST, prompts: Tensor | None = None
+) -> list[Tensor]:
     """Rows in groups of at most `tokens` steps, padding included, for which the sum of steps, and
     of `cost` for each group, is least among all ways to cut rows sorted by length.  -> their
     numbers, the longest first
 
     lengths: [B, K], steps of each of the K sequences that a row consists of, which are padded each
-    for itself. By dynamic programming over where the last group begins.
+    for itself. prompts: [B, 2], which prompt is how many of a row's steps: a group has each of its
+    prompts once, padded to the longest, and rows are sorted prompt by prompt; one long prompt has
+    room for half of `tokens` of answers, or each of them would compute it again. By dynamic
+    programming over where the last group begins.
     """
     order = lengths.sum(1).argsort(descending=True, stable=True)
+    names = [(-1, 0)] * len(lengths)  # nobody shares anything
+    if prompts is not None:
+        order = order[sort_by_prompt(prompts[order, 0])]
+        names = [(name, steps) for name, steps in prompts[order].tolist()]
+        lengths = lengths - prompts[:, 1:]
     ordered = lengths[order].tolist()
     least, begins = [0.0], [0]  # of the first n rows, and where their last group begins
     for end in range(1, len(ordered) + 1):
         best, begin = float("inf"), end - 1
-        longest = [0] * lengths.shape[1]
+        longest, prompt, different, seen = [0] * lengths.shape[1], 0, 0, -1
         for start in range(end - 1, -1, -1):
             longest = list(map(max, longest, ordered[start]))
-            steps = (end - start) * sum(longest)
-            if steps > tokens and start < end - 1:
+            name, first = names[start]
+            prompt, different, seen = max(prompt, first), different + (name != seen), name
+            steps = (end - start) * sum(longest) + different * prompt
+            room = tokens if different != 1 else max(tokens, prompt + tokens // 2)
+            if steps > room and start < end - 1:
                 break
             if least[start] + steps + cost < best:
                 best, begin = least[start] + steps + cost, start
@@ -97,6 +133,14 @@ def group_by_length(lengths: Tensor, tokens: int, cost: int = COST) -> list[Tens
         groups.append(order[begins[end] : end])
         end = begins[end]
     return groups[::-1]
+
+
+def sort_by_prompt(names: Tensor) -> Tensor:
+    """An order in which rows of one prompt stand together, the prompts as each was first met.  [B]
+    -> [B]
+    """
+    met = {name: place for place, name in reversed(list(enumerate(names.tolist())))}
+    return torch.tensor([met[name] for name in names.tolist()]).argsort(stable=True)
 
 
 def _lengthen(x: Tensor, own: int, steps: int) -> Tensor:

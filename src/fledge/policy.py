@@ -30,7 +30,8 @@ class Policy(Protocol):
 
 class TokenNetwork(Protocol):
     """What TokenPolicy asks of a network: hidden states for rows. The token engine samples from any
-    that is causal. One whose logits are capped says so by an attribute `logit_cap`.
+    that is causal. One whose logits are capped says so by an attribute `logit_cap`; one that reads
+    the prompt of several rows once, by `shares_prompts` and `share_prompts`.
     """
 
     config: Any  # with `vocab_size` and `context`
@@ -93,9 +94,19 @@ class TokenPolicy(nn.Module):
         """The network's weights have just been written."""
         raise_version(self.network)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """[B, T] -> [B, T, D]"""
-        return self.network(tokens, self.network.document_mask(tokens))
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether rows that begin with the same prompt are computed with it once."""
+        return getattr(self.network, "shares_prompts", False)
+
+    def hidden(self, tokens: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """chosen: the steps that are asked about, if not all are: others may then be anything.  [B,
+        T], [B, T] -> [B, T, D]
+        """
+        mask = self.network.document_mask(tokens)
+        if mask is None and chosen is not None and self.shares_prompts:
+            mask = self.network.share_prompts(tokens, chosen)
+        return self.network(tokens, mask)
 
     def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
         """log π(a_t|s_t) under the rule; where `chosen` is given, only there, and 0 elsewhere.  [B,
@@ -118,7 +129,7 @@ class TokenPolicy(nn.Module):
         hidden: the network's output for obs if it is known already, [B, T or T+1, D].
         """
         if hidden is None:
-            hidden = self.hidden(obs[:, : action.shape[1]])
+            hidden = self.hidden(obs[:, : action.shape[1]], chosen)
         hidden = hidden[:, : action.shape[1]]
         if chosen is None:
             if self.bound is not None:

@@ -4,41 +4,59 @@ summed, the norm of tensors that may lie in parts, and a rank's part of a state 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fledge import ranks
-from fledge.sharded import cut_like, find_sharded, is_part, square_sum
+from fledge.saved_tensor import SavedTensor
+from fledge.sharded import cut_like, find_sharded, is_part, local_part, put_together, square_sum
+from fledge.step_exchange import exchange
 from fledge.trained_state import trained_state
 
 
 def own_rows(batch: Any) -> Any:
     """This rank's rows of a batch that every rank has."""
-    return batch if ranks.world() == 1 else batch[_places(batch)]
+    return batch if ranks.world() == 1 else batch[own_places(batch)]
 
 
 def join_rows(own: Tensor, batch: Any) -> Tensor:
     """[b, …] of this rank's rows -> [B, …], those of every rank."""
     whole = own.new_zeros(len(batch), *own.shape[1:])
-    whole[_places(batch).to(own.device)] = own
+    if ranks.counts_rows():
+        whole[own_places(batch).to(own.device)] = own
     ranks.add_up([whole])
     return whole
 
 
-def _places(batch: Any) -> Tensor:
+def own_places(batch: Any) -> Tensor:
+    """Which rows of a batch this rank computes.  -> [b] long"""
+    if ranks.world() == 1:
+        return torch.arange(len(batch))
     return ranks.own_places(batch.lengths.cpu().sum(1))
 
 
-def level_pieces(own: Sequence[Any], batch: Any, module: nn.Module) -> Iterator[tuple[Any, bool]]:
-    """This rank's pieces of a batch, and whether they count. Where ranks hold parts of the weights
-    all compute equally often: one with fewer pieces computes the first row again, for nothing.
+def level_pieces(
+    own: Sequence[tuple[Any, Tensor]],
+    batch: Any,
+    module: nn.Module,
+    count: Callable[[Tensor], int],
+) -> Iterator[tuple[Any, Tensor, bool]]:
+    """This rank's pieces of a batch, which rows they have, and whether they count. Where ranks hold
+    parts of the weights all compute equally often: one with fewer pieces computes the first row
+    again, for nothing.
+
+    count: of the rows at these places, how many pieces they are.
     """
-    most = max(ranks.gather(len(own))) if find_sharded(module) else len(own)
-    yield from ((piece, True) for piece in own)
-    yield from ((batch[:1].trim(), False) for _ in range(most - len(own)))
+    most = len(own)
+    if find_sharded(module):
+        lengths = batch.lengths.cpu().sum(1)
+        most = max(map(count, ranks.places_of_each(lengths)))
+    yield from ((piece, rows, True) for piece, rows in own)
+    for _ in range(most - len(own)):
+        yield batch[:1].trim(), torch.zeros(1, dtype=torch.long), False
 
 
 def sum_over_ranks(
@@ -49,14 +67,18 @@ def sum_over_ranks(
     """
     if ranks.world() == 1:
         return figures
-    own = {name: float(value) for name, value in figures.items()}
-    each = ranks.gather((own, [p.grad is not None for p in parameters]))
+    counts = ranks.counts_rows()
+    own = {name: float(value) if counts else 0.0 for name, value in figures.items()}
+    each = exchange((own, [p.grad is not None for p in parameters]))
     for parameter, *taught in zip(parameters, *(marks for _, marks in each), strict=True):
         # A rank without a part of the loss still takes part in the sum.
         if any(taught) and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     # Those of parts have been added up as they were made.
     whole = [p for p in parameters if p.grad is not None and not is_part(p)]
+    if not counts:
+        for p in whole:
+            p.grad = torch.zeros_like(p)
     ranks.add_up(p.grad for p in whole if p.grad is not None)
     summed: dict[str, float] = {}
     for said, _ in each:
@@ -66,25 +88,67 @@ def sum_over_ranks(
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all their numbers, wherever they are.  -> []"""
+    """Of all their numbers, wherever they are.  -> []
+
+    torch's own, of parts alone, is a DTensor whose value is right on every rank; of parts and whole
+    tensors together it raises (2.13: "got mixed torch.Tensor and DTensor").
+    """
     if any(map(is_part, tensors)):
         return square_sum(tensors).sqrt()
     return nn.utils.get_total_norm(tensors)
 
 
-def cut_weights(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """This rank's part of weights that were saved whole, by their names."""
-    now = trained_state(module)
-    return {n: cut_like(x, now[n]) if n in now else x for n, x in state.items()}
+def cut_weights(state: Mapping[str, Tensor | SavedTensor], module: nn.Module) -> dict[str, Any]:
+    """What this rank holds of weights that were saved, whole or in parts, by their names."""
+    now = trained_state(module) | dict(module.named_parameters(remove_duplicate=False))
+    return {name: cut_like(x, now[name]) if name in now else x for name, x in state.items()}
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """`trained_state`, of which this rank has its parts: whole where ranks divide products, whose
+    parts are no boxes of the whole.
+    """
+    state = trained_state(module)
+    return state if ranks.sharing() == 1 else gather(state, module)
+
+
+def gather(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """A state of the module's with every tensor whole. Every rank asks for the same."""
+    held = dict(module.named_parameters(remove_duplicate=False))
+    return {name: put_together(x, held.get(name)) for name, x in state.items()}
+
+
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's state, as `state_of` has that of a module."""
+    state = optimizer.state_dict()
+    if ranks.sharing() == 1 or "state" not in state:
+        return state
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = {
+        number: {
+            name: put_together(x, parameters[number]) if is_part(x) else x
+            for name, x in each.items()
+        }
+        for number, each in state["state"].items()
+    }
+    return {**state, "state": moments}
+
+
+def scale_gradients(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
+    """In place, this rank's parts of them."""
+    own = [local_part(p.grad) for p in parameters if p.grad is not None]
+    torch._foreach_mul_(  # pyright: ignore[reportPrivateImportUsage]
+        own, factor.to(own[0].device)
+    )
 
 
 def cut_moments(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A state of this optimizer's, saved whole, with this rank's part of what is as large as a
-    divided weight.
+    """The same of a state of this optimizer's: what is as large as a weight lies as the weight
+    does. It is stepped by the kernels that suit this rank's tensors.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(map(is_part, parameters)):
+    if "state" not in state:  # of several as one, whose weights are whole
         return state
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {
             name: cut_like(x, parameters[number]) if x.shape == parameters[number].shape else x
@@ -92,4 +156,9 @@ def cut_moments(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict
         }
         for number, each in state["state"].items()
     }
-    return {**state, "state": moments}
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    groups = [
+        {**saved, **{name: own[name] for name in ("fused", "foreach") if name in own}}
+        for saved, own in pairs
+    ]
+    return {**state, "state": moments, "param_groups": groups}

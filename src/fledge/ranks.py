@@ -22,11 +22,14 @@ class Done(Exception):
     """A rank that is not the first has nothing more to do."""
 
 
+# So many neighbours compute the same rows, each a part of every product of a block.
+_sharing = 1
 BUCKET = 2**24  # numbers that are summed at once: 64 MB of float32
 
 # Seconds this process has spent in the calls below since `take_waited`: the time that the others
 # took longer, and that of the transfer.
 _waited = 0.0
+_left = time.perf_counter()  # when the last of them was done
 _explain: Callable[[], None] | None = None
 
 
@@ -46,12 +49,35 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def share_rows(number: int) -> None:
+    """From now on so many neighbours compute the same rows together."""
+    global _sharing
+    _sharing = number
+
+
+def sharing() -> int:
+    """How many neighbours compute the same rows."""
+    return _sharing
+
+
+def counts_rows() -> bool:
+    """Whether this rank is the one of those with the same rows whose figures are added up."""
+    return rank() % _sharing == 0
+
+
 def own_places(lengths: Tensor) -> Tensor:
     """Which rows of a batch this rank computes: every `world`-th in the order of length, so that
-    each rank has as much to do.  [B] -> [b] long, a function of the batch, rank and world alone
+    each rank has as much to do; neighbours that share rows are one.  [B] -> [b] long, a function of
+    the batch, rank and world alone
     """
+    return places_of_each(lengths)[rank() // _sharing]
+
+
+def places_of_each(lengths: Tensor) -> list[Tensor]:
+    """The rows of every rank, or of all neighbours that share theirs."""
     order = lengths.argsort(descending=True, stable=True)
-    return order[rank() :: world()]
+    number = world() // _sharing
+    return [order[first::number] for first in range(number)]
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:
@@ -103,6 +129,20 @@ def deal(items: list[T]) -> list[T]:
     return items[rank() :: world()]
 
 
+def deal_level(costs: list[int]) -> list[int]:
+    """The places of this rank's share, such that the costs of all shares are as level as dealing
+    them to and fro in their order makes them; a share has as many items as `deal` gives.
+    """
+    order = sorted(range(len(costs)), key=lambda place: -costs[place])
+    own = []
+    for begin in range(0, len(order), world()):
+        turn = order[begin : begin + world()]
+        if begin // world() % 2 and len(turn) == world():
+            turn.reverse()
+        own += turn[rank() : rank() + 1]
+    return sorted(own)
+
+
 def collect(own: list[T]) -> list[T]:
     """All ranks' answers to what `deal` gave them, in the order of the list."""
     shares = gather(own)
@@ -139,6 +179,11 @@ def take_waited() -> float:
     return seconds
 
 
+def since_last() -> float:
+    """Seconds since this process has left the last of these calls."""
+    return time.perf_counter() - _left
+
+
 def when_lost(explain: Callable[[], None] | None) -> None:
     """explain: called when a call below has failed; raises what is to be said of it, if a rank is
     lost. None: nobody is asked any more.
@@ -148,7 +193,7 @@ def when_lost(explain: Callable[[], None] | None) -> None:
 
 
 def _timed(call: Callable[[], Any]) -> None:
-    global _waited
+    global _waited, _left
     began = time.perf_counter()
     try:
         call()
@@ -156,4 +201,5 @@ def _timed(call: Callable[[], Any]) -> None:
         if _explain is not None:
             _explain()
         raise
-    _waited += time.perf_counter() - began
+    _left = time.perf_counter()
+    _waited += _left - began

@@ -21,6 +21,7 @@ Stream = Literal[
     "samples",  # what a language model says; index: who, and to which split
     "data",  # the order in which data is read; index: by whom
     "batches",  # which rows an optimizer step takes, out of a batch or a memory
+    "dropout",  # of an optimizer step; index: which one
     "noise",  # what a loss draws for itself
     "judge",  # of a reward or a judge that draws
     "evaluation",  # what a policy is judged by; index: by which measure

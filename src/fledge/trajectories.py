@@ -63,6 +63,14 @@ class Rows:
         inner = [value.lengths for _, value in self.items() if isinstance(value, Rows)]
         return torch.cat(inner, 1) if inner else torch.ones(len(self), 1, dtype=torch.long)
 
+    @property
+    def prompts(self) -> Tensor | None:
+        """Of each row which prompt it begins with, and how many of its `lengths` are that: rows
+        that begin with the same may be computed with it once. None where that is not known.  [B, 2]
+        long
+        """
+        return None
+
     def items(self) -> list[tuple[str, Any]]:
         return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
 
@@ -143,6 +151,13 @@ class Trajectories(Rows):
     @property
     def lengths(self) -> Tensor:
         return self.last().clamp(min=1)[:, None]
+
+    @property
+    def prompts(self) -> Tensor | None:
+        if self.group is None:
+            return None
+        first = torch.where(self.chosen.any(1), self.chosen.int().argmax(1) + 1, 1)
+        return torch.stack([self.group, first], 1)
 
     def trim(self) -> Self:
         used = self.chosen.any(dim=0).nonzero()

@@ -44,3 +44,15 @@ def raise_version(module: nn.Module) -> None:
         count = getattr(part, _PLACE, None)
         if count is not None:
             count.changes += 1
+
+
+def keep_version(network: nn.Module, twin: nn.Module) -> None:
+    """The twin, which is about to take the place of the network, goes on with its count."""
+    share_version(network, twin)
+    raise_version(twin)
+
+
+def share_version(network: nn.Module, twin: nn.Module) -> None:
+    """The twin, which has the network's weights, has its count."""
+    if hasattr(network, _PLACE):
+        setattr(twin, _PLACE, getattr(network, _PLACE))

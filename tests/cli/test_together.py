@@ -36,11 +36,10 @@ from fledge.runs.folder import Run
 
 # Two sources, though of one text: each has its own order.
 MIXED = PRETRAIN.replace("data={text}", "data={text}:3,{text}:1 duplicates=keep")
-# Dropout is drawn by each rank for its own rows: it is left out of what is the same.
 STAGES = {
     "pretrain": f"{MIXED} rows_per_micro_batch=1",
     "tune": TUNE,
-    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 optimizer=muon",
+    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 adapter_dropout=0.2 optimizer=muon",
     "reward": REWARD,
     "prefer": PREFER,
     "prefer kto": f"{PREFER} algorithm=kto",
@@ -108,8 +107,37 @@ DIVIDED = {
     "tune": TUNE,
     "reward": REWARD,
     "prefer": PREFER,
-    "distill": DISTILL.replace("on_policy=0.5", "on_policy=0"),
+    "distill": DISTILL,
+    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2",
+    "align ppo": PPO,
+    "align grpo": GRPO.replace("optimizer=muon", ""),
 }
+
+
+LAYOUTS = {
+    (2, "pretrain"): "tensor_parallel=2 gradient_checkpointing=true",
+    (4, "tune"): "shard=fsdp tensor_parallel=2 reshard_after_forward=false",
+    (4, "prefer"): "shard=fsdp replicas=2",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "name"), LAYOUTS)
+def test_a_run_of_any_layout_is_the_run_of_one(
+    world: int, name: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    command = models.fill(DIVIDED[name])
+    assert cli([*command, "out=alone"], folder=tmp_path).code == 0
+    words = [*command, *LAYOUTS[world, name].split(), "out=parts"]
+    ended = together(words, world=world, folder=tmp_path)
+    assert [done.code for done in ended] == [0] * world, [done.stderr for done in ended]
+    check_figures(tmp_path / "parts", tmp_path / "alone", 1e-3, 1e-4, name)
+    weights = [
+        load_file(tmp_path / run / "model" / "model.safetensors") for run in ("alone", "parts")
+    ]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=1e-3)
+    assert cli("resume parts", folder=tmp_path).code == 0
 
 
 @pytest.mark.slow
@@ -123,7 +151,8 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
     ended = together([*command, "shard=fsdp", "out=parts"], world=2, folder=tmp_path)
     assert [done.code for done in ended] == [0, 0], [done.stderr for done in ended]
     check_figures(tmp_path / "parts", tmp_path / "alone", 1e-3, 1e-4, name)
-    files = [tmp_path / run / "model" / "model.safetensors" for run in ("alone", "parts")]
+    kind = "adapter_model" if "adapter" in name else "model"
+    files = [tmp_path / run / "model" / f"{kind}.safetensors" for run in ("alone", "parts")]
     weights = [load_file(file) for file in files]
     assert weights[0].keys() == weights[1].keys()
     for key, value in weights[0].items():
@@ -138,9 +167,11 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (f"{TUNE} adapter=lora", "some here are frozen"),
         (f"{TUNE} optimizer=muon", "optimizer=muon"),
-        (GRPO.replace("optimizer=muon", ""), "answers that are sampled"),
+        (f"{PRETRAIN} replicas=4", "replicas=4 and tensor_parallel=1 were given to 2 processes"),
+        (PRETRAIN.replace("heads=2", "heads=1 tensor_parallel=2"), "a model with heads=1: it must"),
+        (f"{PPO} critic=separate", "critic=separate"),
+        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "has no blocks"),
     ],
 )
 def test_what_cannot_be_divided_is_told(
@@ -156,3 +187,5 @@ def test_what_cannot_be_divided_is_told(
 def test_one_process_has_nothing_to_divide(cli: Cli, models: Models, tmp_path: Path) -> None:
     done = cli([*models.fill(PRETRAIN), "shard=fsdp", "out=run"], folder=tmp_path)
     assert "shard=fsdp divides a model over several processes, and there is one" in done.complaint
+    done = cli([*models.fill(PRETRAIN), "replicas=2", "out=run"], folder=tmp_path)
+    assert "replicas=2 was given without shard=fsdp" in done.complaint

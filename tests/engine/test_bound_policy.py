@@ -18,6 +18,7 @@ from fledge.log_prob import PLAIN, Decoding, restrict
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.score.kl import stepwise_kl
+from fledge.trained_state import copy_module
 from fledge.trajectories import Trajectories, from_rows
 from tests.engine.strangers import RULES, SPELT, STOP, TOKENS
 from tests.subjects import policy_of, transformer
@@ -130,6 +131,14 @@ def test_what_is_bound_says_so_and_can_be_unbound() -> None:
     assert policy.bind(None).bound is None
     with pytest.raises(ValueError, match="which steps were chosen"):
         policy.log_prob(torch.tensor([[3, 4]]), torch.tensor([[4]]))
+
+
+def test_a_copy_of_a_bound_policy_has_other_weights_and_the_same_bound() -> None:
+    policy = subject()
+    twin = copy_module(policy)
+    assert twin.bound is policy.bound
+    assert twin.network.unembedding is not policy.network.unembedding
+    assert torch.equal(twin.network.unembedding, policy.network.unembedding)
 
 
 def test_an_engine_asked_directly_is_bound_by_its_requests_alone() -> None:

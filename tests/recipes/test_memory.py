@@ -89,7 +89,7 @@ GIGA = 10**9
 
 def make(**sizes: int) -> Memory:
     parts = dict.fromkeys(
-        ("weights", "learning", "activations", "logits", "held", "evaluation", "program"), 0
+        ("weights", "learning", "activations", "logits", "sampling", "program", "saving"), 0
     )
     return Memory(**parts | sizes, tokens=2048)
 
@@ -104,11 +104,11 @@ def test_what_cannot_fit_is_refused_and_what_may_not_is_said() -> None:
         check_fits(make(weights=3 * GIGA, learning=6 * GIGA), whole, ["a=1"])
 
 
-def test_a_step_and_an_evaluation_take_turns() -> None:
-    memory = make(weights=1, learning=2, activations=30, logits=10, evaluation=50, program=100)
+def test_a_step_and_who_samples_take_turns() -> None:
+    memory = make(weights=1, learning=2, activations=30, logits=10, sampling=50, program=100)
     assert memory.most == 1 + 2 + 50 + 100
-    memory = make(weights=1, learning=2, activations=60, logits=10, evaluation=50, held=7)
-    assert memory.most == 1 + 2 + 70 + 7
+    assert make(weights=1, learning=2, activations=60, logits=10, sampling=50).most == 1 + 2 + 70
+    assert make(weights=1, activations=60, sampling=50, saving=7).most == 1 + 60 + 7
 
 
 @pytest.mark.parametrize("length", [40, 256, 257, 300])

@@ -4,15 +4,15 @@ PORT`.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from typing import Any
 
-import xllamacpp
-
 
 def main() -> None:
-    params: Any = xllamacpp.CommonParams()
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # of which the stubs know nothing
+    params = xllamacpp.CommonParams()
     params.model.path, params.port = sys.argv[1], int(sys.argv[2])
     params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 256, 2, False, -1
     params.cpuparams.n_threads = 1

@@ -4,12 +4,15 @@ and how each ended is kept.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 
+from fledge.engine.generation import GenerationTransformer
+from fledge.engine.kv_cache import KVCache
 from fledge.errors import UserError
 from fledge.hub.folder import actions
 from fledge.log_prob import Decoding
@@ -248,6 +251,29 @@ def test_without_redraws_a_batch_is_one_round_of_the_engine() -> None:
         wanted = build_trajectories(said, [0.5] * 12, [i // 4 for i in range(12)])
         assert same_bits(next(sampler), wanted)
         assert "drawn_groups" not in sampler.figures
+
+
+def test_between_batches_no_engine_is_in_memory() -> None:
+    """It would lie beside the step's activations, though the step changes its weights."""
+
+    def count() -> int:
+        gc.collect()
+        return sum(type(thing) in (KVCache, GenerationTransformer) for thing in gc.get_objects())
+
+    before, during = count(), list[int]()
+    plain = Grader(lambda group: False)
+
+    def watch(
+        examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
+    ) -> dict[str, list[float]]:
+        during.append(count())
+        return plain(examples, completions, texts)
+
+    sampler = make(watch, redraws=1)
+    next(sampler)
+    assert during == [before + 2] * 2
+    assert count() == before
+    next(sampler)
 
 
 def uneven(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,10 @@ class Constraint:
             least = max(least, 0 if first.accepts() else 1)
         self.least = least
         """No text takes fewer tokens, the stop token not counted."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Constraint:
+        """Itself: nothing of it changes, and what llguidance has compiled cannot be copied."""
+        return self
 
     def start(self) -> Matcher:
         """Of a row that has said nothing."""

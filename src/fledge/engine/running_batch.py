@@ -208,6 +208,7 @@ class RunningBatch:
         if self.policy.version == self.version:
             return
         self.version = self.policy.version
+        self.network = None  # else two layouts of the weights would be in memory
         # What others have packed may be older.
         self.network = make_form(self.policy.network, self.precision, self.positions)
         self.prefix_cache.clear()

@@ -24,24 +24,27 @@ from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
+from fledge.hub.saved_parts import save_layout
 from fledge.loop import Algorithm, Sampler, Stateful, Unit, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import Speed, settle_speed
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sharded import held_whole
 from fledge.stopwatch import Stopwatch
+from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from fledge.scale.sharding import Sharded
 
 Summary = dict[str, Any]
+LAYOUT = "layout"  # in a run whose weights are divided: its model without them, for an export
 
 
 class Plan(Protocol):
@@ -97,7 +100,7 @@ class Start:
         here on.
         """
         seed_generators(config.seed)
-        if self.new and isinstance(config, TrainingConfig) and config.shard == "fsdp":
+        if self.new and isinstance(config, TrainingConfig):
             check_can_be_sharded(config)
         with ExitStack() as opened:
             run = self.run
@@ -150,19 +153,35 @@ class Course:
         batch: Trajectories,
         *,
         equal_rows: bool = False,
+        beside: Sequence[TokenPolicy] = (),
+        tokenizer: Tokenizer | None = None,
     ) -> Speed:
         """How the run computes, kept in it; the policy's network is compiled where that is
-        chosen.
+        chosen, or divided over ranks, and those of others that are asked `beside` it. tokenizer:
+        of a run whose checkpoints hold a whole model, which can be exported then.
         """
         # A run that was begun with parts goes on in one process too.
-        shards = config.shard == "fsdp" and ranks.world() > 1
-        equal_rows &= not shards  # a compiled block has no place where its weights could come in
+        divides = ranks.world() > 1 and (config.shard == "fsdp" or config.tensor_parallel > 1)
+        equal_rows &= not divides  # a compiled block has no place where its weights could come in
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
-        if shards:
-            from fledge.scale.sharding import Sharded
+        if divides:
+            from fledge.scale.layout import lay_out
+            from fledge.scale.sharding import Sharded, check_disk, check_network
 
-            self.sharded = Sharded(policy, config.on().type)
+            check_network(policy)
+            layout = lay_out(config)
+            if layout.tensor == 1:  # else the first rank saves all
+                check_disk(self.run.folder)
+            if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
+                save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
+            self.sharded = Sharded(policy, config.on().type, layout, beside)
         return speed
+
+    def with_whole_weights(self, sampler: Sampler) -> Sampler:
+        """One whose batches the policy says: where its weights are divided they are gathered once
+        a batch, for the engine reads whole ones.
+        """
+        return sampler if self.sharded is None else self.sharded.gather_for(sampler)
 
     def say(self, text: str) -> None:
         """What is done, and in which folder."""
@@ -214,6 +233,7 @@ class Course:
                 evaluate_every=evaluate_every or self.config.evaluate_every or 0,
                 enough=lambda e: rank is not None and stop_at is not None and rank(e) >= stop_at,
                 converged=converged, save_every_s=self.config.save_every_s,
+                staged=getattr(self.config, "save", "async") == "async",
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
         if self.sharded is not None:
@@ -287,21 +307,40 @@ class Course:
         return summary
 
 
+# Of fields that say how shard=fsdp divides: what they are where it does not.
+UNDIVIDED = {"replicas": 1, "reshard_after_forward": True, "gather_precision": "fp32"}
+
+
 def check_can_be_sharded(config: TrainingConfig) -> None:
     """Raises UserError for a run whose weights cannot be divided over ranks."""
+    asked = "shard=fsdp"
+    if config.shard == "none":
+        for name, usual in UNDIVIDED.items():
+            value = getattr(config, name)
+            if value != usual:
+                raise UserError(
+                    f"{name}={value} was given without shard=fsdp, and every process holds all "
+                    "weights already: add shard=fsdp, or leave it out."
+                )
+        if config.tensor_parallel == 1:
+            return
+        asked = f"tensor_parallel={config.tensor_parallel}"
     if ranks.world() == 1:
         raise UserError(
-            "shard=fsdp divides a model over several processes, and there is one: start more by "
+            f"{asked} divides a model over several processes, and there is one: start more by "
             "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
         )
-    samples = hasattr(config, "prompts_per_step") or getattr(config, "on_policy", 0)
+    from fledge.scale.layout import lay_out
+
+    lay_out(config)
     for given, instead in (
-        (samples and "answers that are sampled", "the engine reads whole weights"),
-        (config.optimizer == "muon" and "optimizer=muon", "it makes whole matrices orthogonal"),
-        (config.compile == "yes" and "compile=yes", "weights come into a block as it begins"),
+        ("optimizer=muon", "it makes whole matrices orthogonal"),
+        ("compile=yes", "weights come into a block as it begins"),
+        ("critic=separate", "a second network would be held whole by every rank"),
     ):
-        if given:
-            raise UserError(f"shard=fsdp was given with {given}: {instead}. Leave one of them out.")
+        name, _, value = given.partition("=")
+        if getattr(config, name, None) == value:
+            raise UserError(f"{asked} was given with {given}: {instead}. Leave one of them out.")
 
 
 def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:

@@ -30,7 +30,7 @@ from fledge.trajectories import Trajectories
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 SHORT_ROW = 256  # tokens, by which activations are measured
-LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
+LOGIT_COPIES = 2  # of a chunk of logits: themselves, and in the precision of the product
 # An adapter beside a matrix makes and lets go of twice as many tensors, and the C library's heap
 # keeps the holes: peaks of 1.65 to 2.0 times the sum (glibc 2.36, 31 million parameters, rows of
 # 220 tokens), where all weights learn none.
@@ -72,18 +72,18 @@ def list_evaluation(task: Task | None, config: Evaluating, tokenizer: Tokenizer)
 @dataclass(frozen=True)
 class Memory:
     """Bytes, by what they are for. They are not all there at once: a step has activations and
-    logits, an evaluation that samples has an engine of its own in their place.
+    logits, whoever samples, for the next step or an evaluation, has an engine in their place.
 
-    tokens: that are differentiated at a time. held: of a run that samples, its engine.
+    tokens: that are differentiated at a time. saving: the copy that a checkpoint is written from.
     """
 
     weights: int
     learning: int
     activations: int
     logits: int
-    held: int
-    evaluation: int
+    sampling: int
     program: int
+    saving: int
     tokens: int
 
     @property
@@ -93,8 +93,8 @@ class Memory:
 
     @property
     def most(self) -> int:
-        passing = max(self.activations + self.logits, self.evaluation)
-        return self.certain + self.held + passing + self.program
+        passing = max(self.activations + self.logits, self.sampling)
+        return self.certain + passing + self.program + self.saving
 
     def describe(self, whole: int) -> str:
         """One sentence. whole: what the machine has."""
@@ -103,7 +103,8 @@ class Memory:
             "gradients and moments": self.learning,
             f"activations of {self.tokens:,} tokens at a time": self.activations,
             "logits": self.logits,
-            "sampling": max(self.held, self.evaluation),
+            "sampling": self.sampling,
+            "a copy to save": self.saving,
             "the program": self.program,
         }
         said = (f"{name} {_giga(size)}" for name, size in parts.items() if size >= 5_000_000)
@@ -118,14 +119,15 @@ def estimate_memory(
     sides: int = 1,
     networks: int = 1,
     beside: Sequence[nn.Module] = (),
-    held: Sequence[Sampling] = (),
-    evaluation: Sequence[Sampling] = (),
+    sampling: Sequence[Sampling] = (),
+    copied: bool = True,
 ) -> Memory:
     """Of a run about to begin, whose models and data are in memory already.
 
     typical: a step's rows. sides: of a row, each of which is differentiated (two of a pair).
     networks: that learn (two with a critic of its own). beside: other models that are held, as a
-    reference or a teacher. held, evaluation: engines for as long as the run, and for an evaluation.
+    reference or a teacher. sampling: the engines of the run, one at a time. copied: whether
+    checkpoints are written from a copy, which is in the CPU's memory.
     """
     network, device = policy.network, policy.network.unembedding.device
     sizes = network.config
@@ -146,9 +148,9 @@ def estimate_memory(
         learning=learnt * NUMBER * (1 + MOMENTS),
         activations=int(tokens * kept + count_passing(sizes, tokens)),
         logits=LOGIT_COPIES * chunk * NUMBER,
-        held=sum(each.count_bytes(sizes) for each in held),
-        evaluation=sum(each.count_bytes(sizes) for each in evaluation),
+        sampling=max((each.count_bytes(sizes) for each in sampling), default=0),
         program=max(0, peak - weights),
+        saving=learnt * NUMBER * (1 + MOMENTS) if copied and on_cpu else 0,
         tokens=tokens,
     )
 
@@ -162,8 +164,7 @@ def tell_memory(
     sides: int = 1,
     networks: int = 1,
     beside: Sequence[nn.Module] = (),
-    held: Sequence[Sampling] = (),
-    evaluation: Sequence[Sampling] = (),
+    sampling: Sequence[Sampling] = (),
 ) -> None:
     """One line, of a large model; another where it may be too much. As for `estimate_memory`.
 
@@ -173,8 +174,8 @@ def tell_memory(
         return
     learner = config.learner(policy, "bf16" if config.precision == "bf16" else "fp32")
     memory = estimate_memory(
-        policy, learner, typical, sides=sides, networks=networks, beside=beside, held=held,
-        evaluation=evaluation,
+        policy, learner, typical, sides=sides, networks=networks, beside=beside,
+        sampling=sampling, copied=config.save == "async",
     )  # fmt: skip
     whole = count_memory(policy.network.unembedding.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")
@@ -196,6 +197,8 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
         remedies.append("rows_per_micro_batch=1")
     if getattr(config, "gradient_checkpointing", None) is False:
         remedies.append("gradient_checkpointing=true")
+    if config.save == "async":
+        remedies.append("save=sync")
     remedies += [
         f"a smaller {name}"
         for name in ("max_new_tokens", "samples_per_prompt")

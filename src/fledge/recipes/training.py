@@ -75,10 +75,37 @@ class TrainingConfig(BaseModel):
     )
     shard: Literal["none", "fsdp"] = Field(
         default="none",
-        description="of several processes each holds a part of the blocks' weights, gradients and "
-        "moments (fsdp), or all of them",
+        description="of several processes each holds a part of the weights, gradients and moments "
+        "(fsdp), or all of them",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="copies of the weights that the processes hold between them with shard=fsdp, "
+        "each divided over as many processes",
+    )
+    tensor_parallel: int = Field(
+        default=1,
+        ge=1,
+        description="neighbouring processes that compute the same rows, each a part of the heads "
+        "and hidden units of every block",
+    )
+    reshard_after_forward: bool = Field(
+        default=True,
+        description="with shard=fsdp a block's weights are given up until its backward pass: "
+        "memory for a second gathering",
+    )
+    gather_precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="with shard=fsdp, of the weights that travel and that a block computes with; "
+        "gradients are summed in fp32",
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    save: Literal["async", "sync"] = Field(
+        default="async",
+        description="async: training goes on while a checkpoint is written, from a copy in memory; "
+        "sync: it waits, without a copy",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of matrix products; auto measures this machine"
     )
@@ -105,6 +132,7 @@ class TrainingConfig(BaseModel):
             rows_per_micro_batch=self.rows_per_micro_batch,
             tokens_per_micro_batch=tokens,
             precision=precision,
+            seed=self.seed,
         )
 
     def set_checkpointing(self, network: Any) -> None:

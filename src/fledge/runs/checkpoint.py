@@ -1,5 +1,12 @@
 """Checkpoints that outlive a kill, a full disk and a flipped bit: written beside, renamed, verified
 when read.
+
+Of a state that lies in parts over ranks each rank writes its own (`runs.saving`), and whoever loads
+it reads what it needs. torch.distributed.checkpoint gives no such promise over safetensors: its
+HuggingFaceStorageWriter(save_distributed=True) writes no index, so that its reader takes a tensor
+whose last file is lost for a smaller one, and fills nothing where another is lost; it pickles all
+that is no tensor, makes a second copy of a shard before it writes it, and renames nothing at the
+end. Its reader reads our shards (tests/runs/test_saving.py).
 """
 
 from __future__ import annotations
@@ -8,25 +15,42 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import parse_json, read_bytes
 from fledge.runs.atomic import sha256, write_bytes
-from fledge.runs.shapes import Manifest
+from fledge.runs.shapes import FileRecord, Manifest
 from fledge.runs.state import flatten, unflatten
 from fledge.runs.whole_folder import holds_only, recover, remove_files, replace_whole
+from fledge.saved_tensor import find_pieces
 from fledge.tensor_file import write_tensors
 
-FILES = ("tensors.safetensors", "state.json", "manifest.json")
+_SHARD = re.compile(r"shard-\d{5,}-of-\d{5,}\.safetensors")
 _FINAL = re.compile(r"\d{8,}")
 _REPLACED = re.compile(r"\.(\d{8,})\.replaced")
 _LEFT = re.compile(r"\.(\d{8,})\.(partial|removed)")
+
+
+class _Names:
+    """What the files of a checkpoint are called: a shard's, while it is written, has a record of
+    its size and hash beside it.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        name = str(name)
+        one = name in ("tensors.safetensors", "state.json", "manifest.json")
+        return one or _SHARD.fullmatch(name.replace(".json", ".safetensors")) is not None
+
+
+FILES = _Names()
 
 
 class CheckpointDamaged(Exception):
@@ -45,12 +69,25 @@ def save_state(
     to disk before this returns. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plain, tensors = flatten(state)
+    write_state(folder, *flatten(state), {}, score=score, owner=owner)
+
+
+def write_state(
+    folder: Path,
+    plain: Any,
+    tensors: dict[str, torch.Tensor],
+    shards: Mapping[str, FileRecord],
+    *,
+    score: float | None,
+    owner: str | None,
+) -> None:
+    """The files of a state that `runs.state.flatten` has split. shards: those that ranks have
+    written into the folder already.
+    """
     files = [folder / "tensors.safetensors", folder / "state.json"]
     write_tensors(files[0], tensors)
-    sync(files[0])
     write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
-    held = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
+    held = {file.name: record_file(file) for file in files} | dict(shards)
     manifest = {
         "score": score if score is not None and math.isfinite(score) else None,
         "run": owner,
@@ -60,9 +97,15 @@ def save_state(
     sync(folder)
 
 
+def record_file(file: Path) -> FileRecord:
+    """Its size and hash, once the disk holds it."""
+    sync(file)
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
+
+
 def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
-    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or
-    PermissionError.
+    """Read what `save_state` wrote, tensors on the CPU; one that lies in several files is a
+    SavedTensor, still to be read. Raises CheckpointDamaged, or PermissionError.
 
     What another run than `owner` saved is damage too: it fits this one by chance at best.
     """
@@ -84,7 +127,8 @@ def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
             # save removes.
             names = file.keys()  # of a safe_open, which is no dict and has no __iter__
             tensors = {name: file.get_tensor(name).clone() for name in names}
-        return unflatten(plain, tensors)
+        shards = [folder.absolute() / name for name in manifest["files"] if _SHARD.fullmatch(name)]
+        return unflatten(plain, tensors, find_pieces(shards))
     except PermissionError:
         raise
     except FileNotFoundError as error:
@@ -132,12 +176,20 @@ class Checkpoints:
         Raises OSError (disk full, folder not writable) with every earlier checkpoint intact and no
         half one left.
         """
+        with self.replacing(step) as beside:
+            save_state(beside, state, score=score, owner=self.owner)
+
+    @contextmanager
+    def replacing(self, step: int) -> Iterator[Path]:
+        """A folder for the files of the checkpoint of `step`, which is one at the end of the
+        block.
+        """
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
             sync(self.folder.parent)
         self._tidy()
         with replace_whole(self.folder / f"{step:08d}", FILES) as beside:
-            save_state(beside, state, score=score, owner=self.owner)
+            yield beside
         self._prune(step)
 
     def steps(self) -> list[int]:

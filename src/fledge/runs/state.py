@@ -9,22 +9,33 @@ begins with `$`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+
+from fledge.saved_tensor import SavedTensor
+from fledge.sharded import Divided
 
 # JSON readers elsewhere hold integers as doubles, which lose digits beyond 2^53: larger ones go as
 # hexadecimal.
 _LARGEST_PLAIN = 2**53
 
 
-def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
+# A tensor as it is to be written, by its name: on the CPU, contiguous.
+Hold = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+def flatten(
+    state: dict[Any, Any], hold: Hold = lambda name, x: x.cpu().contiguous()
+) -> tuple[Any, dict[str, torch.Tensor]]:
     """Split `state` into what JSON can say and the tensors by name.
 
     Takes nested dicts (keys str or int), lists, tuples, tensors, numpy arrays, numbers, str, bool
     and None. A tensor met twice (tied weights) is kept once and comes back as one. Raises
-    TypeError, naming the place, for others.
+    TypeError, naming the place, for others. hold: what is kept of each tensor.
     """
     tensors: dict[str, torch.Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -46,7 +57,7 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
         while name in tensors or name == "__metadata__":
             name = f"{plain}#{len(tensors)}"
         names[same] = name
-        held = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+        held = hold(name, tensor.detach().resolve_conj().resolve_neg())
         if held.numel() and held.untyped_storage().data_ptr() in storages:
             # a different view of memory already kept: safetensors wants each name to have its own
             held = held.clone()
@@ -71,6 +82,9 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
             return {
                 "$array": keep(torch.tensor(value.astype(value.dtype.newbyteorder("="))), where)
             }
+        if isinstance(value, Divided):
+            dtype = str(value.dtype).removeprefix("torch.")
+            return {"$parts": [value.name, list(value.shape), dtype]}
         if isinstance(value, list):
             return [plain(item, f"{where}.{i}") for i, item in enumerate(value)]
         if isinstance(value, tuple):
@@ -90,10 +104,16 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
     return plain(state, ""), tensors
 
 
-def unflatten(plain: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """The state that `flatten` split. Raises KeyError for a tensor that is not in `tensors`."""
+def unflatten(
+    plain: Any,
+    tensors: Mapping[str, torch.Tensor],
+    pieces: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """The state that `flatten` split. pieces: of tensors that lie in several files, in which.
+    Raises KeyError for a tensor that is not there, ValueError for one of which something is not.
+    """
     if isinstance(plain, list):
-        return [unflatten(item, tensors) for item in plain]
+        return [unflatten(item, tensors, pieces) for item in plain]
     if not isinstance(plain, dict):
         return plain
     match list(plain.items()):
@@ -103,11 +123,13 @@ def unflatten(plain: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return float(name)
         case [("$tensor", name)]:
             return tensors[name]
+        case [("$parts", [name, shape, dtype])]:
+            return SavedTensor(name, tuple(shape), getattr(torch, dtype), tuple(pieces[name]))
         case [("$array", name)]:
             return tensors[name].numpy().copy()
         case [("$tuple", items)]:
-            return tuple(unflatten(item, tensors) for item in items)
+            return tuple(unflatten(item, tensors, pieces) for item in items)
         case [("$items", items)]:
-            return {key: unflatten(item, tensors) for key, item in items}
+            return {key: unflatten(item, tensors, pieces) for key, item in items}
         case items:
-            return {key: unflatten(item, tensors) for key, item in items}
+            return {key: unflatten(item, tensors, pieces) for key, item in items}

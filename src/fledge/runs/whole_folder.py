@@ -9,7 +9,7 @@ leaves the last: `find_standing` finds it, `recover` puts it back.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def find_place(folder: Path) -> Path:
 
 
 @contextmanager
-def replace_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
+def replace_whole(place: Path, names: Container[str]) -> Iterator[Path]:
     """A folder to write files called `names` into; at the end of the block it takes the place of
     `place`, synced.
 
@@ -63,7 +63,7 @@ def replace_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
     recover(place, names)
 
 
-def recover(place: Path, names: Collection[str]) -> None:
+def recover(place: Path, names: Container[str]) -> None:
     """Finish or undo what a kill left of a replacement. Raises OSError."""
     aside = _name_aside(place)
     if not aside.is_dir():
@@ -77,7 +77,7 @@ def recover(place: Path, names: Collection[str]) -> None:
     remove_files(aside, names)
 
 
-def remove_files(folder: Path, names: Collection[str]) -> None:
+def remove_files(folder: Path, names: Container[str]) -> None:
     """Remove the files called `names` from a folder, and the folder if nothing else is in it."""
     if not folder.is_dir():
         return
@@ -90,14 +90,14 @@ def remove_files(folder: Path, names: Collection[str]) -> None:
         folder.rmdir()
 
 
-def holds_only(folder: Path, names: Collection[str]) -> bool:
+def holds_only(folder: Path, names: Container[str]) -> bool:
     """Whether nothing but files called `names`, or what a killed write of them left, is in a
     folder.
     """
     return not _others(folder, names)
 
 
-def _others(folder: Path, names: Collection[str]) -> list[str]:
+def _others(folder: Path, names: Container[str]) -> list[str]:
     others = []
     for file in folder.iterdir():
         left = _LEFT_BY_AN_ATOMIC_WRITE.fullmatch(file.name)

@@ -5,7 +5,7 @@ them before going on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -13,9 +13,6 @@ from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
-
-if TYPE_CHECKING:
-    from fledge.engine.constraint import Constraint
 
 SLOTS = 256  # rows side by side; more wait their turn
 
@@ -59,9 +56,13 @@ def generate(
     wanted = range(len(prompts)) if only is None else sorted(only)
     rows = [number * samples + i for number in wanted for i in range(samples)]
     stops = frozenset({stop} - {-1} if isinstance(stop, int) else stop)
-    bound = policy.bound
-    if bound is not None and not isinstance(bound, Constraint):
-        raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
+    bound: Any = policy.bound
+    if bound is not None:
+        # Imported where it is used: a model that says anything needs no llguidance.
+        from fledge.engine.constraint import Constraint
+
+        if not isinstance(bound, Constraint):
+            raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
     requests = [
         Request(
             prompts[row // samples],

@@ -55,6 +55,7 @@ class Hints:
         if hinted:
             plain = [groups[i].completions[0].prompt for i in hinted for _ in groups[i].completions]
             said = self.rollouts.answer(list(hinted.values()))
+            self.rollouts.release_engine()
             said = [
                 replace_prompt(prompt, c, self.context)
                 for prompt, c in zip(plain, said, strict=True)

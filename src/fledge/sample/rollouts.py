@@ -14,6 +14,7 @@ from fledge import ranks
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
+from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import SLOTS, Completion, generate
 from fledge.sample.served import Served
@@ -100,8 +101,7 @@ class Rollouts:
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
         self.served = served
-        # It follows the weights; a new one is made for other lengths.
-        self._engine: Engine | None = None
+        self._engine: Engine | None = None  # while a batch is drawn
 
     def __next__(self) -> Sampled:
         return join_groups(self.draw())
@@ -120,12 +120,19 @@ class Rollouts:
             drawn += others
             for place, other in zip(equal, others, strict=True):
                 batch[place] = other
+        self.release_engine()
         self.figures = summarise_groups(drawn)
         if self.served is not None:
             self.figures |= self.served.take_figures()
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
         return batch
+
+    def release_engine(self) -> None:
+        """Its layout of the weights and its KV cache would lie beside the activations of the step
+        that follows, after which the weights are others and are laid out anew all the same.
+        """
+        self._engine = None
 
     def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
@@ -137,9 +144,9 @@ class Rollouts:
 
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """samples_per_prompt completions of each prompt, side by side; of several ranks each
-        answers its share of the prompts.
+        answers its share of the prompts, which has long ones and short ones.
         """
-        size, own = self.samples_per_prompt, ranks.deal(list(range(len(prompts))))
+        size, own = self.samples_per_prompt, ranks.deal_level([len(prompt) for prompt in prompts])
         with self.stopwatch.phase("generate"):
             said = generate(
                 self.policy,
@@ -151,8 +158,11 @@ class Rollouts:
                 engine=self.served or self._engine_for(prompts),
                 only=own,
             )
-            groups = [said[i * size : (i + 1) * size] for i in range(len(own))]
-            return [completion for group in ranks.collect(groups) for completion in group]
+            mine = {place: said[i * size : (i + 1) * size] for i, place in enumerate(own)}
+            groups = {
+                place: group for share in ranks.gather(mine) for place, group in share.items()
+            }
+            return [completion for place in range(len(prompts)) for completion in groups[place]]
 
     def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
         """A function of these prompts and the settings alone, so that a resumed run computes with
@@ -161,6 +171,8 @@ class Rollouts:
         needed = max(map(len, prompts)) + self.max_new_tokens
         positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
         if self._engine is None or self._engine.positions != positions:
+            self._engine = None
+            trim_heap()
             slots = min(SLOTS, self.prompts_per_step * self.samples_per_prompt)
             self._engine = Engine(
                 self.policy, slots=slots, positions=positions, precision=self.precision

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.scale.meeting import meet, read_place
-from fledge.scale.watch import Lost
+from fledge.scale.watch import Lost, Watch
 
 # The verbs whose work is a course of optimizer steps that ranks can share.
 SHARED = ("pretrain", "tune", "reward", "prefer", "distill", "align", "control", "resume")
@@ -39,7 +39,7 @@ def run_rank(words: list[str], run: Callable[[], int], complain: Callable[[str, 
         return complain(str(error), error.exit_code) if place.rank == 0 else error.exit_code
     with meet(place) as watch:
         try:
-            code = run()
+            code = _run_explained(run, watch)
         except ranks.Done:
             code = 0
         except UserError as error:
@@ -52,3 +52,14 @@ def run_rank(words: list[str], run: Callable[[], int], complain: Callable[[str, 
             raise
         watch.finish()
         return code
+
+
+def _run_explained(run: Callable[[], int], watch: Watch) -> int:
+    """A collective that fails outside of `ranks`, as one of divided weights does, is explained by
+    the rank that is lost, if one is. Raises Lost then.
+    """
+    try:
+        return run()
+    except RuntimeError:
+        watch.explain_loss()
+        raise

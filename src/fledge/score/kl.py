@@ -24,7 +24,8 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
         Thomas 2006, Theorem 2.5.3).
     """
     # [N, D] each
-    mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))
+    tokens, chosen = rows.obs[:, :-1], rows.chosen
+    mine, other = (p.hidden(tokens, chosen)[chosen] for p in (policy, reference))
     may, might = (p.pack_support(rows.action, rows.chosen) for p in (policy, reference))
     chunk = max(1, min(policy.chunk, LOGITS // len(policy.network.unembedding)))
     steps = []

@@ -8,6 +8,7 @@ adapter of its own, so that they go in and out as PEFT's do.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.dropout import drop
 from fledge.errors import UserError
 from fledge.models.language.adapted_product import Update, adapted_product
 from fledge.models.language.bottleneck import Bottleneck
@@ -67,6 +69,7 @@ class LowRank(nn.Module):
     def __init__(self, target: Target, width: int, settings: LoRA, like: Tensor) -> None:
         super().__init__()
         self.target, self.settings = target, settings
+        self.layer = zlib.crc32(target.name.encode())  # whose mask it is
         rows = target.end - target.start
         self.down = nn.Parameter(like.new_empty(settings.rank, width))  # A [r, I]
         self.up = nn.Parameter(like.new_zeros(rows, settings.rank))  # B [O, r]
@@ -91,7 +94,7 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]"""
         if self.drops:
-            x = F.dropout(x, self.settings.dropout)
+            x = drop(x, self.settings.dropout, self.layer)
         # The precision is that of x, which autocast has rounded, and rounds in float32 alone.
         low = F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
         return low * self.settings.scale

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fledge.models.language.norms import make_norm
 from fledge.models.language.positions import rotate
+from fledge.models.language.shared_prompts import SharedPrompts
 from fledge.models.language.short_attention import is_faster, short_attention
 from fledge.models.language.transformer_config import TransformerConfig
 
@@ -51,26 +52,33 @@ class Attention(nn.Module):
         """[B, T, heads, d] -> the same"""
         return norm(x.flatten(2)).view(x.shape) if self.config.qk_norm_whole else norm(x)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """mask: None is causal; else bool [B, 1, T, S], True where attention is allowed.  -> [B, T,
-        D]
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | SharedPrompts | None
+    ) -> Tensor:
+        """mask: None is causal; else bool [B, 1, T, S], True where attention is allowed, or how
+        rows lie that share their prompts.  -> [B, T, D]
         """
-        c = self.config
         b, _, t, _ = q.shape
+        if isinstance(mask, SharedPrompts):
+            y = mask.attend(q, k, v, self._read)
+        else:
+            y = self._read(q, k, v, mask)
+        return self.out(y.transpose(1, 2).reshape(b, t, -1))
+
+    def _read(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """-> [B, heads, T, d]"""
+        c = self.config
         grouped = c.heads != c.kv_heads
         if c.score_cap or (not c.score_scale and is_faster(q, k)):
             if c.score_cap:
                 if grouped:
                     k, v = (x.repeat_interleave(c.heads // c.kv_heads, dim=1) for x in (k, v))
-                y = capped_attention(q, k, v, mask, c.scale, c.score_cap)
-            else:
-                y = short_attention(q, k, v, mask)
-        else:
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped,
-                scale=c.score_scale or None,
-            )  # fmt: skip
-        return self.out(y.transpose(1, 2).reshape(b, t, -1))
+                return capped_attention(q, k, v, mask, c.scale, c.score_cap)
+            return short_attention(q, k, v, mask)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped,
+            scale=c.score_scale or None,
+        )  # fmt: skip
 
 
 def capped_attention(

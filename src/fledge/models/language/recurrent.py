@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.dropout import drop
 from fledge.errors import UserError
 from fledge.models.language.recurrent_cells import KernelCell, make_cell
 from fledge.models.language.recurrent_config import RecurrentConfig as RecurrentConfig
@@ -178,7 +178,7 @@ class Recurrent(nn.Module):
         if not self.training or not c.dropout:
             return []
         one = self.unembedding.new_ones(len(tokens), 1, c.width)
-        return [F.dropout(one, c.dropout) for _ in range(c.layers + 1)]
+        return [drop(one, c.dropout, layer) for layer in range(c.layers + 1)]
 
 
 def cut_documents(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,15 +21,14 @@ AT_A_TIME = 2**19  # scores per thread: a megabyte, which stays in a core's cach
 
 
 def is_faster(q: Tensor, k: Tensor) -> bool:
-    """Whether this is the faster way for whole rows of queries q and keys k."""
-    return (
-        q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] == k.shape[2] <= LONGEST
-    )
+    """Whether this is the faster way for rows of queries q and of keys k."""
+    short = 1 < q.shape[2] <= k.shape[2] <= LONGEST
+    return short and q.dtype == torch.bfloat16 and q.device.type == "cpu"
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """mask: None is causal; else bool [B, 1, T, T], True where attention is allowed.  [B, heads, T,
-    d], [B, kv_heads, T, d] twice -> [B, heads, T, d]
+    """mask: None is causal, of as many queries as keys; else bool [B, 1, T, S], True where
+    attention is allowed.  [B, heads, T, d], [B, kv_heads, S, d] twice -> [B, heads, T, d]
     """
     # As a part of the projection, v would keep all of it for the backward pass.
     return _forward(q, k, v.clone() if v.requires_grad else v, mask)
@@ -88,8 +87,8 @@ def _pieces(q: Tensor, mask: Tensor | None) -> list[tuple[slice, Tensor]]:
     bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(
         ~mask, float("-inf")
     )
-    bias = bias.expand(b, 1, t, t)
-    size = max(1, AT_A_TIME * torch.get_num_threads() // (heads * t * t))
+    bias = bias.expand(b, 1, t, -1)
+    size = max(1, AT_A_TIME * torch.get_num_threads() // (heads * t * bias.shape[-1]))
     return [(slice(a, a + size), bias[a : a + size]) for a in range(0, b, size)]
 
 

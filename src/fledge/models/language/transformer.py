@@ -9,6 +9,7 @@ query/key/value and gate/up are stored fused, two products for five.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,14 +18,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fledge.errors import UserError
-from fledge.models.language.adapters import AdaptedLinear
+from fledge.models.language.adapters import AdaptedLinear, list_adapters
 from fledge.models.language.attention import Attention, Turns
 from fledge.models.language.hidden_units import ACTIVATIONS, HiddenUnits
 from fledge.models.language.mixture import MixtureOfExperts
 from fledge.models.language.norms import make_norm
 from fledge.models.language.positions import Rotary
+from fledge.models.language.shared_prompts import SharedPrompts, find_shared
 from fledge.models.language.transformer_config import TransformerConfig as TransformerConfig
 from fledge.models.language.virtual_tokens import KeysValues, VirtualTokens, see_virtual
+
+WIDE = 512  # hidden numbers; products of narrower networks wait for their calls, not for tokens
 
 
 class Block(nn.Module):
@@ -71,7 +75,7 @@ class Block(nn.Module):
         self,
         h: Tensor,
         turns: Turns | None,
-        mask: Tensor | None,
+        mask: Tensor | SharedPrompts | None,
         before: KeysValues | None = None,
     ) -> Tensor:
         """[B, T, D] -> the same.  before: keys and values that stand before those of h, each [1,
@@ -196,6 +200,25 @@ class Transformer(nn.Module):
             1
         )
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether rows with the same prompt are read with it once. Not where each row draws for
+        itself (dropout), nor where what is first in a row is not first in its attention.
+        """
+        # One that is derived, divided or compiled does something else than what stands here.
+        plain = type(self) is Transformer and self._compiled_call_impl is None
+        fits = self.config.width >= WIDE and self.config.scaling.kind != "longrope"
+        drops = any(adapter.drops for adapter in list_adapters(self))
+        return plain and fits and self.virtual is None and not drops
+
+    def share_prompts(self, tokens: Tensor, chosen: Tensor) -> SharedPrompts | None:
+        """For `forward`, in place of no mask: hidden states are then those of the steps up to each
+        row's last chosen one. None where nothing is gained.  [B, T], [B, T] bool
+        """
+        c, t = self.config, tokens.shape[1]
+        near = any(0 < window < t for window in {c.window, *c.windows})
+        return None if near or not self.shares_prompts else find_shared(tokens, chosen)
+
     def _reach(self, tokens: Tensor, window: int) -> Tensor:
         """How far a token looks back.  -> bool [T, T]"""
         t = tokens.shape[1]
@@ -232,9 +255,9 @@ class Transformer(nn.Module):
         number = number.expand_as(tokens)
         return self.lead + number - number.where(tokens == self.border, 0).cummax(1).values
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None
-        is one document a row.
+    def forward(self, tokens: Tensor, mask: Tensor | SharedPrompts | None = None) -> Tensor:
+        """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask` or
+        `share_prompts`, None is one document a row.
 
         Where long rows are turned by other angles (longrope), a token is read as the last of its
         row: with the angles of a row that ends with it. So what is said of it hangs neither on what
@@ -242,6 +265,10 @@ class Transformer(nn.Module):
         """
         c, t = self.config, tokens.shape[1]
         self.reach_position(t)
+        if isinstance(mask, SharedPrompts):
+            h = self.embed(mask.tokens, mask.positions)
+            read = self._run(h, self.turn(mask.positions, h), [mask] * c.layers)
+            return mask.lay_back(read, t)
         if c.scaling.kind != "longrope" or self.lead + t <= c.scaling.original:
             return self._read(tokens, mask)
         if mask is None:
@@ -255,19 +282,30 @@ class Transformer(nn.Module):
         c, t = self.config, tokens.shape[1]
         masks = {w: self._narrow(tokens, mask, w) for w in {c.window, *c.windows}}
         places = self._places(tokens, mask) if c.learned_positions else slice(0, t)
-        before: list[KeysValues] | list[None] = [None] * c.layers
+        before: list[KeysValues] | list[None] | None = None
         if self.virtual is not None:
             places = stand = self._places(tokens, mask)
             masks = {w: see_virtual(seen, stand, self.lead, w) for w, seen in masks.items()}
             before = self.virtual.read(self, long)
         h = self.embed(tokens, places)
-        turns = self.turn(places, h, long)
+        by_layer = [masks[c.window_of(layer)] for layer in range(c.layers)]
+        return self._run(h, self.turn(places, h, long), by_layer, before, long)
+
+    def _run(
+        self,
+        h: Tensor,
+        turns: Mapping[str, Turns | None],
+        masks: Sequence[Tensor | SharedPrompts | None],
+        before: Sequence[KeysValues | None] | None = None,
+        long: bool = False,
+    ) -> Tensor:
+        """All blocks and the last norm. masks, before: of each layer.  [B, T, D] -> the same"""
         again = self.gradient_checkpointing and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
             if again:
                 block = partial(checkpoint, block, use_reentrant=False)
             turn = turns[self.name_rotary(layer, long)]
-            h = block(h, turn, masks[c.window_of(layer)], before[layer])
+            h = block(h, turn, masks[layer], None if before is None else before[layer])
         return self.norm(h)
 
     def turn(

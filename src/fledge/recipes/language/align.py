@@ -69,10 +69,14 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         tell_memory(
             course, config, policy, typical, networks=count_networks(settings),
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
-            held=[] if config.server else [list_rollouts(config, base, prompts)],
-            evaluation=list_evaluation(task, config, base.tokenizer),
+            sampling=[
+                *([] if config.server else [list_rollouts(config, base, prompts)]),
+                *list_evaluation(task, config, base.tokenizer),
+            ],
         )  # fmt: skip
-        speed = course.settle_speed(config, policy, typical)
+        speed = course.settle_speed(
+            config, policy, typical, beside=[reference], tokenizer=base.tokenizer
+        )  # fmt: skip
         mixed = open_mixed_text(course, base, texts)
         algorithm = build_algorithm(
             config, settings, policy, reference, base, course.stopwatch, speed.precision, mixed
@@ -87,8 +91,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         course.say(f"{of} by {by}")
         judges = make_judges(config, course, policy, reference, base, task, mixed is not None)
         course.fit(
-            algorithm, sampler, judges, figure="reward", stop_at=config.stop_at_exact_match,
-            beside={"judge": task},
+            algorithm, course.with_whole_weights(sampler), judges, figure="reward",
+            stop_at=config.stop_at_exact_match, beside={"judge": task},
         )  # fmt: skip
         base.save(course.run.model_folder)
         return conclude(config, course, task)

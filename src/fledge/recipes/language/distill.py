@@ -109,9 +109,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
             )  # fmt: skip
         asked = list_evaluation(lessons.task, config, base.tokenizer)
         tell_memory(
-            course, config, student, lessons.typical, beside=[teacher], evaluation=asked
+            course, config, student, lessons.typical, beside=[teacher], sampling=asked
         )  # fmt: skip
-        speed = course.settle_speed(config, student, lessons.typical)
+        speed = course.settle_speed(
+            config, student, lessons.typical, beside=[teacher], tokenizer=base.tokenizer
+        )  # fmt: skip
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
             f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M"
@@ -121,9 +123,12 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         beside = lessons.judge(student, course.run)
         near = judge_student(teacher, student, lessons.held_out, beside)
         measured = bool(lessons.held_out["validation"])
+        sampler = lessons.sampler
+        if config.task is not None:
+            sampler = course.with_whole_weights(sampler)
         course.fit(
             make_algorithm(config, teacher, student, start.stopwatch, speed.precision),
-            lessons.sampler, [near, replace(beside, headline="")] if measured else [],
+            sampler, [near, replace(beside, headline="")] if measured else [],
             figure_unit=" nats", beside={"judge": lessons.task},
         )  # fmt: skip
         save_model(course.run.model_folder, network, base.tokenizer)

@@ -104,9 +104,11 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
         sides = 1 if config.algorithm == "kto" else 2
         tell_memory(
             course, config, policy, token_rows(some), sides=sides, beside=[reference],
-            evaluation=list_evaluation(preferences.task, config, base.tokenizer),
+            sampling=list_evaluation(preferences.task, config, base.tokenizer),
         )  # fmt: skip
-        speed = course.settle_speed(config, policy, token_rows(some))
+        speed = course.settle_speed(
+            config, policy, token_rows(some), beside=[reference], tokenizer=base.tokenizer
+        )  # fmt: skip
         of = f"{config.base} ({describe_size(base)})"
         course.say(f"{preferences.describe()}, {of} by {config.algorithm}, {speed.describe()}")
         judges = make_judges(config, course, base, policy, reference, preferences)

@@ -142,7 +142,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         )  # fmt: skip
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
-        speed = course.settle_speed(config, policy, typical, equal_rows=True)
+        speed = course.settle_speed(
+            config, policy, typical, equal_rows=True, tokenizer=tokenizer
+        )  # fmt: skip
         course.say(
             f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
             f"{len(text['train']) / 1e6:.2f} M tokens "

@@ -93,8 +93,8 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         asked = list_evaluation(lessons.task, config, base.tokenizer)
-        tell_memory(course, config, policy, typical, evaluation=asked)
-        speed = course.settle_speed(config, policy, typical)
+        tell_memory(course, config, policy, typical, sampling=asked)
+        speed = course.settle_speed(config, policy, typical, tokenizer=base.tokenizer)
         course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.describe()}")
         sampler = ConversationRows(
             lessons.rows, rows_per_step=config.rows_per_step, seed=config.seed,

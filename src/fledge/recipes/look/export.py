@@ -19,14 +19,19 @@ from fledge.hub.folder import Loaded, find_model, load_any, load_model, save_mod
 from fledge.hub.gguf_model import save_gguf
 from fledge.hub.houlsby_files import HoulsbyConfig
 from fledge.hub.ollama import write_modelfile
+from fledge.hub.saved_parts import save_parts
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.ngram_network import NgramNetwork
 from fledge.models.language.virtual_tokens import virtual_of
+from fledge.recipes.course import LAYOUT
 from fledge.recipes.family_field import FamilyField
+from fledge.runs.checkpoint import CheckpointDamaged
+from fledge.runs.folder import Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.model_files import check_model
 from fledge.runs.show import Show
+from fledge.runs.whole_folder import find_standing
 
 Format = Literal["hf", "merged", "peft", "gguf", "arpa"]
 ONE_FILE = ("gguf", "arpa")
@@ -39,7 +44,10 @@ class ExportConfig(FamilyField):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run: Path = Field(description="a run, a model folder, an adapter's folder, or a .gguf file")
+    run: Path = Field(
+        description="a run, a model folder, an adapter's folder, a .gguf file, or a checkpoint of "
+        "a run with shard=fsdp"
+    )
     format: Format | None = Field(
         default=None,
         description=(
@@ -70,6 +78,9 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     taken.
     """
     config.use_family()
+    checkpoint = find_checkpoint(config.run)
+    if checkpoint is not None:
+        return export_checkpoint(config, *checkpoint, show)
     source = find_model(config.run)
     alone = config.format in (None, "peft") and not (config.more or config.shares)
     if alone and source.is_dir() and holds_adapter(source):
@@ -120,6 +131,52 @@ def tell(config: ExportConfig, form: Format, written: list[Path], show: Show) ->
     if form == "gguf":
         show.line(f"export: `ollama create NAME -f {written[1]}` takes it into Ollama")
     return {"format": form, "out": str(out), "bytes": size, "written": [str(w) for w in written]}
+
+
+def find_checkpoint(path: Path) -> tuple[Run, int | None] | None:
+    """The run and the step of a checkpoint that a user means: its folder; or of a run that ranks
+    divide and that has no model yet, None for the newest. None for anything else.
+    """
+    if path.name.isdigit() and path.parent.name == "checkpoints" and path.is_dir():
+        return Run.open(path.parent.parent), int(path.name)
+    if (path / LAYOUT).is_dir() and not find_standing(path / "model").is_dir():
+        return Run.open(path), None
+    return None
+
+
+def export_checkpoint(
+    config: ExportConfig, run: Run, step: int | None, show: Show
+) -> dict[str, Any]:
+    """Raises UserError for a checkpoint that is damaged, or holds no whole model."""
+    layout = run.folder / LAYOUT
+    if not layout.is_dir():
+        raise UserError(
+            f"{config.run} is no model by itself: only those of a run with shard=fsdp can be "
+            "exported. Let `fledge resume` finish the run, which then has one."
+        )
+    if config.format not in (None, "hf") or config.weights in ("q8_0", "q4_0") or config.more:
+        raise UserError(
+            "of a checkpoint a Hugging Face folder is written, in weights=f32, f16 or bf16: leave "
+            "out format, more and shares."
+        )
+    if step is None:
+        newest = run.checkpoints.latest(show.line)
+        if newest is None:
+            raise UserError(f"{run.folder} has no whole checkpoint and no model to export.")
+        step, state = newest
+    else:
+        try:
+            state = run.checkpoints.load(step)
+        except CheckpointDamaged as error:
+            raise UserError(f"{config.run} is damaged ({error}): give another one.") from error
+    out = config.out or Path(f"{run.folder.resolve().name}-{step}-hf")
+    out = choose_place(config.model_copy(update={"out": out}), "hf")
+    save_parts(out, layout, state, _DTYPES[config.weights or "f32"])
+    size = sum(file.stat().st_size for file in out.iterdir())
+    held = config.weights or "f32"
+    where = f"checkpoint {step} of {run.folder}"
+    show.line(f"export: {where} as hf in {held} → {out} ({size / 1e6:,.1f} MB)")
+    return {"format": "hf", "out": str(out), "bytes": size, "written": [str(out)]}
 
 
 def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarModel | None) -> None:
