@@ -112,8 +112,10 @@ def test_more_ranks_hold_less_and_none_is_forgotten() -> None:
     whole = work.under(RankLayout()).held
     outside = count_numbers(work.tensors.outside)
     for shards in (2, 8, 64):
-        held = work.under(RankLayout(shards=shards)).held
-        assert outside + (whole - outside) / shards == pytest.approx(held)
+        assert whole / shards == work.under(RankLayout(shards=shards)).held
+    norms = 2 * 32 * 4096
+    held = work.under(RankLayout(shards=4, tensor=2)).held
+    assert held == (outside + norms + (whole - outside - norms) / 2) / 4
     one, eight = (predict(work.under(RankLayout(replicas=n)), CARDS["h100"]) for n in (1, 8))
     assert one.computing == pytest.approx(8 * eight.computing)
     assert one.sending == 0 < eight.sending

@@ -48,60 +48,66 @@ class Collective:
 
 def list_collectives(work: Work) -> list[Collective]:
     """Of one optimizer step; beside them are some hundred bytes of figures."""
-    listed = [*_of_blocks(work), *_of_whole_tensors(work), *_of_activations(work)]
+    weights = _of_parts(work) if work.layout.divides else _of_whole_tensors(work)
+    listed = [*weights, *_of_activations(work)]
     return [each for each in listed if each.group > 1]
 
 
-def _of_blocks(work: Work) -> list[Collective]:
-    """Blocks whose weights are divided: gathered forward and backward, their gradients' sum
-    scattered, in every micro-batch; where replicas have the same part, its gradients are summed
-    then (HSDP).
+def _of_parts(work: Work) -> list[Collective]:
+    """In every micro-batch a block's weights are gathered forward and backward, those of embeddings
+    and head once, in float32, and each one's gradients summed and scattered; where replicas have
+    the same part, its gradients are summed then (HSDP).
     """
-    layout = work.layout
-    if not layout.divides:
-        return []
-    spread = layout.shards * layout.tensor
     listed = []
-    for block, number in work.tensors.blocks:
-        numbers, times = work.count_padded(block), number * work.pieces
-        part = NUMBER * numbers // layout.shards
-        listed += [
-            Collective(
-                "all-gather", "a block's weights", work.gathered * numbers,
-                layout.shards, spread, 2 * times,
-            ),
-            Collective(
-                "reduce-scatter", "a block's gradients", NUMBER * numbers,
-                layout.shards, spread, times,
-            ),
-            Collective(
-                "all-reduce", "a part's gradients", part, layout.replicas, layout.ranks, times
-            ),
-        ]  # fmt: skip
-    return listed
+    for numbers, number in work.blocks:
+        listed += _of_one(work, "a block", numbers, work.gathered, 2 * number, number)
+    return listed + _of_one(work, "embeddings and head", work.outside, NUMBER, 1, 1)
+
+
+def _of_one(
+    work: Work, name: str, numbers: int, width: int, gathered: int, summed: int
+) -> list[Collective]:
+    """width: bytes of a number as it is gathered. gathered, summed: times a micro-batch."""
+    layout, pieces, size = work.layout, work.pieces, NUMBER * numbers
+    shards, spread = layout.shards, layout.shards * layout.tensor
+    return [
+        Collective(
+            "all-gather", f"{name}: weights", width * numbers, shards, spread, gathered * pieces
+        ),
+        Collective("reduce-scatter", f"{name}: gradients", size, shards, spread, summed * pieces),
+        Collective(
+            "all-reduce", f"{name}: a part's gradients", size // shards, layout.replicas,
+            layout.ranks, summed * pieces,
+        ),
+    ]  # fmt: skip
 
 
 def _of_whole_tensors(work: Work) -> list[Collective]:
     """Gradients of what every rank holds whole, once a step, in buckets."""
     layout = work.layout
-    whole = work.tensors.outside if layout.divides else work.tensors.every
     return [
         Collective(
             "all-reduce", "whole gradients", NUMBER * numbers, layout.ranks, layout.ranks, times
         )
-        for numbers, times in Counter(list_buckets(whole)).items()
+        for numbers, times in Counter(list_buckets(work.tensors.every)).items()
     ]
 
 
 def _of_activations(work: Work) -> list[Collective]:
-    """Between tensor ranks: the sums that leave attention and MLP, forward and backward, and
-    forward again where activations are computed again.
+    """Between tensor ranks: the sums that leave attention and MLP in a product's precision, those
+    of what enters them backward in that of a norm's result, and the first again where a block is
+    computed again, which ends before the last.
     """
-    passes = 3 if work.layout.gradient_checkpointing else 2
-    size = work.width * work.piece_tokens * work.sizes.width
-    times = 2 * passes * work.sizes.layers * work.pieces
-    tensor = work.layout.tensor
-    return [Collective("all-reduce", "hidden states", size, tensor, tensor, times)]
+    numbers, tensor = work.piece_tokens * work.sizes.width, work.layout.tensor
+    times = work.sizes.layers * work.pieces
+    forward = (3 if work.layout.gradient_checkpointing else 2) * times
+    return [
+        Collective("all-reduce", name, width * numbers, tensor, tensor, number)
+        for name, width, number in (
+            ("hidden states", work.width, forward),
+            ("hidden states' gradients", work.stream, 2 * times),
+        )
+    ]
 
 
 def list_buckets(shapes: Sequence[Shape]) -> list[int]:

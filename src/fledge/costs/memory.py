@@ -45,17 +45,21 @@ class Phase:
 def list_phases(work: Work, *, on_cpu: bool = False) -> list[Phase]:
     """Of one optimizer step that is not the first, and of answering prompts where it does."""
     always = (_weights(work), _moments(work))
+    gathered, kept = _outside(work), _kept(work, on_cpu)
     block = [*_again(work, on_cpu), *_gathered(work), _passing(work)]
-    kept = _kept(work, on_cpu)
     read_again = [] if work.layout.gradient_checkpointing else _rounded(work)
+    loss = [*_before(work), *gathered, kept, *_rounded(work), *_loss(work, on_cpu)]
+    last = [*_first_gradients(work), *gathered, kept, *read_again, *block]
     phases = [
-        Phase("loss", (*always, *_before(work), kept, *_rounded(work), *_loss(work, on_cpu))),
-        Phase("last block back", (*always, _first_gradients(work), kept, *read_again, *block)),
-        Phase("first block back", (*always, _last_gradients(work), *block)),
+        Phase("loss", (*always, *loss)),
+        Phase("last block back", (*always, *last)),
+        Phase("first block back", (*always, *_last_gradients(work), *gathered, *block)),
         Phase("optimizer", (*always, _gradients(work), _stepping(work))),
     ]
+    if work.layout.divides:
+        phases.insert(3, Phase("embeddings back", (*always, *_ending(work))))
     if work.slots:
-        phases.append(Phase("answering", (*always, _engine(work))))
+        phases.append(Phase("answering", (*always, *_engine(work))))
     return phases
 
 
@@ -132,15 +136,15 @@ def _mlp(work: Work) -> float:
 
 
 def _weights(work: Work) -> Term:
-    return Term("weights", NUMBER * work.held, "4·(O + B/(shards·tensor))")
+    return Term("weights", NUMBER * work.held, "4·(O + B/tensor)/shards")
 
 
 def _gradients(work: Work) -> Term:
-    return Term("gradients", NUMBER * work.held, "4·(O + B/(shards·tensor))")
+    return Term("gradients", NUMBER * work.held, "4·(O + B/tensor)/shards")
 
 
 def _moments(work: Work) -> Term:
-    formula = "8·(O + B/(shards·tensor))"
+    formula = "8·(O + B/tensor)/shards"
     if work.optimizer == "muon":
         formula = "8·O + 4·B"
     return Term("moments", NUMBER * count_moments(work), formula)
@@ -151,21 +155,54 @@ def _before(work: Work) -> list[Term]:
     return [_gradients(work)] if work.pieces > 1 else []
 
 
-def _first_gradients(work: Work) -> Term:
-    """Those that are there when the way back enters the blocks: of one micro-batch the head's."""
-    if work.pieces > 1:
-        return _gradients(work)
-    return Term("gradients", NUMBER * work.sizes.vocab_size * work.sizes.width, "4·V·D")
-
-
-def _last_gradients(work: Work) -> Term:
-    """Those that are there when the way back enters the first block: of one micro-batch all but its
-    own.
+def _first_gradients(work: Work) -> list[Term]:
+    """Those that are there when the way back enters the blocks: the head's, which is whole until
+    the way back has ended, and those of the micro-batches before.
     """
-    if work.pieces > 1:
-        return _gradients(work)
-    part = work.largest_block // work.layout.shards
-    return Term("gradients", NUMBER * (work.held - part), "4·(O + B/(shards·tensor))")
+    if work.pieces == 1 or work.layout.divides:
+        return [*_before(work), _head_gradient(work)]
+    return [_gradients(work)]
+
+
+def _last_gradients(work: Work) -> list[Term]:
+    """Those that are there when the way back enters the first block: of one micro-batch all but its
+    own, and where the network is divided those of embeddings and head, which are whole.
+    """
+    if not work.layout.divides:
+        own = work.largest_block if work.pieces == 1 else 0
+        return [Term("gradients", NUMBER * (work.held - own), "4·(O + B)")]
+    return [_part_gradients(work, work.largest_block), _head_gradient(work)]
+
+
+def _part_gradients(work: Work, last: int) -> Term:
+    """last: numbers of the block that is on its way. Of one micro-batch neither its sum nor that of
+    embeddings and head is there yet.
+    """
+    numbers = work.held
+    if work.pieces == 1:
+        numbers -= (work.outside + last) // work.layout.shards
+    return Term("gradients", NUMBER * numbers, "4·(O + B/tensor)/shards")
+
+
+def _head_gradient(work: Work) -> Term:
+    size = NUMBER * work.sizes.vocab_size * work.sizes.width
+    return Term("the head's gradient, whole", size, "4·V·D")
+
+
+def _ending(work: Work) -> list[Term]:
+    """Where the network is divided: the gradients of embeddings and head, whole, beside their
+    weights or, when these are given up, beside what is scattered of them; one that is both has two
+    gradients for a moment. The first block's are on their way yet.
+    """
+    copies = 3 if work.sizes.tied else 2
+    return [
+        _part_gradients(work, 0),
+        Term(
+            "embeddings' and head's gradients, whole", copies * NUMBER * work.outside,
+            f"{copies * NUMBER}·O",
+        ),
+        Term("a block on its way", NUMBER * work.largest_block, "4·B/(L·tensor)"),
+    ]  # fmt: skip
 
 
 def _kept(work: Work, on_cpu: bool) -> Term:
@@ -173,10 +210,10 @@ def _kept(work: Work, on_cpu: bool) -> Term:
     gradient checkpointing what it reads; and of the norm after them.
     """
     c, n = work.sizes, work.piece_tokens
-    last = (work.stream + work.width) * c.width + _norm(c.norm, work.stream * c.width, on_cpu)
+    # Between blocks the residual stream is in float32.
+    last = (NUMBER + work.width) * c.width + _norm(c.norm, NUMBER * c.width, on_cpu)
     if work.layout.gradient_checkpointing:
-        size = n * (c.layers * work.stream * c.width + last)
-        return Term("activations", size, f"n·L·{work.stream}D")
+        return Term("activations", n * (c.layers * NUMBER * c.width + last), "n·L·4D")
     block = count_block(work, on_cpu=on_cpu)
     return Term("activations", n * (c.layers * block + last), "n·L·a")
 
@@ -218,6 +255,13 @@ def _loss(work: Work, on_cpu: bool) -> list[Term]:
     return [*terms, Term("the head in bf16", b * head, "2·V·D")] if b < NUMBER else terms
 
 
+def _outside(work: Work) -> list[Term]:
+    """Weights that are whole from the beginning of the forward to the end of the backward pass."""
+    if not work.layout.divides:
+        return []
+    return [Term("embeddings and head, gathered", NUMBER * work.outside, "4·O")]
+
+
 def _gathered(work: Work) -> list[Term]:
     """Of the block on its way back the weights and gradients, of the next one the weights."""
     if not work.layout.divides:
@@ -234,18 +278,27 @@ def _passing(work: Work) -> Term:
 
 
 def _stepping(work: Work) -> Term:
-    """While gradients are summed their bucket is copied; where parts and whole tensors step one by
-    one, AdamW has two tensors of the largest's size.
+    """While gradients are summed their bucket is copied; parts step one by one, and AdamW has two
+    tensors of the largest's size.
     """
-    largest = max(map(math.prod, work.tensors.every))
     if work.layout.divides:
-        largest = max(map(math.prod, work.tensors.outside))
-        return Term("the optimizer's step", 2 * NUMBER * largest, "8·V·D")
+        alone = max(work.count_padded([shape]) for shape in work.tensors.outside)
+        inside = max(
+            work.count_padded([shape], work.layout.tensor)
+            for block, _ in work.tensors.blocks for shape in block
+        )  # fmt: skip
+        largest = max(alone, inside) // work.layout.shards
+        return Term("the optimizer's step", 2 * NUMBER * largest, "8·(largest tensor)/shards")
+    largest = max(map(math.prod, work.tensors.every))
     copies = NUMBER * largest if work.layout.ranks > 1 else 0
     return Term("the optimizer's step", copies, "4·V·D" if copies else "in place")
 
 
-def _engine(work: Work) -> Term:
+def _engine(work: Work) -> list[Term]:
+    """What answers prompts, and the weights that it reads where they are divided."""
     size = count_engine(work.sizes, work.slots, work.positions)
     formula = "4·(P + (slots+1)·2·L·K·d·positions)"
-    return Term("engine and its KV cache", size, formula)
+    terms = [Term("engine and its KV cache", size, formula)]
+    if not work.layout.divides:
+        return terms
+    return [Term("weights, gathered", NUMBER * work.sizes.parameters, "4·P"), *terms]

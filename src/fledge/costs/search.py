@@ -26,6 +26,11 @@ class Wishes:
     rows: int | None = None
     half: bool = True
 
+    @property
+    def travel_in_half(self) -> bool:
+        """A field of shard=fsdp."""
+        return self.half and self.divided is not False
+
     def allow(self, layout: RankLayout) -> bool:
         return (
             (self.divided in (None, layout.shards > 1) or layout.groups == 1)
@@ -44,7 +49,7 @@ def list_layouts(work: Work, gpus: int, per_node: int, wishes: Wishes) -> Iterat
             shards = gpus // tensor // replicas
             for checkpointing in (False, True):
                 for rows in list_rows(work, replicas * shards, wishes):
-                    half = wishes.half and (shards > 1 or tensor > 1)
+                    half = wishes.travel_in_half and (shards > 1 or tensor > 1)
                     layout = RankLayout(replicas, shards, tensor, half, checkpointing, rows)
                     if wishes.allow(layout):
                         yield layout

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 @dataclass(frozen=True)
 class RankLayout:
     """Of replicas × shards × tensor ranks. A row of a step belongs to one of replicas × shards
-    groups; shards divide each block's weights (FSDP2), tensor ranks its products.
+    groups; shards divide all weights (FSDP2), tensor ranks the products of blocks.
 
     half: whether weights that are divided travel, and are computed with, in bfloat16. rows: that
     are differentiated at a time.
@@ -40,7 +40,7 @@ class RankLayout:
 
     @property
     def divides(self) -> bool:
-        """Whether a rank holds parts of blocks."""
+        """Whether a rank holds parts of the network."""
         return self.shards > 1 or self.tensor > 1
 
     @property
@@ -140,26 +140,37 @@ class Work:
     def piece_tokens(self) -> int:
         return min(self.layout.rows, self.own_rows) * self.tokens
 
-    def count_padded(self, block: Sequence[Shape]) -> int:
-        """Numbers of a block as its shards gather it: each tensor's first dimension is
-        divided into equal parts, the last of them padded.
+    def count_padded(self, shapes: Sequence[Shape], tensor: int = 1) -> int:
+        """Numbers as shards gather them: each tensor's first dimension is divided into equal parts,
+        the last of them padded. tensor: ranks that divide the matrices before.
         """
-        shards, tensor = self.layout.shards, self.layout.tensor
+        shards = self.layout.shards
         return sum(
             math.ceil(first / shards) * shards * math.prod(rest) // (tensor if rest else 1)
-            for first, *rest in block
+            for first, *rest in shapes
         )
 
     @property
+    def outside(self) -> int:
+        """Numbers of embeddings, head and last norm, which no tensor rank divides, as gathered."""
+        return self.count_padded(self.tensors.outside)
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Of each kind of block the numbers of one as it is gathered, and how many there are."""
+        tensor = self.layout.tensor
+        return [(self.count_padded(block, tensor), n) for block, n in self.tensors.blocks]
+
+    @property
     def largest_block(self) -> int:
-        """Numbers, of one that is whole."""
-        return max(self.count_padded(block) for block, _ in self.tensors.blocks)
+        """Numbers, as it is gathered."""
+        return max(numbers for numbers, _ in self.blocks)
 
     @property
     def held(self) -> int:
-        """Numbers of the weights that a rank holds: all outside of blocks, its part of those."""
-        inside = sum(number * self.count_padded(block) for block, number in self.tensors.blocks)
-        return count_numbers(self.tensors.outside) + inside // self.layout.shards
+        """Numbers of the weights that a rank holds."""
+        inside = sum(numbers * number for numbers, number in self.blocks)
+        return (self.outside + inside) // self.layout.shards
 
 
 def check_layout(work: Work) -> None:
@@ -172,11 +183,15 @@ def check_layout(work: Work) -> None:
         )
     if layout.divides and work.optimizer == "muon":
         raise UserError(
-            "optimizer=muon steps whole matrices, and divided blocks have none: give "
+            "optimizer=muon steps whole matrices, and a divided network has none: give "
             "optimizer=adamw, or shard=none."
         )
-    if layout.tensor > 1 and sizes.experts is not None:
-        raise UserError("experts are not divided by tensor_parallel: leave it out.")
+    for given, what in (
+        (sizes.experts is not None, "experts"),
+        (sizes.qk_norm and sizes.qk_norm_whole, "norms over all heads together"),
+    ):
+        if layout.tensor > 1 and given:
+            raise UserError(f"{what} are not divided by tensor_parallel: leave it out.")
     for name, number in (
         ("heads", sizes.heads), ("kv_heads", sizes.kv_heads), ("mlp_width", sizes.mlp_width)
     ):  # fmt: skip

@@ -24,7 +24,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.scale.meeting import meet, read_place
-from fledge.scale.sharding import Sharded
+from fledge.scale.planned import divide_as_planned
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
@@ -90,9 +90,7 @@ def take_steps(work: Work, steps: int) -> Callable[[], Any]:
     """A network and its learner that have made so many steps.  -> what makes one more"""
     sizes = work.sizes
     policy = TokenPolicy(Transformer(sizes, generator=torch.Generator().manual_seed(0)))
-    policy.network.gradient_checkpointing = work.layout.gradient_checkpointing
-    if work.layout.shards > 1:
-        Sharded(policy, "cpu")
+    divide_as_planned(policy, work.layout)
     learner = Learner(
         policy, Schedule(1e-4, 100), rows_per_micro_batch=work.layout.rows, precision=work.precision
     )

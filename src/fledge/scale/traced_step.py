@@ -19,7 +19,7 @@ from fledge.costs.communication import Collective, Kind
 from fledge.costs.work import Work
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.scale.sharding import Sharded
+from fledge.scale.planned import divide_as_planned
 from fledge.sharded import is_part
 
 # What torch.distributed calls them, and which of their arguments is the tensor that is whole.
@@ -27,6 +27,7 @@ _KINDS: dict[str, tuple[Kind, int]] = {
     "c10d._allgather_base_": ("all-gather", 0),
     "c10d._reduce_scatter_base_": ("reduce-scatter", 1),
     "c10d.allreduce_": ("all-reduce", 0),
+    "_c10d_functional.all_reduce": ("all-reduce", 0),
 }
 Counted = Counter[tuple[Kind, int]]  # how often a step, by kind and bytes of the whole tensor
 
@@ -53,29 +54,31 @@ class Counting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def count_collectives(work: Work, tokens: int = 8) -> Counted:
-    """Of all micro-batches' passes and the sum of gradients. tokens: of a row here, on which the
-    collectives of divided weights do not hang.
+def count_collectives(work: Work) -> Counted:
+    """Of all micro-batches' passes and the sum of gradients.
 
     It is the default process group of this process while it counts.
     """
     store = FakeStore()
     distributed.init_process_group("fake", rank=0, world_size=work.layout.ranks, store=store)
     try:
-        shapes = FakeTensorMode()
+        # A network that is divided computes once with a token of its own.
+        shapes = FakeTensorMode(allow_non_fake_inputs=True)
         with shapes:
             policy = TokenPolicy(Transformer(work.sizes))
-            rows = torch.zeros(work.layout.rows, tokens + 1, dtype=torch.long)
-        policy.network.gradient_checkpointing = work.layout.gradient_checkpointing
-        if work.layout.divides:
-            Sharded(policy, "cpu")  # asks for the numbers of ranks, which are no fake ones
+            rows = torch.zeros(work.layout.rows, work.tokens + 1, dtype=torch.long)
+        divide_as_planned(policy, work.layout)  # asks for numbers of ranks, which are no fake ones
+        half = torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16")
         with Counting() as counting, shapes:
             for _ in range(work.pieces):
-                policy.log_prob(rows, rows[:, 1:]).sum().backward()
+                with half:
+                    loss = policy.log_prob(rows, rows[:, 1:]).sum()
+                loss.backward()
             whole = [p for p in policy.parameters() if not is_part(p)]
             ranks.add_up(p.grad for p in whole if p.grad is not None)
         return counting.counted
     finally:
+        ranks.share_rows(1)
         distributed.destroy_process_group()
 
 

@@ -77,9 +77,9 @@ def explain_misfit(config: PlanConfig, nearest: Prediction) -> str:
 def write_fields(best: Prediction) -> str:
     """The layout as the fields of a training."""
     layout = best.work.layout
-    shards = "fsdp" if layout.shards > 1 else "none"
-    fields: dict[str, Any] = {"shard": shards} if layout.ranks > 1 else {}
-    if layout.shards > 1 and layout.replicas > 1:
+    divided = layout.shards > 1 or layout.half
+    fields: dict[str, Any] = {"shard": "fsdp" if divided else "none"} if layout.ranks > 1 else {}
+    if divided and layout.replicas > 1:
         fields["replicas"] = layout.replicas
     if layout.tensor > 1:
         fields["tensor_parallel"] = layout.tensor
