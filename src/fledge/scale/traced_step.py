@@ -4,6 +4,7 @@ ranks: tensors that have shapes alone, and torch.distributed's fake backend.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,7 +68,10 @@ def count_collectives(work: Work) -> Counted:
         with shapes:
             policy = TokenPolicy(Transformer(work.sizes))
             rows = torch.zeros(work.layout.rows, work.tokens + 1, dtype=torch.long)
-        divide_as_planned(policy, work.layout)  # asks for numbers of ranks, which are no fake ones
+        with warnings.catch_warnings():
+            # It copies tensors without numbers, of whose addresses torch warns.
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            divide_as_planned(policy, work.layout)  # asks for ranks, whose numbers are no fake ones
         half = torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16")
         with Counting() as counting, shapes:
             for _ in range(work.pieces):
