@@ -236,23 +236,23 @@ def _again(work: Work, on_cpu: bool) -> list[Term]:
 
 
 def _loss(work: Work, on_cpu: bool) -> list[Term]:
-    """The logits of a chunk, forward two times: themselves and their exponentials; or backward once
-    beside their gradient's, the head's in float32 and the product that is added to it. And the
-    head in the product's precision.
+    """On the way back the logits of a chunk and their gradient in the product's precision, the
+    head's gradient in float32 and the product that is added to it: more than on the way there. And
+    the head in the product's precision.
     """
     c, b = work.sizes, work.width
     rows = max(FEWEST, CHUNK // c.vocab_size) if on_cpu else CHUNK_ROWS
     rows = min(rows, CHUNK_ROWS, work.piece_tokens)
     one, head = NUMBER * rows * c.vocab_size, c.vocab_size * c.width
     rounded = b * rows * c.vocab_size if b < NUMBER else 0
-    forward = Term("logits", 2 * one, f"8·{rows}·V")
     backward = Term(
         "logits and the head's gradient",
         one + rounded + (NUMBER + b) * head + b * work.piece_tokens * c.width,
         f"{4 + (b if rounded else 0)}·{rows}·V + {4 + b}·V·D + {b}·n·D",
     )
-    terms = [max(forward, backward, key=lambda term: term.size)]
-    return [*terms, Term("the head in bf16", b * head, "2·V·D")] if b < NUMBER else terms
+    if b == NUMBER:
+        return [backward]
+    return [backward, Term("the head in bf16", b * head, "2·V·D")]
 
 
 def _outside(work: Work) -> list[Term]:

@@ -28,12 +28,14 @@ from fledge.runs.show import Show
 
 CLOSE = 0.1  # of what is measured, that memory may be foretold wrong by
 ROWS = 8  # of the step that is measured
-MEASURED = (
-    RankLayout(rows=4),
-    RankLayout(gradient_checkpointing=True, rows=4),
-    RankLayout(replicas=2, rows=4),
-    RankLayout(shards=2, rows=4),
-    RankLayout(shards=2, gradient_checkpointing=True, rows=4),
+MEASURED: tuple[tuple[Literal["bf16", "fp32"], RankLayout], ...] = (
+    ("fp32", RankLayout(rows=4)),
+    ("fp32", RankLayout(gradient_checkpointing=True, rows=4)),
+    ("fp32", RankLayout(replicas=2, rows=4)),
+    ("fp32", RankLayout(shards=2, rows=4)),
+    ("fp32", RankLayout(shards=2, gradient_checkpointing=True, rows=4)),
+    ("bf16", RankLayout(shards=2, half=True, rows=4)),
+    ("fp32", RankLayout(tensor=2, rows=4)),
 )
 COUNTED = (8, 64)  # ranks
 
@@ -65,6 +67,10 @@ class Comparison:
     measured: Mapping[str, float]
 
     @property
+    def name(self) -> str:
+        return f"{self.work.precision}, {self.work.layout.describe()}"
+
+    @property
     def ratio(self) -> float:
         """Of memory, foretold to measured."""
         return self.peak.size / self.measured["bytes"]
@@ -79,21 +85,21 @@ def plan_check(config: PlanCheckConfig, show: Show) -> dict[str, Any]:
     counts = [count(config.counted, ranks, show) for ranks in COUNTED]
     rows = []
     with show.progress("plan check", len(MEASURED), "memory") as watch:
-        for number, layout in enumerate(MEASURED, 1):
+        for number, (precision, layout) in enumerate(MEASURED, 1):
             sizes = transformer_config(config.model, OWN_VOCABULARY)
-            work = Work(sizes, ROWS, sizes.context, "fp32", layout=layout)
+            work = Work(sizes, ROWS, sizes.context, precision, layout=layout)
             rows.append(measure(work))
             watch.step(number, {"memory": rows[-1].ratio})
     show.print(draw_measured(rows))
     broken = [row for row in rows if not row.close]
     for row in broken:
-        show.line(f"✗ memory of {row.work.layout.describe()}: {row.ratio:.0%} of what is measured")
+        show.line(f"✗ memory of {row.name}: {row.ratio:.0%} of what is measured")
     return {
         "holds": not broken and all(each["equal"] for each in counts),
         "counted": counts,
         "measured": [
             {
-                "layout": row.work.layout.describe(),
+                "layout": row.name,
                 "bytes_predicted": row.peak.size,
                 "bytes": row.measured["bytes"],
                 "seconds_predicted": row.seconds,
@@ -163,7 +169,7 @@ def draw_measured(rows: list[Comparison]) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            row.work.layout.describe(), f"{row.peak.size / 1e6:,.1f}",
+            row.name, f"{row.peak.size / 1e6:,.1f}",
             f"{row.measured['bytes'] / 1e6:,.1f}", f"{row.ratio:.0%}",
             f"{1 / row.seconds:,.2f}", f"{1 / row.measured['seconds']:,.2f}",
         )  # fmt: skip
