@@ -32,6 +32,9 @@ from fledge.front.verbs import export as export
 from fledge.front.verbs import fit as fit
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import ladder_mixture as ladder_mixture
+from fledge.front.verbs import plan as plan
+from fledge.front.verbs import plan_check as plan_check
+from fledge.front.verbs import plan_table as plan_table
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer
 from fledge.front.verbs import pretrain as pretrain

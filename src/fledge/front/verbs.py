@@ -253,6 +253,26 @@ def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) 
     return look_by_verb("verify", {**_given(file=file), **fields}, verbose)
 
 
+def plan(model: Folder = "8b", *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """What a training step will take of a machine that is not there yet: bytes, seconds, and the
+    best layout of the ranks.
+
+    model: published sizes, a preset, or a folder with a config.json. fields: as of `fledge plan`,
+    such as card="h100", gpus=8.
+    """
+    return look_by_verb("plan", {"model": model, **fields}, verbose)
+
+
+def plan_check(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Hold such plans against what is counted and measured here. `holds` says whether they do."""
+    return look_by_verb("plan check", fields, verbose)
+
+
+def plan_table(*, verbose: bool = False) -> dict[str, Any]:
+    """Plans of 1 B to 405 B parameters."""
+    return look_by_verb("plan table", {}, verbose)
+
+
 def report(
     run: Folder | TrainedRun, out: Folder | None = None, *, verbose: bool = False
 ) -> dict[str, Any]:
