@@ -86,7 +86,10 @@ class DocumentRows:
         return self
 
     def __next__(self) -> Trajectories:
-        obs = np.stack([self.text.read(self.position + i) for i in range(self.rows)])
+        # Made before it is read: more rows than memory holds are refused at once.
+        obs = np.empty((self.rows, self.text.context + 1), dtype=np.int64)
+        for i in range(self.rows):
+            obs[i] = self.text.read(self.position + i)
         self.position += self.rows
         self.figures = {"epoch": self.position / self.text.windows}
         return text_rows(torch.from_numpy(obs), self.begin)

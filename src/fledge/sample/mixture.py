@@ -53,7 +53,9 @@ class MixedRows:
 
     def __next__(self) -> Trajectories:
         self.given = list(self.given)  # a copy of the sampler goes on from where it was made
-        obs = np.stack([self._next_row() for _ in range(self.rows)])
+        obs = np.empty((self.rows, self.texts[0].context + 1), dtype=np.int64)
+        for i in range(self.rows):
+            obs[i] = self._next_row()
         self.figures = {
             f"epoch_{number}": given / text.windows
             for number, (given, text) in enumerate(zip(self.given, self.texts, strict=True), 1)

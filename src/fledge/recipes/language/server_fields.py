@@ -49,11 +49,12 @@ class ServerFields(BaseModel):
     def check_server(self, settings: AlgorithmSettings, generation: str) -> None:
         """Raises UserError for fields that do not go together, before anything is computed."""
         if self.server is None:
-            idle = {"served_model", "reload", "served_weights", "staleness"} & self.model_fields_set
-            if given := [name for name in sorted(idle) if getattr(self, name) is not None]:
-                raise UserError(
-                    f"{given[0]} was given without a server: give server=http://…, or leave it out."
-                )
+            # By value: of a run that is resumed every field has been given.
+            for name in ("reload", "served_model", "served_weights", "staleness"):
+                if getattr(self, name) != ServerFields.model_fields[name].default:
+                    raise UserError(
+                        f"{name} was given without a server: give server=http://…, or leave it out."
+                    )
             return
         if generation != "fp32":
             raise UserError(
