@@ -289,7 +289,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge plan model=mini card=rtx4090 gpus=1 context=256 tokens_per_step=65536",
     ),
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
-    "PlanTableConfig": ("fledge plan table", "fledge plan table --json"),
+    "PlanTableConfig": ("fledge plan table",),
     "TokenizerTrainConfig": (
         "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
         "fledge tokenizer train data=python kind=characters out=letters",
