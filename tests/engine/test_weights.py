@@ -201,9 +201,9 @@ def test_the_form_of_every_precision_is_made_anew_once_a_step_and_not_between(
     made: list[str] = []
     make = batch_module.make_form
 
-    def count(network: Transformer, precision: Generation, positions: int) -> Any:
+    def count(network: Transformer, precision: Generation, *rest: Any) -> Any:
         made.append(precision)
-        return make(network, precision, positions)
+        return make(network, precision, *rest)
 
     monkeypatch.setattr(batch_module, "make_form", count)
     policy = policy_of(transformer())
