@@ -69,7 +69,7 @@ def _check_tensor(
     known = ["I64"] if integer else list(DTYPES)
     if held.dtype not in known:
         raise UserError(
-            f"{name} in {held.file} is of dtype {held.dtype}: fledge reads it in "
+            f"{name} in {held.file} is of dtype {held.dtype}: fledge reads weights in "
             f"{', '.join(known)}. Save the model again in one of these."
         )
 
