@@ -20,10 +20,11 @@ from fledge.hub.qwen import QWEN2, QWEN3, QWEN3_MOE
 from fledge.hub.recurrent import RECURRENT
 
 # Where two families have the same network, it is written as the first.
-BUILT_IN = (
+OF_OTHERS = (
     LLAMA, MISTRAL, QWEN3, QWEN2, SMOLLM3, MIXTRAL, QWEN3_MOE, GEMMA, GEMMA2, GEMMA3, PHI3, OLMO2,
-    GPT2, GPT_NEOX, STABLELM, RECURRENT, NGRAM,
+    GPT2, GPT_NEOX, STABLELM,
 )  # fmt: skip
+BUILT_IN = (*OF_OTHERS, RECURRENT, NGRAM)
 _known = {family.model_type: family for family in BUILT_IN}
 
 
