@@ -168,8 +168,8 @@ class Course:
             from fledge.scale.layout import lay_out
             from fledge.scale.sharding import Sharded, check_disk, check_network
 
-            check_network(policy)
             layout = lay_out(config)
+            check_network(policy, layout)
             if layout.tensor == 1:  # else the first rank saves all
                 check_disk(self.run.folder)
             if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):

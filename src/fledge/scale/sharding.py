@@ -146,13 +146,19 @@ class Gathered:
         self.sampler.load_state_dict(state)
 
 
-def check_network(module: nn.Module) -> None:
-    """Raises UserError for a module without a network that can be divided."""
-    if not _list_networks(module):
+def check_network(module: nn.Module, layout: Layout) -> None:
+    """Raises UserError for a module without a network that can be divided so."""
+    networks = _list_networks(module)
+    if not networks:
         raise UserError(
             "shard=fsdp was given, and this model has no blocks that could be divided, as a "
             "transformer has: leave it out, so that every rank holds all of it."
         )
+    if layout.tensor > 1:
+        from fledge.scale.tensor_parallel import check_can_be_divided
+
+        for network in networks:
+            check_can_be_divided(network, layout.tensor)
 
 
 def check_disk(folder: Path) -> None:
