@@ -108,4 +108,4 @@ for wrong in (lambda: m.predict(x[:, :1]), lambda: fledge.KMeans(2).predict(x),
     assert said[0].startswith("GaussianMixture(n_components=2")
     assert "was fitted to 2" in said[1]
     assert "not fitted yet" in said[2]
-    assert "NaN" in said[3]
+    assert "no point has a value of x1" in said[3]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from fledge.errors import UserError
 from fledge.rows.points import Points, check_weights, from_array
 
 HAS_PEER = importlib.util.find_spec("sklearn") is not None
@@ -95,7 +96,10 @@ def read_points(
         check_weights(weight, len(x), "X")
     if not fitting:  # a column without a value is no mistake here
         return Points(x, tuple(f"x{d + 1}" for d in range(x.shape[1])), source="X")
-    return from_array(x, source="X", weight=weight)
+    try:
+        return from_array(x, source="X", weight=weight)
+    except UserError as error:  # as what scikit-learn's own checks refuse
+        raise ValueError(str(error)) from None
 
 
 def _check_plainly(
