@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/fledge demo
 
 test: lint
-	$(BIN)/pytest -n 2 $(TESTS)
+	$(BIN)/pytest -n 2 --dist worksteal $(TESTS)
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m slow $(TESTS)
