@@ -183,6 +183,8 @@ def test_where_no_engine_can_be_started_anew_nobody_waits_for_ever() -> None:
             assert [one.error for one in await late.complete()] == [GONE]
             with pytest.raises(EngineGone):
                 await called
+            while not thread_ended:  # the loop ends its rows before its thread ends
+                await asyncio.sleep(0.01)
         assert isinstance(thread_ended[0], IndexError)
         with pytest.raises(EngineGone):
             loop.submit([ask(1)], streams=False)

@@ -87,6 +87,7 @@ class Engine:
             policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes, packed
         )
         self.queue: deque[Row] = deque()
+        self._asked_to_cancel = False
         self.admission = Admission()
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
@@ -145,6 +146,7 @@ class Engine:
     def _cancel_all(self, numbers: Collection[int]) -> None:
         for row in itertools.chain(self.queue, self.batch.live):
             row.cancelled |= row.number in numbers
+        self._asked_to_cancel = True
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
         """All of them, in their order; on_token(place among them, token). Those that may say most
@@ -277,6 +279,10 @@ class Engine:
 
     def _cancel(self) -> None:
         self._heard = []
+        # Not by looking at all that wait: of 100,000 that would take as long as decoding does.
+        asked, self._asked_to_cancel = self._asked_to_cancel, False
+        if not asked:
+            return
         waiting, self.queue = self.queue, deque()
         for row in waiting:
             if row.cancelled:

@@ -5,6 +5,7 @@ that the first ones stay the live ones.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 
+NEAR = 256  # rows that wait: among how many of the first a long prompt is looked for
 SORT_EVERY = 32  # steps: how often the slots are put in order of length
 
 
@@ -136,7 +138,8 @@ class RunningBatch:
             self.ahead = None
         # The spare slot is needed for putting the others in order: that comes between two prompts.
         if self.ahead is None and not (self.live and self.unsorted >= SORT_EVERY):
-            self.ahead = next((row for row in waiting if self.is_long(row)), None)
+            near = itertools.islice(waiting, NEAR)
+            self.ahead = next((row for row in near if self.is_long(row)), None)
         if self.ahead is None or not self.is_long(self.ahead):
             return
         prompt, spare, prefixes = self.ahead.prompt, self.spare, self.prefix_cache
