@@ -35,14 +35,14 @@ def test_a_divided_run_is_killed_is_exported_and_goes_on_in_one_process(
     assert first.code == 1
     assert "rank 1 has ended without a word" in first.stderr
     assert "Traceback" not in first.stderr
-    found = checkpoints.latest(pytest.fail)  # a notice of damage fails
-    assert found is not None
-    assert found[0] < 24
+    newest = checkpoints.latest(pytest.fail)  # a notice of damage fails
+    assert newest is not None
+    assert newest[0] < 24
     assert not (tmp_path / "run" / "model").exists()
 
     done = cli("export run out=folder", folder=tmp_path)
     assert done.code == 0, done.stderr
-    assert f"checkpoint {found[0]} of run as hf in f32" in done.stdout
+    assert f"checkpoint {newest[0]} of run as hf in f32" in done.stdout
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "folder").state_dict()
     embedding = model["model.embed_tokens.weight"]
     module = "state.algorithm.learner.module.network"
@@ -50,7 +50,7 @@ def test_a_divided_run_is_killed_is_exported_and_goes_on_in_one_process(
     attention = [f"model.layers.0.self_attn.{each}_proj.weight" for each in "qkv"]
     fused = torch.cat([model[name] for name in attention])
     saved[f"{module}.blocks.0.attention.qkv.weight"] = torch.zeros_like(fused)
-    folder = checkpoints.folder / f"{found[0]:08d}"
+    folder = checkpoints.folder / f"{newest[0]:08d}"
     dcp_load(saved, storage_reader=HuggingFaceStorageReader(str(folder)))
     for own, theirs in zip(saved.values(), (embedding, fused), strict=True):
         assert torch.equal(own, theirs)

@@ -141,10 +141,10 @@ def test_a_shard_that_is_not_whole_is_passed_over_for_the_checkpoint_before(
         del manifest["files"][shard.name]
         (shard.parent / "manifest.json").write_text(json.dumps(manifest))
     said: list[str] = []
-    found = Checkpoints(copy).latest(said.append)
-    assert found is not None
-    assert found[0] == 3
-    check_whole(found[1], 3)
+    newest = Checkpoints(copy).latest(said.append)
+    assert newest is not None
+    assert newest[0] == 3
+    check_whole(newest[1], 3)
     (sentence,) = said
     assert sentence.startswith("checkpoint 00000004 is damaged (")
     assert sentence.endswith("continuing from 00000003")
@@ -183,9 +183,9 @@ def test_a_kill_while_a_thread_writes_leaves_the_checkpoint_before_whole(tmp_pat
             partial = tmp_path / f".{begun:08d}.partial"
     os.kill(saver.pid, signal.SIGKILL)
     saver.wait()
-    found = Checkpoints(tmp_path).latest(pytest.fail)  # a notice of damage fails
-    assert found is not None
-    step, state = found
+    newest = Checkpoints(tmp_path).latest(pytest.fail)  # a notice of damage fails
+    assert newest is not None
+    step, state = newest
     assert state["step"] == step
     assert bool((state["w"] == step).all())
 

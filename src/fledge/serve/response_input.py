@@ -167,7 +167,7 @@ def own_names(turns: Turns) -> Iterator[None]:
     """What is raised inside names the fields of this endpoint, not those of a chat."""
 
     def rename(text: str) -> str:
-        text = re.sub(r"messages\[(\d+)\]", lambda found: turns.places[int(found[1])], text)
+        text = re.sub(r"messages\[(\d+)\]", lambda place: turns.places[int(place[1])], text)
         for name, own in _NAMES.items():
             text = text.replace(name, own)
         return text

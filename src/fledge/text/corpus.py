@@ -66,7 +66,7 @@ class Corpus:
             splits.append(SPLITS.index(split_of_digest(seen.text)))
             digests += seen.normal[:16]
         self.check()
-        self._starts = starts.found
+        self._starts = starts.begun
         self._sides = np.frombuffer(splits, dtype=np.uint8)
         """[documents] The split of each, LEFT_OUT or CUT."""
         if self.choice.duplicates == "drop":
@@ -191,7 +191,7 @@ class _Starts:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._source_of = [at for at, each in enumerate(sources) for _ in each.names]
         self._characters = 0
-        self.found: list[tuple[int, int, Place]] = []
+        self.begun: list[tuple[int, int, Place]] = []
         """Of each part the number of its first document, its source, and where that stands."""
         self._number = 0
 
@@ -201,8 +201,8 @@ class _Starts:
         # A compressed file can only be read from its beginning.
         inside = place.byte > 0 and document.source.rpartition(":")[0].lower().endswith(".gz")
         full = self._characters >= PART_CHARACTERS and not inside
-        if not self.found or full or source != self.found[-1][1]:
-            self.found.append((self._number, source, place))
+        if not self.begun or full or source != self.begun[-1][1]:
+            self.begun.append((self._number, source, place))
             self._characters = 0
         self._characters += characters
         self._number += 1
