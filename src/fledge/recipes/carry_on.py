@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.recipes.inputs import choose_files
 from fledge.runs.atomic import write_json
-from fledge.runs.folder import Run
+from fledge.runs.folder import Allowed, Run
+from fledge.runs.lineage import verb_of
 from fledge.runs.model_files import (
     best_is_whole,
     check_model,
@@ -57,6 +59,19 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
     use_threads(run, show)
     done = go()
     return done if run.kept_summary is None else run.kept_summary
+
+
+def run_inside(
+    folder: Path, go: Callable[[Run | None], dict[str, Any]], show: Show, allowed: Allowed
+) -> dict[str, Any]:
+    """The summary of a run inside of another: read if it is finished, continued if it was begun,
+    else begun by `go`, which is given the run that it continues.
+    """
+    if verb_of(folder) is None:
+        return go(None)
+    with closing(Run.open(folder, writing=True)) as begun:
+        begun.allowed = allowed
+        return carry_on(begun, lambda: go(begun), show)
 
 
 def is_as_it_was_finished(run: Run) -> bool:

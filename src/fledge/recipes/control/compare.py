@@ -14,13 +14,12 @@ from rich.table import Table
 from fledge.errors import UserError
 from fledge.evaluate.interquartile import interquartile_mean, interval
 from fledge.loop import Interrupted
-from fledge.recipes.carry_on import carry_on
+from fledge.recipes.carry_on import run_inside
 from fledge.recipes.control.agent_run import prepare, train_agent
 from fledge.recipes.control.config import ControlConfig, choose, split_names
 from fledge.recipes.course import Summary
 from fledge.report.report import write_report
 from fledge.runs.folder import Allowed, Run
-from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
 Evaluations = list[dict[str, Any]]
@@ -85,12 +84,7 @@ def train_or_read(
     """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else
     trained.
     """
-    if verb_of(folder) is None:
-        summary = train_agent(config, show)
-    else:
-        with closing(Run.open(folder, writing=True)) as begun:
-            begun.allowed = allowed
-            summary = carry_on(begun, lambda: train_agent(config, show, begun), show)
+    summary = run_inside(folder, lambda run: train_agent(config, show, run), show, allowed)
     with closing(Run.open(folder)) as finished:
         return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
 

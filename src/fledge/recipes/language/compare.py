@@ -15,7 +15,7 @@ from rich.table import Table
 from fledge import __version__
 from fledge.errors import UserError
 from fledge.loop import Interrupted
-from fledge.recipes.carry_on import carry_on
+from fledge.recipes.carry_on import run_inside
 from fledge.recipes.course import Summary
 from fledge.recipes.language.count import MEANT, NgramFields
 from fledge.recipes.language.pretrain import PretrainConfig, pretrain
@@ -24,7 +24,6 @@ from fledge.report.figures import format_duration
 from fledge.report.own_page import check_page, write_page
 from fledge.report.page import render_page
 from fledge.runs.folder import Allowed, Run
-from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
 NETWORKS = ("transformer", "elman", "lstm", "gru", "mingru")
@@ -130,12 +129,7 @@ def train_or_read(
     """Summary and evaluations of one model: read if it is finished, continued if it was begun, else
     trained.
     """
-    if verb_of(folder) is None:
-        summary = pretrain(config, show)
-    else:
-        with closing(Run.open(folder, writing=True)) as begun:
-            begun.allowed = allowed
-            summary = carry_on(begun, lambda: pretrain(config, show, begun), show)
+    summary = run_inside(folder, lambda run: pretrain(config, show, run), show, allowed)
     with closing(Run.open(folder)) as finished:
         return summary, [row for row in finished.metrics.each() if "validation_loss" in row]
 
