@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import get_args
 
 import pytest
 import torch
 
-from fledge.engine.beam import beam_search
 from fledge.engine.engine import Engine
 from fledge.engine.recurrent_form import RecurrentForm
-from fledge.engine.speculative import Speculator
-from fledge.log_prob import Decoding
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.recurrent_config import Cell, RecurrentConfig
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import same
-from tests.engine.test_slow_form import agrees, requests
+from tests.engine.test_slow_form import agrees, beams_and_guesses_agree, requests
 from tests.subjects import seeded
 
 CELLS = get_args(Cell)
@@ -52,16 +48,4 @@ def test_a_row_says_the_same_alone_and_among_others(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_beams_and_guesses_run_over_it(cell: Cell) -> None:
-    policy, draft = recurrent(cell), recurrent(cell, seed=1)
-    asked = [dataclasses.replace(one, rule=Decoding(temperature=0)) for one in requests()]
-    greedy = Engine(policy).run(asked)
-    for draft_or_none in (None, draft):
-        speculator = Speculator(policy, draft=draft_or_none, slots=4)
-        for row, other in zip(speculator.run(asked), greedy, strict=True):
-            assert (row.tokens, row.ended) == (other.tokens, other.ended)
-            agrees(policy, row)
-    for width in (1, 3):
-        searched = beam_search(policy, requests(), width=width, length_penalty=0.0)
-        for [best], other in zip(searched, greedy, strict=True):
-            agrees(policy, best)
-            assert width > 1 or best.tokens == other.tokens
+    beams_and_guesses_agree(recurrent(cell), recurrent(cell, seed=1))

@@ -80,8 +80,8 @@ def test_a_transformer_in_the_slow_form_says_what_it_says_in_the_fast_one() -> N
         same(row, other, 1e-8)
 
 
-def test_beams_and_guesses_run_over_it_too() -> None:
-    policy, draft = mixer(), mixer(seed=1, layers=1)
+def beams_and_guesses_agree(policy: TokenPolicy, draft: TokenPolicy) -> None:
+    """With what the engine says greedily, and with the trainer."""
     asked = [dataclasses.replace(one, rule=Decoding(temperature=0)) for one in requests()]
     greedy = Engine(policy).run(asked)
     for draft_or_none in (None, draft):
@@ -94,6 +94,10 @@ def test_beams_and_guesses_run_over_it_too() -> None:
         for [best], other in zip(searched, greedy, strict=True):
             agrees(policy, best)
             assert width > 1 or best.tokens == other.tokens
+
+
+def test_beams_and_guesses_run_over_it_too() -> None:
+    beams_and_guesses_agree(mixer(), mixer(seed=1, layers=1))
 
 
 def test_it_learns_and_the_engine_follows() -> None:
