@@ -21,12 +21,13 @@ from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.algorithms.preference.simpo import SimPO
+from fledge.critics import SeparateCritic, SharedCritic
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.recurrent_config import RecurrentConfig
-from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories

@@ -12,8 +12,8 @@ import torch
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
+from fledge.critics import SharedCritic
 from fledge.models.language.heads import ScalarHead
-from fledge.policy import SharedCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
 from tests.every_algorithm import ALL_ROWS, EVERY, policy, ppo

@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fledge.critics import SeparateCritic, SharedCritic
 from fledge.log_prob import Decoding
 from fledge.models.language.heads import ScalarHead, ScalarModel
-from fledge.policy import SeparateCritic, SharedCritic
 from tests.subjects import policy_of, rollouts, seeded, transformer
 
 

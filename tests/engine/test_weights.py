@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import fledge.engine.running_batch as batch_module
+from fledge.critics import SeparateCritic, SharedCritic
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.engine.request import Completion, Request
@@ -19,7 +20,7 @@ from fledge.learner import Learner
 from fledge.log_prob import Decoding
 from fledge.models.language.heads import ScalarHead
 from fledge.models.language.transformer import Transformer
-from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
 from tests.engine.strangers import plain, same
 from tests.subjects import learner, policy_of, rollouts, seeded, transformer

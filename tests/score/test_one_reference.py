@@ -19,11 +19,12 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.preference.dpo import DPO, WeighedPairs
 from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.registry import find_entry, names_of
+from fledge.critics import SharedCritic
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language
 from fledge.log_prob import Decoding
 from fledge.models.language.heads import ScalarHead
-from fledge.policy import SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.score.kl import stepwise_kl
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import kl_to

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from fledge.algorithms.preference.dpo import DPO, IPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
-from fledge.fit import dpo
+from fledge.preference_losses import dpo
 from fledge.verify import preference_rows as rows
 from fledge.verify.laboratory import Hardware
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Baseline, Reinforce
+from fledge.critics import SharedCritic
 from fledge.exact.enumerable import Language
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
-from fledge.policy import SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.verify.laboratory import Make

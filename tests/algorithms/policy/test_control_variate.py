@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.reinforce import Reinforce
+from fledge.critics import SharedCritic
 from fledge.exact.enumerable import Language, truncated
 from fledge.log_prob import Decoding
-from fledge.policy import SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
 from fledge.stopwatch import Stopwatch

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fledge.algorithms.policy.grpo import GRPO
 from fledge.algorithms.policy.ppo import PPO
+from fledge.critics import SharedCritic
 from fledge.exact.enumerable import Language
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
-from fledge.policy import SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, WeighedSamples
 from fledge.verify.table import TableNetwork, speak

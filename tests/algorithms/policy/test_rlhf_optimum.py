@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO, Pretraining
+from fledge.critics import SharedCritic
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.learner import Learner, Schedule
 from fledge.models.language.heads import ScalarHead
 from fledge.optimizers import adamw
-from fledge.policy import SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl

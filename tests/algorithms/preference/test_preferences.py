@@ -22,10 +22,10 @@ from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.exact.enumerable import Language, kl, optimum
-from fledge.fit import dpo, ipo, kto, odds_ratio, simpo
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import dpo, ipo, kto, odds_ratio, simpo
 from fledge.sample.conversations import JudgedRows, Shuffled
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories

@@ -20,9 +20,9 @@ from pydantic import Field, SkipValidation
 from torch import Tensor
 
 from fledge.algorithms.settings import AlgorithmSettings
-from fledge.fit import dpo, ipo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import dpo, ipo
 from fledge.score.reference import Referred, answer_logp, refer
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs

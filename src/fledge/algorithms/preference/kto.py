@@ -19,9 +19,9 @@ from torch import Tensor
 
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
-from fledge.fit import kto
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import kto
 from fledge.score.reference import Referred, answer_logp, refer
 from fledge.score.scoring import sum_rewards
 from fledge.stopwatch import Stopwatch

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from fledge.algorithms.preference.dpo import DPO, PairLoss, WeighedPairs
 from fledge.algorithms.settings import AlgorithmSettings, Sampling
-from fledge.fit import dpo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import dpo
 from fledge.score.scoring import kl_to, sum_rewards, use_trainer_logp, zero_spread_groups
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories

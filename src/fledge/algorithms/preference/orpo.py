@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fledge.algorithms.preference.dpo import pair_figures
 from fledge.algorithms.settings import AlgorithmSettings
-from fledge.fit import log_odds, odds_ratio
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import log_odds, odds_ratio
 from fledge.score.reference import answer_logp, answer_tokens
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs

@@ -21,11 +21,12 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.policy.reward_weighted import RewardWeighted
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.critics import SeparateCritic, SharedCritic
 from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.log_prob import Decoding
 from fledge.models.language.heads import ScalarHead, ScalarModel
-from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.policy import TokenPolicy
 from fledge.sample.documents import DocumentRows
 from fledge.score.kl_control import KLControl
 from fledge.seeds import generator_for

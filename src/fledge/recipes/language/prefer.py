@@ -20,12 +20,12 @@ from fledge.evaluate.distance import judge_distance
 from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.preferences import judge_pairs, judge_single_answers
-from fledge.fit import log_odds
 from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
+from fledge.preference_losses import log_odds
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
