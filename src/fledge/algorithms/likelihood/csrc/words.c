@@ -1,0 +1,270 @@
+/* Steps of word vectors by stochastic gradient, a centre of a window at a time: skip-gram and CBOW,
+ * over negative samples or the way down a Huffman tree. `word_updates.py` beside this folder is the
+ * same in NumPy, draw for draw, with the equations.
+ *
+ * Threads that run it at once share the vectors without a lock (Hogwild, Recht et al. 2011).
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 16, GROUP = 8 }; /* numbers in a vector; outputs that are held in registers */
+
+typedef float Lane __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+/* As `Work` in word_kernel.py. P: numbers of a row, a multiple of LANES, 0 beyond the vector's. */
+typedef struct {
+    const int32_t *ids;
+    const int64_t *begins;
+    int64_t *next, first, end;  /* the next chunk that nobody has taken; the range of them */
+    const float *rates;         /* of each chunk in the range */
+    const uint32_t *keep;       /* of each word */
+    const int64_t *row_begins;  /* of each word its rows of `in`; NULL: the row of its number */
+    const int32_t *rows;
+    const int64_t *node_begins; /* of each word its nodes; NULL: negative samples */
+    const int32_t *nodes;
+    const uint8_t *labels;
+    const uint32_t *accept;     /* the alias table of the noise */
+    const int32_t *alias;
+    float *in, *out;
+    int64_t P, V, window, negatives, cbow;
+    uint64_t seed, place;       /* place: of the first word of the text among all draws */
+    int64_t every;              /* the loss of each so many-th word is counted */
+} Work;
+
+typedef struct {
+    float *h, *slope;      /* [E, P] the inputs, and the gradient by them */
+    const float **input;   /* [E] where each input lies */
+    int32_t *ids;          /* of the words that are kept, and their places */
+    int64_t *places;
+    float *outputs[64];    /* of one centre */
+    float labels[64];
+} Room;
+
+typedef struct { double loss; int64_t examples, words; } Sums;
+
+static inline uint64_t mix(uint64_t x) { /* splitmix64, Steele et al. 2014 */
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static inline uint64_t draw(uint64_t key, uint64_t number) {
+    return mix(key + number * 0x9e3779b97f4a7c15u);
+}
+
+static inline float add_up(Lane x) {
+    float sums[LANES], sum = 0;
+    memcpy(sums, &x, sizeof x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+    sum = sums[0];
+    return sum;
+}
+
+/* log(1 + e^x), without overflow */
+static inline float soften(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
+
+/* 1 / (1 + e^−x) to 1e-6; e^y is 2^n times a polynomial of what is left. */
+static inline void squash(float *x, int number) {
+    for (int i = 0; i < number; i++) {
+        float y = -x[i] * 1.44269504f;
+        y = y < -120 ? -120 : y > 120 ? 120 : y;
+        float whole = (y + 12582912.f) - 12582912.f, f = y - whole;
+        int32_t bits = ((int32_t)whole + 127) << 23;
+        float two_n;
+        memcpy(&two_n, &bits, 4);
+        float e = 1 + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
+                  + f * (0.00133336f + f * 0.00015404f)))));
+        x[i] = 1 / (1 + e * two_n);
+    }
+}
+
+/* One step of E inputs and G outputs: scores, then both gradients of the weights as they were. The
+ * inputs' are added up in `slope`, the outputs' are taken at once.  -> loss, if it is counted
+ */
+static inline __attribute__((always_inline)) double take_step(
+    const int G, const Work *w, Room *room, int E, float **out, const float *label, float rate,
+    int counted) {
+    const int64_t blocks = w->P / LANES;
+    float score[E * GROUP];
+    double loss = 0;
+    for (int e = 0; e < E; e++) {
+        const Lane *h = (const Lane *)room->input[e];
+        Lane sum[GROUP];
+        for (int o = 0; o < G; o++) sum[o] = (Lane){0};
+        for (int64_t b = 0; b < blocks; b++)
+            for (int o = 0; o < G; o++) sum[o] += h[b] * ((const Lane *)out[o])[b];
+        for (int o = 0; o < GROUP; o++) score[e * GROUP + o] = o < G ? add_up(sum[o]) : 0;
+    }
+    if (counted)
+        for (int e = 0; e < E; e++)
+            for (int o = 0; o < G; o++)
+                loss += soften(label[o] > 0 ? -score[e * GROUP + o] : score[e * GROUP + o]);
+    squash(score, E * GROUP);
+    for (int e = 0; e < E; e++)
+        for (int o = 0; o < G; o++)
+            score[e * GROUP + o] = (label[o] - score[e * GROUP + o]) * rate;
+    for (int64_t b = 0; b < blocks; b++) {
+        Lane weight[GROUP], change[GROUP];
+        for (int o = 0; o < G; o++) weight[o] = ((Lane *)out[o])[b], change[o] = (Lane){0};
+        for (int e = 0; e < E; e++) {
+            Lane h = ((const Lane *)room->input[e])[b];
+            Lane *slope = (Lane *)(room->slope + e * w->P) + b, up = *slope;
+            for (int o = 0; o < G; o++) {
+                float g = score[e * GROUP + o];
+                up += g * weight[o];
+                change[o] += g * h;
+            }
+            *slope = up;
+        }
+        /* Read again: a noise word may have been drawn twice. */
+        for (int o = 0; o < G; o++) ((Lane *)out[o])[b] += change[o];
+    }
+    return loss;
+}
+
+static double step_outputs(
+    const Work *w, Room *room, int E, int O, float rate, int counted) {
+    double loss = 0;
+    for (int o = 0; o < O; o += GROUP) {
+        float **out = room->outputs + o;
+        const float *label = room->labels + o;
+#define OF(G) case G: loss += take_step(G, w, room, E, out, label, rate, counted); break;
+        switch (O - o < GROUP ? O - o : GROUP) {
+            OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8)
+        }
+#undef OF
+    }
+    return loss;
+}
+
+/* The words of a chunk that are kept, and their places.  -> how many */
+static int64_t thin_out(const Work *w, int64_t chunk, Room *room) {
+    int64_t kept = 0;
+    for (int64_t i = w->begins[chunk]; i < w->begins[chunk + 1]; i++) {
+        uint64_t key = mix(w->seed + (w->place + i) * 0x9e3779b97f4a7c15u);
+        if ((uint32_t)(draw(key, 0) >> 32) > w->keep[w->ids[i]]) continue;
+        room->ids[kept] = w->ids[i], room->places[kept++] = i;
+    }
+    return kept;
+}
+
+/* The outputs of a word and what each should say.  -> how many */
+static int choose_outputs(const Work *w, Room *room, int32_t word, uint64_t key) {
+    int O = 0;
+    if (w->node_begins) {
+        for (int64_t n = w->node_begins[word]; n < w->node_begins[word + 1]; n++, O++)
+            room->outputs[O] = w->out + w->nodes[n] * w->P, room->labels[O] = w->labels[n];
+        return O;
+    }
+    room->outputs[O] = w->out + word * w->P, room->labels[O++] = 1;
+    for (int64_t k = 0; k < w->negatives; k++) {
+        uint64_t drawn = draw(key, 2 + k);
+        int64_t cell = ((drawn >> 32) * (uint64_t)w->V) >> 32;
+        int32_t noise = (uint32_t)drawn <= w->accept[cell] ? (int32_t)cell : w->alias[cell];
+        if (noise == word) continue;
+        room->outputs[O] = w->out + noise * w->P, room->labels[O++] = 0;
+    }
+    return O;
+}
+
+static inline float scale_of(const Work *w, int32_t word) {
+    return 1 / sqrtf((float)(w->row_begins[word + 1] - w->row_begins[word]));
+}
+
+/* to += scale · what a word is as an input */
+static void gather(const Work *w, int32_t word, float scale, float *to) {
+    if (!w->row_begins) {
+        const float *row = w->in + word * w->P;
+        for (int64_t p = 0; p < w->P; p++) to[p] += scale * row[p];
+        return;
+    }
+    scale *= scale_of(w, word);
+    for (int64_t r = w->row_begins[word]; r < w->row_begins[word + 1]; r++) {
+        const float *row = w->in + w->rows[r] * w->P;
+        for (int64_t p = 0; p < w->P; p++) to[p] += scale * row[p];
+    }
+}
+
+/* The rows of a word += scale · from */
+static void scatter(const Work *w, int32_t word, float scale, const float *from) {
+    if (!w->row_begins) {
+        float *row = w->in + word * w->P;
+        for (int64_t p = 0; p < w->P; p++) row[p] += scale * from[p];
+        return;
+    }
+    scale *= scale_of(w, word);
+    for (int64_t r = w->row_begins[word]; r < w->row_begins[word + 1]; r++) {
+        float *row = w->in + w->rows[r] * w->P;
+        for (int64_t p = 0; p < w->P; p++) row[p] += scale * from[p];
+    }
+}
+
+static void step_centre(
+    const Work *w, Room *room, int64_t kept, int64_t i, float rate, Sums *sums) {
+    int64_t place = w->place + room->places[i];
+    uint64_t key = mix(w->seed + place * 0x9e3779b97f4a7c15u);
+    int64_t reach = 1 + (((draw(key, 1) >> 32) * (uint64_t)w->window) >> 32);
+    int64_t low = i < reach ? 0 : i - reach, high = i + reach < kept ? i + reach : kept - 1;
+    int contexts = (int)(high - low), E = w->cbow ? 1 : contexts;
+    if (!contexts) return;
+    int O = choose_outputs(w, room, room->ids[i], key), e = 0;
+    memset(room->slope, 0, E * w->P * sizeof(float));
+    if (w->cbow || w->row_begins) memset(room->h, 0, E * w->P * sizeof(float));
+    float share = w->cbow ? 1.f / contexts : 1;
+    for (int64_t j = low; j <= high; j++) {
+        if (j == i) continue;
+        if (w->cbow || w->row_begins) {
+            room->input[e] = room->h + e * w->P;
+            gather(w, room->ids[j], share, room->h + e * w->P);
+        } else {
+            room->input[e] = w->in + room->ids[j] * w->P;
+        }
+        e += !w->cbow;
+    }
+    int counted = place % w->every == 0;
+    double loss = step_outputs(w, room, E, O, rate, counted);
+    if (counted) sums->loss += loss, sums->examples += E;
+    e = 0;
+    for (int64_t j = low; rate != 0 && j <= high; j++) {
+        if (j == i) continue;
+        scatter(w, room->ids[j], share, room->slope + e * w->P);
+        e += !w->cbow;
+    }
+}
+
+/* Ahead of its use: a row that is in no cache takes as long as a step. */
+static inline void fetch_row(const float *row, int64_t P) {
+    for (int64_t p = 0; p < P; p += LANES) __builtin_prefetch(row + p, 1);
+}
+
+/* Takes chunks until none is left.  -> 0, or −1 where there is no memory */
+int fit_words(const Work *w, double *loss, int64_t *examples, int64_t *words) {
+    int64_t longest = 0, E = 2 * w->window;
+    for (int64_t c = w->first; c < w->end; c++)
+        if (w->begins[c + 1] - w->begins[c] > longest) longest = w->begins[c + 1] - w->begins[c];
+    Room room = {
+        .h = malloc(E * w->P * sizeof(float)), .slope = malloc(E * w->P * sizeof(float)),
+        .input = malloc(E * sizeof(float *)), .ids = malloc((longest + 1) * sizeof(int32_t)),
+        .places = malloc((longest + 1) * sizeof(int64_t)),
+    };
+    Sums sums = {0, 0, 0};
+    int there = room.h && room.slope && room.input && room.ids && room.places;
+    while (there) {
+        int64_t chunk = __atomic_fetch_add(w->next, 1, __ATOMIC_RELAXED);
+        if (chunk >= w->end) break;
+        int64_t kept = thin_out(w, chunk, &room);
+        for (int64_t i = 0; i < kept; i++) {
+            int64_t ahead = i + w->window + 1;
+            if (ahead < kept && !w->row_begins) fetch_row(w->in + room.ids[ahead] * w->P, w->P);
+            if (i + 1 < kept && !w->node_begins) fetch_row(w->out + room.ids[i + 1] * w->P, w->P);
+            step_centre(w, &room, kept, i, w->rates[chunk - w->first], &sums);
+        }
+        sums.words += w->begins[chunk + 1] - w->begins[chunk];
+    }
+    free(room.h), free(room.slope), free(room.input), free(room.ids), free(room.places);
+    *loss = sums.loss, *examples = sums.examples, *words = sums.words;
+    return there ? 0 : -1;
+}
