@@ -24,7 +24,7 @@ _SHARES = {
     "cut_actions",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
-BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken", "cells"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",
@@ -32,6 +32,7 @@ _WORDS = {
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "elbo": "bound on log p(x)",
+    "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",

@@ -23,7 +23,7 @@ import numpy as np
 
 from fledge.algorithms.likelihood.glove_updates import Cells, GloveWeights
 from fledge.algorithms.likelihood.huffman import Codes
-from fledge.algorithms.likelihood.word_updates import Noise, Piece, Setup, Sums
+from fledge.algorithms.likelihood.word_updates import Piece, Setup, Sums
 from fledge.engine.native import load_sources
 
 SOURCES = Path(__file__).with_name("csrc")
@@ -83,17 +83,19 @@ def _run(job: Callable[[], Any], threads: int) -> list[Any]:
 
 def fit_native(library: Any, setup: Setup, piece: Piece, threads: int) -> Sums:
     """`fit_plain`, by chunks that whichever thread is free takes next. Raises MemoryError."""
-    text, noise, codes = piece.text, setup.outputs, setup.outputs
+    text, outputs = piece.text, setup.outputs
     rates, following = np.ascontiguousarray(piece.rates), np.array([piece.first])
     assert rates.dtype == np.float32
-    tree, drawn = isinstance(codes, Codes), isinstance(noise, Noise)
-    rows = setup.rows or (None, None)
+    tree, noise = (None, None, None), (None, None)
+    if isinstance(outputs, Codes):
+        tree = outputs.begins, outputs.nodes, outputs.labels
+    else:
+        noise = outputs.accept, outputs.alias
     work = _Work(
         _point(text.ids), _point(text.begins), _point(following), piece.first, piece.end,
-        _point(rates), _point(setup.keep), *map(_point, rows),
-        *(_point(a) if tree else None for a in vars(codes).values()),
-        *((_point(noise.accept), _point(noise.alias)) if drawn else (None, None)),
-        _point(setup.input), _point(setup.output), setup.input.shape[1], len(setup.keep),
+        _point(rates), _point(setup.keep),
+        *map(_point, (*(setup.rows or (None, None)), *tree, *noise, setup.input, setup.output)),
+        setup.input.shape[1], len(setup.keep),
         setup.window, setup.negatives, setup.cbow, setup.seed, piece.place, piece.every,
     )  # fmt: skip
 
