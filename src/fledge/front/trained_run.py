@@ -11,7 +11,7 @@ from fledge.front.model import Model
 from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import load_model, load_reward_model
-from fledge.models.language.word_vectors import WordVectors
+from fledge.hub.word_vectors import load_vectors
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
@@ -104,8 +104,7 @@ class TrainedRun:
             if self.verb == "control":
                 self._model = load_agent(self.folder, world=self.given.get("world"))
             elif self.verb == "vectors":
-                check_model(find_standing_model(self._run.model_folder))
-                self._model = WordVectors.load(find_standing_model(self._run.model_folder))
+                self._model = load_vectors(self.folder)
             elif self.verb == "fit":
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":

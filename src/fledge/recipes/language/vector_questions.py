@@ -12,13 +12,11 @@ from typing import Any
 from rich.table import Table
 
 from fledge.errors import UserError
-from fledge.hub.word2vec_file import SUFFIXES, read_word2vec
+from fledge.hub.word_vectors import VERB, load_vectors
 from fledge.models.language.word_vectors import WordVectors, correlate_ranks
 from fledge.recipes.language.vector_fields import VectorsConfig
 from fledge.recipes.language.word_features import classify
 from fledge.runs.folder import find_runs
-from fledge.runs.lineage import verb_of
-from fledge.runs.model_files import check_model, find_standing_model, how_to_have_a_model
 from fledge.runs.show import Show
 
 RUNS = Path("runs")
@@ -46,30 +44,13 @@ def answer(config: VectorsConfig, show: Show) -> dict[str, Any]:
 def find_newest() -> Path:
     """The run of word vectors that was begun last. Raises UserError where there is none."""
     runs = find_runs(RUNS) if RUNS.is_dir() else []
-    ours = [run for run in runs if run.verb == "vectors" and run.finished]
+    ours = [run for run in runs if run.verb == VERB and run.finished]
     if not ours:
         raise UserError(
             "there is no finished run of `fledge vectors` in runs/: give run=, or learn some by "
             "data=FILE."
         )
     return max(ours, key=lambda run: run.lineage.get("started", "")).folder
-
-
-def load_vectors(path: Path) -> WordVectors:
-    """Of a run, of its model folder, or of a file of others. Raises UserError."""
-    if not path.is_dir():
-        if path.suffix not in SUFFIXES:
-            raise UserError(
-                f"{path} is neither a run of `fledge vectors` nor a file of vectors: give one, its "
-                f"name ending in {', '.join(SUFFIXES)}."
-            )
-        return read_word2vec(path)
-    folder = path if verb_of(path) is None else path / "model"
-    folder = find_standing_model(folder)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{path} holds no word vectors: {how_to_have_a_model(path)}")
-    check_model(folder)
-    return WordVectors.load(folder)
 
 
 def read_word(given: str, held: WordVectors) -> str:

@@ -10,6 +10,7 @@ from fledge.algorithms.likelihood.context_prediction import ContextPrediction
 from fledge.algorithms.likelihood.glove import Glove, split_cells
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
+from fledge.hub.word_vectors import VERB
 from fledge.models.language.word_vectors import WordVectors
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
@@ -35,7 +36,7 @@ def vectors(config: VectorsConfig, show: Show, run: Run | None = None) -> Summar
     if config.asked:
         config.check_question()
         return answer(config, show)
-    start = Start("vectors", show, run)
+    start = Start(VERB, show, run)
     if start.new:
         config.check()
         project(torch.zeros(3, 2), config.map)  # what is not installed is said at once
@@ -121,7 +122,7 @@ def conclude(config: VectorsConfig, course: Course, learned: WordVectors) -> Sum
     return course.finish(
         own, held_out=course.judges[0].items,
         then=[
-            write_command("vectors", run=course.run.folder, near=learned.words[chosen_word(learned)]),
+            write_command(VERB, run=course.run.folder, near=learned.words[chosen_word(learned)]),
             write_command("report", run=course.run.folder),
         ],
     )  # fmt: skip

@@ -12,6 +12,9 @@
 enum { LANES = 16, GROUP = 8 }; /* numbers in a vector; outputs that are held in registers */
 
 typedef float Lane __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t Bits __attribute__((vector_size(LANES * 4)));
+typedef float Half __attribute__((vector_size(LANES * 2)));
+typedef float Quarter __attribute__((vector_size(LANES)));
 
 /* As `Work` in word_kernel.py. P: numbers of a row, a multiple of LANES, 0 beyond the vector's. */
 typedef struct {
@@ -55,30 +58,33 @@ static inline uint64_t draw(uint64_t key, uint64_t number) {
 }
 
 static inline float add_up(Lane x) {
-    float sums[LANES], sum = 0;
-    memcpy(sums, &x, sizeof x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) sums[i] += sums[i + half];
-    sum = sums[0];
-    return sum;
+    Half h = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7)
+             + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    Quarter q = __builtin_shufflevector(h, h, 0, 1, 2, 3)
+                + __builtin_shufflevector(h, h, 4, 5, 6, 7);
+    q += __builtin_shufflevector(q, q, 2, 3, 0, 1);
+    return q[0] + q[1];
 }
 
 /* log(1 + e^x), without overflow */
 static inline float soften(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
 
+/* a where the mask says so, else b */
+static inline Lane choose(Bits mask, Lane a, Lane b) {
+    return (Lane)(((Bits)a & mask) | ((Bits)b & ~mask));
+}
+
 /* 1 / (1 + e^−x) to 1e-6; e^y is 2^n times a polynomial of what is left. */
-static inline void squash(float *x, int number) {
-    for (int i = 0; i < number; i++) {
-        float y = -x[i] * 1.44269504f;
-        y = y < -120 ? -120 : y > 120 ? 120 : y;
-        float whole = (y + 12582912.f) - 12582912.f, f = y - whole;
-        int32_t bits = ((int32_t)whole + 127) << 23;
-        float two_n;
-        memcpy(&two_n, &bits, 4);
-        float e = 1 + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
-                  + f * (0.00133336f + f * 0.00015404f)))));
-        x[i] = 1 / (1 + e * two_n);
-    }
+static inline void squash(Lane *x) {
+    const float nearest = 12582912; /* 1.5 · 2^23: added and taken away, it rounds */
+    Lane y = *x * -1.44269504f;
+    y = choose(y < -120, (Lane){0} - 120, y);
+    y = choose(y > 120, (Lane){0} + 120, y);
+    Lane whole = (y + nearest) - nearest, f = y - whole;
+    Bits bits = (__builtin_convertvector(whole, Bits) + 127) << 23;
+    Lane e = 1 + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
+             + f * (0.00133336f + f * 0.00015404f)))));
+    *x = 1 / (1 + e * (Lane)bits);
 }
 
 /* One step of E inputs and G outputs: scores, then both gradients of the weights as they were. The
@@ -88,7 +94,7 @@ static inline __attribute__((always_inline)) double take_step(
     const int G, const Work *w, Room *room, int E, float **out, const float *label, float rate,
     int counted) {
     const int64_t blocks = w->P / LANES;
-    float score[E * GROUP];
+    float score[(E + 1) * GROUP]; /* whole lanes, whatever E */
     double loss = 0;
     for (int e = 0; e < E; e++) {
         const Lane *h = (const Lane *)room->input[e];
@@ -102,7 +108,7 @@ static inline __attribute__((always_inline)) double take_step(
         for (int e = 0; e < E; e++)
             for (int o = 0; o < G; o++)
                 loss += soften(label[o] > 0 ? -score[e * GROUP + o] : score[e * GROUP + o]);
-    squash(score, E * GROUP);
+    for (int i = 0; i < E * GROUP; i += LANES) squash((Lane *)(score + i));
     for (int e = 0; e < E; e++)
         for (int o = 0; o < G; o++)
             score[e * GROUP + o] = (label[o] - score[e * GROUP + o]) * rate;
