@@ -183,7 +183,7 @@ def _fit_chunk(
         if places[i] % piece.every == 0:
             sums.loss += float(np.logaddexp(0, np.where(labels > 0, -score, score)).sum())
             sums.examples += len(h)
-        g = rate * (labels - 1 / (1 + np.exp(-score)))
+        g = rate * (labels - (0.5 + 0.5 * np.tanh(score / 2)))  # σ, without overflow
         np.add.at(setup.output, outputs, g.T @ h)
         slope = g @ u
         if setup.cbow:
