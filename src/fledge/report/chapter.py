@@ -44,7 +44,7 @@ _SENTENCES = {
     "reward": "A reward model learns which of two answers is the better one.",
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
-    "vectors": "Each word of a text gets a vector, near those of words that stand where it stands.",
+    "vectors": "Each word gets a vector, near those of words in the same company.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",

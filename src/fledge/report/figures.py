@@ -24,7 +24,8 @@ _SHARES = {
     "cut_actions",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
-BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken", "cells"}
+BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING |= {"cells"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",

@@ -42,6 +42,10 @@ class WordChunks:
         number = (text.begins[1:] - 1) // STEP_WORDS  # of the step that a chunk's end lies in
         self.cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), text.chunks]
 
+    def __len__(self) -> int:
+        """Words of a pass."""
+        return len(self.text)
+
     def __iter__(self) -> WordChunks:
         return self
 
@@ -74,6 +78,10 @@ class CellBlocks:
         self.cells, self.seed, self.place = cells, seed, 0
         self.figures: dict[str, float] = {}
         self._turn, self._order = -1, np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        """Cells of a pass."""
+        return self.cells
 
     def __iter__(self) -> CellBlocks:
         return self

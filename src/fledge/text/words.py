@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def make_text(
     known = own >= 0
     ends = np.concatenate([[0], np.cumsum(known)])[np.cumsum([0, *lengths])]
     begins = [0]
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         pieces = -(-int(end - begin) // CHUNK_WORDS)
         begins += [int(begin + (end - begin) * n // pieces) for n in range(1, pieces + 1)]
     return WordText(own[known], np.array(begins, np.int64))

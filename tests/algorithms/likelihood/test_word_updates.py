@@ -8,6 +8,7 @@ import heapq
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_skip_gram_at_its_optimum_is_pmi_less_log_k() -> None:
     for turn in range(250):
         rate = np.array([0.1 * (1 - turn / 250) + 1e-4], np.float32)
         fit_native(load_kernel(), setup, Piece(text, 0, 1, rate, turn * N), 1)
-    pairs = Counter(zip(ids, ids[1:], strict=False)) + Counter(zip(ids[1:], ids, strict=False))
+    pairs = Counter(pairwise(ids)) + Counter(pairwise(ids[::-1]))
     share = counts / N
     for a in range(words):
         places = sum(n for (given, _), n in pairs.items() if given == a)

@@ -29,7 +29,9 @@ def test_neighbours_analogies_and_similarity() -> None:
     assert {word for word, _ in HELD.complete("man", "king", "woman")} == {"queen", "stone"}
     mean = HELD.mean([["king", "stone", "unknown"], ["unknown"]])
     assert mean.tolist() == [[0.5, 0.5, pytest.approx(-0.45)], [0, 0, 0]]
-    with pytest.raises(UserError, match="'kings' is none of the 5 words.*Near it in writing: king"):
+    with pytest.raises(
+        UserError, match=r"'kings' is none of the 5 words.*Near it in writing: king"
+    ):
         HELD.vector("kings")
 
 
@@ -51,9 +53,7 @@ def test_hashes_and_ngrams_are_fasttexts() -> None:
 
 def test_a_word_never_seen_is_its_ngrams(tmp_path: Path) -> None:
     buckets = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
-    held = WordVectors(
-        HELD.words, HELD.vectors, torch.arange(5), Subwords(3, 3, 50), buckets
-    )
+    held = WordVectors(HELD.words, HELD.vectors, torch.arange(5), Subwords(3, 3, 50), buckets)
     held.save(tmp_path)
     again = WordVectors.load(tmp_path)
     own = [hash_fnv(ngram) % 50 for ngram in (b"<ki", b"kin", b"ing", b"ngs", b"gs>")]

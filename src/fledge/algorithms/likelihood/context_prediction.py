@@ -59,6 +59,7 @@ class ContextSettings:
 class ContextPrediction:
     """words: of the whole training, every pass counted: where the rate is to be lowest."""
 
+    figure = "loss"
     unfinished = None  # a batch is over in less than a second
 
     def __init__(

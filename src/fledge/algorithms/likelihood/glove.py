@@ -43,6 +43,7 @@ class GloveSettings:
 class Glove:
     """cells: of training."""
 
+    figure = "squared_error"
     unfinished = None
 
     def __init__(
@@ -77,6 +78,9 @@ class Glove:
                     library, self.weights, self.cells, batch.cells, rate, self.settings.threads
                 )
         return {"squared_error": loss / len(batch.cells), "cells": float(len(batch.cells))}
+
+    def measure(self, cells: Cells) -> float:
+        return self.weights.measure(cells)
 
     def vectors(self) -> WordVectors:
         """The sum of both vectors of a word (§4.2)."""

@@ -32,7 +32,7 @@ SOURCES = Path(__file__).with_name("csrc")
 class _Work(Structure):
     """As `Work` of words.c."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, c_void_p) for name in ("ids", "begins", "next")),
         ("first", c_int64), ("end", c_int64),
         *((name, c_void_p) for name in (
@@ -47,7 +47,7 @@ class _Work(Structure):
 class _GloveWork(Structure):
     """As `GloveWork` of glove.c."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, c_void_p) for name in ("rows", "columns", "logs", "weights", "order", "next")),
         ("end", c_int64), ("P", c_int64),
         *((name, c_void_p) for name in (

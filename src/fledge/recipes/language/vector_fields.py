@@ -39,7 +39,7 @@ class QuestionsOfVectors(BaseModel):
     analogy: str | None = Field(default=None, description="man:king::woman:? — what stands for ?")
     similarity: Path | None = Field(
         default=None,
-        description="a .csv or .tsv of two words and a score a line: Spearman's correlation with it",
+        description="a .csv or .tsv of two words and a score a line: Spearman's correlation",
     )
     classify: Path | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from fledge.algorithms.likelihood.context_prediction import ContextPrediction
 from fledge.algorithms.likelihood.glove import Glove, split_cells
 from fledge.errors import UserError
-from fledge.evaluate.judge import Judge
+from fledge.evaluate.judge import Figures, Judge
 from fledge.hub.word_vectors import VERB
 from fledge.models.language.word_vectors import WordVectors
 from fledge.next_command import write_command
@@ -22,7 +23,7 @@ from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
 from fledge.runs.show import Show
 from fledge.sample.word_chunks import CellBlocks, WordChunks
-from fledge.splits import SPLITS, HeldOut, Split
+from fledge.splits import HELD_OUT, SPLITS, HeldOut, Split
 from fledge.text.cooccurrence import count_cooccurrences
 from fledge.text.words import Vocabulary, WordReader, WordText, make_text
 
@@ -42,14 +43,14 @@ def vectors(config: VectorsConfig, show: Show, run: Run | None = None) -> Summar
         project(torch.zeros(3, 2), config.map)  # what is not installed is said at once
     assert config.data is not None
     vocabulary, text = read_text(config, config.data, show)
-    algorithm, sampler, judge, total = build(config, start, vocabulary, text)
+    algorithm, sampler, judge = build(config, start, vocabulary, text)
     with start.begin(config, data=[config.data]) as course:
-        course.say(describe(config, vocabulary, text["train"], total))
+        course.say(describe(config, vocabulary, text["train"], len(sampler)))
         if config.threads > 1:
             show.line(f"threads={config.threads}: two such runs differ in their last bits.")
         course.fit(
             algorithm, sampler, [judge], figure=judge.headline, unit="actions",
-            steps=total * config.steps,
+            steps=len(sampler) * config.steps,
         )  # fmt: skip
         return conclude(config, course, algorithm.vectors())
 
@@ -72,33 +73,37 @@ def read_text(
 
 def build(
     config: VectorsConfig, start: Start, vocabulary: Vocabulary, text: dict[Split, WordText]
-) -> tuple[ContextPrediction | Glove, WordChunks | CellBlocks, Judge, int]:
-    """What learns, from what, how it is judged, and how many words, or cells, a pass has."""
-    items: dict[HeldOut, int]
-    if config.model == "glove":
-        settings = config.glove_settings
-        counted = count_cooccurrences(text["train"], len(vocabulary), config.usual("window"))
-        cells = split_cells(*counted, settings.x_max, config.seed)
-        glove = Glove(vocabulary, cells["train"], settings, config.seed, start.stopwatch)
-        items = {part: len(cells[part]) for part in ("validation", "test")}
-        judge = Judge(
-            lambda part, step: {"squared_error": glove.weights.measure(cells[part])},
-            headline="squared_error", items=items, what="pair", prefix="validation_", lower_is_better=True,
-        )  # fmt: skip
-        return glove, CellBlocks(len(cells["train"]), config.seed), judge, len(cells["train"])
-    total = len(text["train"])
-    words = ContextPrediction(
-        vocabulary, config.context_settings, total * config.steps, config.seed, start.stopwatch
-    )
-    items = {part: len(text[part]) for part in ("validation", "test")}
-    judge = Judge(
-        lambda part, step: {"loss": words.measure(text[part])},
-        headline="loss", items=items, what="word", prefix="validation_", lower_is_better=True,
+) -> tuple[ContextPrediction | Glove, WordChunks | CellBlocks, Judge]:
+    """What learns, from what, and how it is judged."""
+    if config.model != "glove":
+        settings, words = config.context_settings, len(text["train"]) * config.steps
+        algorithm = ContextPrediction(vocabulary, settings, words, config.seed, start.stopwatch)
+        return algorithm, WordChunks(text["train"]), judge_parts(algorithm, text, "word")
+    settings = config.glove_settings
+    counted = count_cooccurrences(text["train"], len(vocabulary), config.usual("window"))
+    cells = split_cells(*counted, settings.x_max, config.seed)
+    algorithm = Glove(vocabulary, cells["train"], settings, config.seed, start.stopwatch)
+    blocks = CellBlocks(len(cells["train"]), config.seed)
+    return algorithm, blocks, judge_parts(algorithm, cells, "pair")
+
+
+def judge_parts(
+    algorithm: ContextPrediction | Glove, parts: Mapping[Split, Any], what: str
+) -> Judge:
+    """By the algorithm's own figure, on held-out documents or pairs of words."""
+
+    def read(part: HeldOut, step: int) -> Figures:
+        return {algorithm.figure: algorithm.measure(parts[part])}
+
+    items = {part: len(parts[part]) for part in HELD_OUT}
+    return Judge(
+        read, algorithm.figure, lower_is_better=True, items=items, what=what,
+        prefix="validation_",
     )  # fmt: skip
-    return words, WordChunks(text["train"]), judge, total
 
 
 def describe(config: VectorsConfig, vocabulary: Vocabulary, text: WordText, total: int) -> str:
+    """total: words or pairs of a pass."""
     pairs = f", {total:,} pairs near each other" if config.model == "glove" else ""
     return (
         f"{config.model}, {len(vocabulary):,} words in {config.dims} numbers each, from "

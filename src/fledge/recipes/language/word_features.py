@@ -1,5 +1,5 @@
-"""Word vectors and the layers of a language model as features of a text, beside each other: logistic
-regression on their means, with the words themselves as the baseline.
+"""Word vectors and the layers of a language model as features of a text, beside each other:
+logistic regression on their means, with the words themselves as the baseline.
 
 Layers are weighted as in ELMo, γ Σ_l s_l h_l with s a softmax (Peters et al. 2018, eq. 1); the mean
 over a text's tokens of the sum is the sum of means, so that each layer is averaged once.
@@ -58,7 +58,10 @@ def classify(
     data = read_labelled(path)
     words = hash_words(data.texts)
     static = held.mean([split_words(text) for text in data.texts])
-    result = {"words": fit_features(data, words, standard=False), "vectors": fit_features(data, static)}
+    result = {
+        "words": fit_features(data, words, standard=False),
+        "vectors": fit_features(data, static),
+    }
     if contextual is not None:
         layers = average_layers(load_model(contextual), data.texts)  # [N, L + 1, D]
         result["last layer"] = fit_features(data, layers[:, -1])

@@ -203,7 +203,9 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
             f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
         )
     if form == "word2vec":
-        raise UserError(f"format=word2vec is of a run of `fledge vectors`, and {config.run} is none.")
+        raise UserError(
+            f"format=word2vec is of a run of `fledge vectors`, and {config.run} is none."
+        )
     if form == "arpa" and not isinstance(loaded.network, NgramNetwork):
         raise UserError(
             f"format=arpa is of n-gram models, and {config.run} is a "
