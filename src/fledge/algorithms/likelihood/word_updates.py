@@ -15,7 +15,7 @@ gradient, which word2vec does not (İrsoy et al. 2021).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ class Sums:
 
     loss: float = 0.0
     examples: int = 0
-    words: int = field(default=0)
+    words: int = 0
 
     @property
     def mean(self) -> float:

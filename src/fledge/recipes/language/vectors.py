@@ -76,15 +76,26 @@ def build(
 ) -> tuple[ContextPrediction | Glove, WordChunks | CellBlocks, Judge]:
     """What learns, from what, and how it is judged."""
     if config.model != "glove":
+        check_held_out(config, text, "words")
         settings, words = config.context_settings, len(text["train"]) * config.steps
         algorithm = ContextPrediction(vocabulary, settings, words, config.seed, start.stopwatch)
         return algorithm, WordChunks(text["train"]), judge_parts(algorithm, text, "word")
     settings = config.glove_settings
     counted = count_cooccurrences(text["train"], len(vocabulary), config.usual("window"))
     cells = split_cells(*counted, settings.x_max, config.seed)
+    check_held_out(config, cells, "pairs of words near each other")
     algorithm = Glove(vocabulary, cells["train"], settings, config.seed, start.stopwatch)
     blocks = CellBlocks(len(cells["train"]), config.seed)
     return algorithm, blocks, judge_parts(algorithm, cells, "pair")
+
+
+def check_held_out(config: VectorsConfig, parts: Mapping[Split, Any], what: str) -> None:
+    """Raises UserError where a part says nothing: a word alone stands beside none."""
+    if min(map(len, parts.values())) < 2:
+        raise UserError(
+            f"{config.data} has {len(parts['train']):,} {what} to learn from, and too few to steer "
+            "by and to test by: give more text, or a smaller min_count."
+        )
 
 
 def judge_parts(

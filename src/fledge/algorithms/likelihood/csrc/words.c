@@ -36,13 +36,17 @@ typedef struct {
     int64_t every;              /* the loss of each so many-th word is counted */
 } Work;
 
+/* Of one centre: the rows of `out`, and what each should say. A Huffman code of 64 steps would need
+ * a text of 10¹³ words.
+ */
+typedef struct { float *rows[64], labels[64]; int number; } Outputs;
+
 typedef struct {
     float *h, *slope;      /* [E, P] the inputs, and the gradient by them */
     const float **input;   /* [E] where each input lies */
-    int32_t *ids;          /* of the words that are kept, and their places */
-    int64_t *places;
-    float *outputs[64];    /* of one centre */
-    float labels[64];
+    int32_t *ids;          /* of the words that are kept, */
+    int64_t *places;       /* where each stands in the text, */
+    uint64_t *keys;        /* and from which all is drawn that is drawn for it */
 } Room;
 
 typedef struct { double loss; int64_t examples, words; } Sums;
@@ -78,13 +82,13 @@ static inline Lane choose(Bits mask, Lane a, Lane b) {
 static inline void squash(Lane *x) {
     const float nearest = 12582912; /* 1.5 · 2^23: added and taken away, it rounds */
     Lane y = *x * -1.44269504f;
-    y = choose(y < -120, (Lane){0} - 120, y);
-    y = choose(y > 120, (Lane){0} + 120, y);
+    y = choose(y < -120.f, (Lane){0} - 120.f, y);
+    y = choose(y > 120.f, (Lane){0} + 120.f, y);
     Lane whole = (y + nearest) - nearest, f = y - whole;
     Bits bits = (__builtin_convertvector(whole, Bits) + 127) << 23;
-    Lane e = 1 + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
+    Lane e = 1.f + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
              + f * (0.00133336f + f * 0.00015404f)))));
-    *x = 1 / (1 + e * (Lane)bits);
+    *x = 1.f / (1.f + e * (Lane)bits);
 }
 
 /* One step of E inputs and G outputs: scores, then both gradients of the weights as they were. The
@@ -132,13 +136,14 @@ static inline __attribute__((always_inline)) double take_step(
 }
 
 static double step_outputs(
-    const Work *w, Room *room, int E, int O, float rate, int counted) {
+    const Work *w, Room *room, int E, Outputs *outputs, float rate, int counted) {
     double loss = 0;
-    for (int o = 0; o < O; o += GROUP) {
-        float **out = room->outputs + o;
-        const float *label = room->labels + o;
+    for (int o = 0; o < outputs->number; o += GROUP) {
+        float **out = outputs->rows + o;
+        const float *label = outputs->labels + o;
+        int left = outputs->number - o;
 #define OF(G) case G: loss += take_step(G, w, room, E, out, label, rate, counted); break;
-        switch (O - o < GROUP ? O - o : GROUP) {
+        switch (left < GROUP ? left : GROUP) {
             OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8)
         }
 #undef OF
@@ -152,28 +157,35 @@ static int64_t thin_out(const Work *w, int64_t chunk, Room *room) {
     for (int64_t i = w->begins[chunk]; i < w->begins[chunk + 1]; i++) {
         uint64_t key = mix(w->seed + (w->place + i) * 0x9e3779b97f4a7c15u);
         if ((uint32_t)(draw(key, 0) >> 32) > w->keep[w->ids[i]]) continue;
-        room->ids[kept] = w->ids[i], room->places[kept++] = i;
+        room->ids[kept] = w->ids[i], room->keys[kept] = key, room->places[kept++] = i;
     }
     return kept;
 }
 
-/* The outputs of a word and what each should say.  -> how many */
-static int choose_outputs(const Work *w, Room *room, int32_t word, uint64_t key) {
-    int O = 0;
+/* Ahead of its use: a row that is in no cache takes as long as a step. */
+static inline void fetch_row(const float *row, int64_t P) {
+    for (int64_t p = 0; p < P; p += LANES) __builtin_prefetch(row + p, 1);
+}
+
+static inline void add_output(const Work *w, Outputs *to, int64_t row, float label) {
+    to->rows[to->number] = w->out + row * w->P, to->labels[to->number] = label;
+    fetch_row(to->rows[to->number++], w->P);
+}
+
+static void choose_outputs(const Work *w, int32_t word, uint64_t key, Outputs *to) {
+    to->number = 0;
     if (w->node_begins) {
-        for (int64_t n = w->node_begins[word]; n < w->node_begins[word + 1]; n++, O++)
-            room->outputs[O] = w->out + w->nodes[n] * w->P, room->labels[O] = w->labels[n];
-        return O;
+        for (int64_t n = w->node_begins[word]; n < w->node_begins[word + 1]; n++)
+            add_output(w, to, w->nodes[n], w->labels[n]);
+        return;
     }
-    room->outputs[O] = w->out + word * w->P, room->labels[O++] = 1;
+    add_output(w, to, word, 1);
     for (int64_t k = 0; k < w->negatives; k++) {
         uint64_t drawn = draw(key, 2 + k);
         int64_t cell = ((drawn >> 32) * (uint64_t)w->V) >> 32;
         int32_t noise = (uint32_t)drawn <= w->accept[cell] ? (int32_t)cell : w->alias[cell];
-        if (noise == word) continue;
-        room->outputs[O] = w->out + noise * w->P, room->labels[O++] = 0;
+        if (noise != word) add_output(w, to, noise, 0);
     }
-    return O;
 }
 
 static inline float scale_of(const Work *w, int32_t word) {
@@ -209,14 +221,13 @@ static void scatter(const Work *w, int32_t word, float scale, const float *from)
 }
 
 static void step_centre(
-    const Work *w, Room *room, int64_t kept, int64_t i, float rate, Sums *sums) {
+    const Work *w, Room *room, int64_t kept, int64_t i, Outputs *outputs, float rate, Sums *sums) {
     int64_t place = w->place + room->places[i];
-    uint64_t key = mix(w->seed + place * 0x9e3779b97f4a7c15u);
-    int64_t reach = 1 + (((draw(key, 1) >> 32) * (uint64_t)w->window) >> 32);
+    int64_t reach = 1 + (((draw(room->keys[i], 1) >> 32) * (uint64_t)w->window) >> 32);
     int64_t low = i < reach ? 0 : i - reach, high = i + reach < kept ? i + reach : kept - 1;
     int contexts = (int)(high - low), E = w->cbow ? 1 : contexts;
     if (!contexts) return;
-    int O = choose_outputs(w, room, room->ids[i], key), e = 0;
+    int e = 0;
     memset(room->slope, 0, E * w->P * sizeof(float));
     if (w->cbow || w->row_begins) memset(room->h, 0, E * w->P * sizeof(float));
     float share = w->cbow ? 1.f / contexts : 1;
@@ -231,7 +242,7 @@ static void step_centre(
         e += !w->cbow;
     }
     int counted = place % w->every == 0;
-    double loss = step_outputs(w, room, E, O, rate, counted);
+    double loss = step_outputs(w, room, E, outputs, rate, counted);
     if (counted) sums->loss += loss, sums->examples += E;
     e = 0;
     for (int64_t j = low; rate != 0 && j <= high; j++) {
@@ -239,11 +250,6 @@ static void step_centre(
         scatter(w, room->ids[j], share, room->slope + e * w->P);
         e += !w->cbow;
     }
-}
-
-/* Ahead of its use: a row that is in no cache takes as long as a step. */
-static inline void fetch_row(const float *row, int64_t P) {
-    for (int64_t p = 0; p < P; p += LANES) __builtin_prefetch(row + p, 1);
 }
 
 /* Takes chunks until none is left.  -> 0, or −1 where there is no memory */
@@ -254,23 +260,29 @@ int fit_words(const Work *w, double *loss, int64_t *examples, int64_t *words) {
     Room room = {
         .h = malloc(E * w->P * sizeof(float)), .slope = malloc(E * w->P * sizeof(float)),
         .input = malloc(E * sizeof(float *)), .ids = malloc((longest + 1) * sizeof(int32_t)),
+        .keys = malloc((longest + 1) * sizeof(uint64_t)),
         .places = malloc((longest + 1) * sizeof(int64_t)),
     };
+    Outputs outputs[2]; /* of this centre, and of the next, whose rows are on their way */
     Sums sums = {0, 0, 0};
-    int there = room.h && room.slope && room.input && room.ids && room.places;
+    int there = room.h && room.slope && room.input && room.ids && room.keys && room.places;
     while (there) {
         int64_t chunk = __atomic_fetch_add(w->next, 1, __ATOMIC_RELAXED);
         if (chunk >= w->end) break;
         int64_t kept = thin_out(w, chunk, &room);
+        if (kept) choose_outputs(w, room.ids[0], room.keys[0], outputs);
         for (int64_t i = 0; i < kept; i++) {
             int64_t ahead = i + w->window + 1;
             if (ahead < kept && !w->row_begins) fetch_row(w->in + room.ids[ahead] * w->P, w->P);
-            if (i + 1 < kept && !w->node_begins) fetch_row(w->out + room.ids[i + 1] * w->P, w->P);
-            step_centre(w, &room, kept, i, w->rates[chunk - w->first], &sums);
+            if (i + 1 < kept)
+                choose_outputs(w, room.ids[i + 1], room.keys[i + 1], outputs + (i + 1) % 2);
+            float rate = w->rates[chunk - w->first];
+            step_centre(w, &room, kept, i, outputs + i % 2, rate, &sums);
         }
         sums.words += w->begins[chunk + 1] - w->begins[chunk];
     }
-    free(room.h), free(room.slope), free(room.input), free(room.ids), free(room.places);
+    free(room.h), free(room.slope), free(room.input), free(room.ids), free(room.keys);
+    free(room.places);
     *loss = sums.loss, *examples = sums.examples, *words = sums.words;
     return there ? 0 : -1;
 }
