@@ -55,7 +55,9 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Film:
-    """A picture of the run's own, which may move: what it shows, how, and its data as a URL has them."""
+    """A picture of the run's own, which may move: what it shows, how, and its data as a URL has
+    them.
+    """
 
     title: str
     note: str

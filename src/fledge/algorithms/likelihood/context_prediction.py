@@ -50,7 +50,6 @@ class ContextSettings:
     window: int = 5
     negatives: int = 5
     sample: float = 1e-3
-    noise_exponent: float = 0.75
     learning_rate: float = 0.025
     threads: int = 1
     subwords: Subwords | None = None
@@ -79,7 +78,7 @@ class ContextPrediction:
         counts = vocabulary.counts
         self.setup = Setup(
             self.input.numpy(), self.output.numpy(), choose_kept(counts, settings.sample),
-            build_codes(counts.tolist()) if tree else Noise.of(counts, settings.noise_exponent),
+            build_codes(counts.tolist()) if tree else Noise.of(counts),
             settings.window, settings.negatives, settings.cbow, seed_for(seed, "noise"),
             subwords.list_rows(vocabulary.words) if subwords else None,
         )  # fmt: skip

@@ -70,6 +70,8 @@ def load_kernel() -> Any:
 
 
 def _point(array: Any) -> Any:
+    """Its first number, as C has it; NULL of None."""
+    assert array is None or array.flags.c_contiguous
     return None if array is None else array.ctypes.data
 
 
