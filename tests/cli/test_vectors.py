@@ -138,8 +138,8 @@ def test_questions_that_cannot_be_answered(cli: Cli, models: Models, tmp_path: P
         "near=cat dims=3": "dims: of a training",
     }.items():
         assert sentence in cli(["vectors", "run=run", *words.split()], folder=tmp_path).complaint
-    done = cli("export run=run format=gguf", folder=tmp_path)
-    assert "has word vectors" in done.complaint
+    for words in ("export run=run format=gguf", "sample base=run"):
+        assert "has word vectors" in cli(words, folder=tmp_path).complaint
     assert (
         "must be the name of a .bin" in cli("export run=run out=v.csv", folder=tmp_path).complaint
     )

@@ -35,6 +35,7 @@ from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.own_families import use_family_of
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
+from fledge.hub.word_vectors import is_of_vectors
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
@@ -145,6 +146,11 @@ def find_model(path: Path) -> Path:
         return path
     if is_name(path):
         path = fetch_by_name(path)
+    if is_of_vectors(path):
+        raise UserError(
+            f"{path} has word vectors, which say nothing by themselves: ask them by `fledge "
+            "vectors run=`, or give a run of a language model."
+        )
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
             return folder

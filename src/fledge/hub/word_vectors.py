@@ -15,7 +15,8 @@ VERB = "vectors"
 
 def is_of_vectors(path: Path) -> bool:
     """Whether it is a run of `fledge vectors`, or the model folder of one."""
-    return VERB in (verb_of(path), verb_of(path.parent) if path.name == "model" else None)
+    run = path.parent if path.name == "model" else path
+    return run.is_dir() and verb_of(run) == VERB
 
 
 def load_vectors(path: Path) -> WordVectors:
