@@ -77,6 +77,7 @@ PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("Weighted squared error", ("squared_error",), "of the logarithm of a count", low=0),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
     ChartPlan("Exact match", ("exact_match",), low=0, high=1),
     ChartPlan("Reward", ("reward",)),

@@ -42,7 +42,7 @@ def answer(config: VectorsConfig, show: Show) -> dict[str, Any]:
 
 
 def find_newest() -> Path:
-    """The run of word vectors that was begun last. Raises UserError where there is none."""
+    """The run of word vectors that was finished last. Raises UserError where there is none."""
     runs = find_runs(RUNS) if RUNS.is_dir() else []
     ours = [run for run in runs if run.verb == VERB and run.finished]
     if not ours:
@@ -50,7 +50,7 @@ def find_newest() -> Path:
             "there is no finished run of `fledge vectors` in runs/: give run=, or learn some by "
             "data=FILE."
         )
-    return max(ours, key=lambda run: run.lineage.get("started", "")).folder
+    return max(ours, key=lambda run: (run.folder / "summary.json").stat().st_mtime_ns).folder
 
 
 def read_word(given: str, held: WordVectors) -> str:
