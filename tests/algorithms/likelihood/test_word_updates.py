@@ -97,7 +97,8 @@ def spell_loss(setup: Setup, given: Tensor, said: Tensor, word: int, around: lis
             drawn = draw(place, 2 + k)
             cell = (drawn >> 32) * V >> 32
             taken = (drawn & (2**32 - 1)) <= setup.outputs.accept[cell]
-            noise = cell if taken else int(setup.outputs.alias[cell])
+            table = setup.outputs.words if taken else setup.outputs.alias
+            noise = int(table[cell])
             if noise != word:
                 loss = loss - logsigmoid(-(h @ said[noise]))
     return loss

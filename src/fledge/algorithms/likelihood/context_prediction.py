@@ -9,7 +9,7 @@ as words, so they are taken in C, not by the learner (`word_updates.py` has the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from fledge.algorithms.likelihood.word_updates import (
     Setup,
     Sums,
     choose_kept,
+    divide_noise,
     fit_plain,
 )
 from fledge.models.language.subwords import Subwords
@@ -81,6 +82,7 @@ class ContextPrediction:
             build_codes(counts.tolist()) if tree else Noise.of(counts),
             settings.window, settings.negatives, settings.cbow, seed_for(seed, "noise"),
             subwords.list_rows(vocabulary.words) if subwords else None,
+            divide_noise(counts, settings.threads) if settings.threads > 1 and not tree else (),
         )  # fmt: skip
 
     def update(
@@ -110,7 +112,8 @@ class ContextPrediction:
         at each call. Nothing is learned: the rate is 0.
         """
         kept = choose_kept(self.vocabulary.counts, 0)
-        setup = Setup(**{**vars(self.setup), "keep": kept, "seed": seed_for(self.seed, "judge")})
+        seed = seed_for(self.seed, "judge")
+        setup = replace(self.setup, keep=kept, seed=seed, shares=())
         piece = Piece(text, 0, text.chunks, np.zeros(text.chunks, np.float32))
         return self._fit(setup, piece, 1).mean
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from fledge.algorithms.likelihood.glove_updates import Cells, GloveWeights
 from fledge.algorithms.likelihood.huffman import Codes
-from fledge.algorithms.likelihood.word_updates import Piece, Setup, Sums
+from fledge.algorithms.likelihood.word_updates import Piece, Setup, Sums, make_keys
 from fledge.engine.native import load_sources
 
 SOURCES = Path(__file__).with_name("csrc")
@@ -36,10 +36,10 @@ class _Work(Structure):
         *((name, c_void_p) for name in ("ids", "begins", "next")),
         ("first", c_int64), ("end", c_int64),
         *((name, c_void_p) for name in (
-            "rates", "keep", "row_begins", "rows", "node_begins", "nodes", "labels", "accept",
-            "alias", "input", "output",
+            "rates", "keep", "row_begins", "rows", "node_begins", "nodes", "labels", "noise",
+            "accept", "alias", "input", "output",
         )),
-        *((name, c_int64) for name in ("P", "V", "window", "negatives", "cbow")),
+        *((name, c_int64) for name in ("P", "cells", "window", "negatives", "cbow")),
         ("seed", c_uint64), ("place", c_uint64), ("every", c_int64),
     ]  # fmt: skip
 
@@ -75,33 +75,38 @@ def _point(array: Any) -> Any:
     return None if array is None else array.ctypes.data
 
 
-def _run(job: Callable[[], Any], threads: int) -> list[Any]:
-    """As often as there are threads, at once: C lets the others run."""
+def _run(job: Callable[[int], Any], threads: int) -> list[Any]:
+    """As often as there are threads, at once: C lets the others run. job: given which one it is."""
     if threads == 1:
-        return [job()]
+        return [job(0)]
     with ThreadPoolExecutor(threads) as pool:
-        return [each.result() for each in [pool.submit(job) for _ in range(threads)]]
+        return list(pool.map(job, range(threads)))
 
 
 def fit_native(library: Any, setup: Setup, piece: Piece, threads: int) -> Sums:
-    """`fit_plain`, by chunks that whichever thread is free takes next. Raises MemoryError."""
-    text, outputs = piece.text, setup.outputs
+    """`fit_plain`, by chunks that whichever thread is free takes next. Threads draw noise from parts
+    of it that change from piece to piece: to take a row from another core's cache costs as much as
+    a step. Raises MemoryError.
+    """
+    text, whole = piece.text, setup.outputs
     rates, following = np.ascontiguousarray(piece.rates), np.array([piece.first])
     assert rates.dtype == np.float32
-    tree, noise = (None, None, None), (None, None)
-    if isinstance(outputs, Codes):
-        tree = outputs.begins, outputs.nodes, outputs.labels
-    else:
-        noise = outputs.accept, outputs.alias
-    work = _Work(
-        _point(text.ids), _point(text.begins), _point(following), piece.first, piece.end,
-        _point(rates), _point(setup.keep),
-        *map(_point, (*(setup.rows or (None, None)), *tree, *noise, setup.input, setup.output)),
-        setup.input.shape[1], len(setup.keep),
-        setup.window, setup.negatives, setup.cbow, setup.seed, piece.place, piece.every,
-    )  # fmt: skip
+    turn = int(make_keys(setup.seed, np.array([piece.place + text.begins[piece.first]]))[0])
 
-    def job() -> Sums:
+    def job(thread: int) -> Sums:
+        outputs = setup.shares[(turn + thread) % threads] if setup.shares else whole
+        tree, noise, cells = (None, None, None), (None, None, None), 0
+        if isinstance(outputs, Codes):
+            tree = outputs.begins, outputs.nodes, outputs.labels
+        else:
+            noise, cells = (outputs.words, outputs.accept, outputs.alias), len(outputs.words)
+        arrays = (*(setup.rows or (None, None)), *tree, *noise, setup.input, setup.output)
+        work = _Work(
+            _point(text.ids), _point(text.begins), _point(following), piece.first, piece.end,
+            _point(rates), _point(setup.keep), *map(_point, arrays),
+            setup.input.shape[1], cells, setup.window, setup.negatives,
+            setup.cbow, setup.seed, piece.place, piece.every,
+        )  # fmt: skip
         loss, examples, words = c_double(), c_int64(), c_int64()
         if library.fit_words(byref(work), byref(loss), byref(examples), byref(words)):
             raise MemoryError
@@ -124,7 +129,7 @@ def fit_cells_native(
         len(order), weights.words.shape[1], *map(_point, weights.arrays()), rate,
     )  # fmt: skip
 
-    def job() -> float:
+    def job(thread: int) -> float:
         loss = c_double()
         library.fit_cells(byref(work), byref(loss))
         return loss.value

@@ -15,6 +15,7 @@ gradient, which word2vec does not (İrsoy et al. 2021).
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,20 +32,24 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Noise:
-    """Words by count^exponent, as an alias table (Walker 1977): a cell is drawn, and of it the word
-    itself or its alias.  accept: uint32 [V], in 2⁻³²; alias: int32 [V]
+    """Words by count^exponent, as an alias table (Walker 1977): a cell is drawn, and of it one of two
+    words.  words, alias: int32 [N]; accept: how often it is the first, uint32 [N], in 2⁻³²
     """
 
+    words: NDArray[np.int32]
     accept: NDArray[np.uint32]
     alias: NDArray[np.int32]
 
     @classmethod
-    def of(cls, counts: NDArray[np.int64], exponent: float = 0.75) -> Noise:
-        """0.75: Mikolov et al. 2013, §2.2."""
-        V = len(counts)
-        share = counts.astype(float) ** exponent
-        full = share / share.sum() * V
-        alias = np.arange(V)
+    def of(
+        cls, counts: NDArray[np.int64], exponent: float = 0.75,
+        words: NDArray[np.int32] | None = None,
+    ) -> Noise:  # fmt: skip
+        """words: those of all that are in it.  0.75: Mikolov et al. 2013, §2.2."""
+        words = np.arange(len(counts), dtype=np.int32) if words is None else words
+        share = counts[words].astype(float) ** exponent
+        full = share / share.sum() * len(words)
+        alias = np.arange(len(words))
         small = [int(i) for i in np.flatnonzero(full < 1)]
         large = [int(i) for i in np.flatnonzero(full >= 1)]
         while small and large:
@@ -55,7 +60,22 @@ class Noise:
                 small.append(large.pop())
         for rest in (*small, *large):  # 1 but for rounding
             full[rest] = 1
-        return cls(to_bits(full), alias.astype(np.int32))
+        return cls(words, to_bits(full), words[alias])
+
+
+def divide_noise(counts: NDArray[np.int64], parts: int) -> tuple[Noise, ...]:
+    """Every word in one of the parts, which weigh as near the same as can be: threads that draw
+    from different ones do not write each other's noise.
+    """
+    if parts == 1 or len(counts) < 2 * parts:
+        return (Noise.of(counts),) * parts
+    waiting = [(0.0, part) for part in range(parts)]
+    members: list[list[int]] = [[] for _ in range(parts)]
+    for word, weight in enumerate((counts**0.75).tolist()):  # the most frequent first
+        lightest, part = heapq.heappop(waiting)
+        members[part].append(word)
+        heapq.heappush(waiting, (lightest + weight, part))
+    return tuple(Noise.of(counts, words=np.array(each, np.int32)) for each in members)
 
 
 def to_bits(chance: NDArray[np.float64]) -> NDArray[np.uint32]:
@@ -79,7 +99,8 @@ class Setup:
     [O, P], which are learned. Columns beyond the vector's are 0.
 
     keep: uint32 [V]. rows: of each word its rows of `input`, where they begin and all of them; None
-    is the row of its number. outputs: noise, or codes of a tree.
+    is the row of its number. outputs: noise, or codes of a tree. shares: the same noise in as many
+    parts as there are threads, if there are several.
     """
 
     input: Floats
@@ -91,6 +112,7 @@ class Setup:
     cbow: bool
     seed: int
     rows: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None
+    shares: tuple[Noise, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,9 +161,9 @@ def draw(keys: Drawn, number: int) -> Drawn:
 def draw_noise(noise: Noise, keys: Drawn, number: int) -> NDArray[np.int32]:
     """-> [N]"""
     drawn = draw(keys, number)
-    cell = ((drawn >> _HALF) * np.uint64(len(noise.alias)) >> _HALF).astype(np.int64)
+    cell = ((drawn >> _HALF) * np.uint64(len(noise.words)) >> _HALF).astype(np.int64)
     taken = (drawn & np.uint64(2**32 - 1)) <= noise.accept[cell]
-    return np.where(taken, cell, noise.alias[cell]).astype(np.int32)
+    return np.where(taken, noise.words[cell], noise.alias[cell])
 
 
 def fit_plain(setup: Setup, piece: Piece) -> Sums:

@@ -23,10 +23,11 @@ typedef struct {
     const int64_t *node_begins; /* of each word its nodes; NULL: negative samples */
     const int32_t *nodes;
     const uint8_t *labels;
-    const uint32_t *accept;     /* the alias table of the noise */
+    const int32_t *noise;       /* the alias table of the noise, over `cells` words */
+    const uint32_t *accept;
     const int32_t *alias;
     float *in, *out;
-    int64_t P, V, window, negatives, cbow;
+    int64_t P, cells, window, negatives, cbow;
     uint64_t seed, place;       /* place: of the first word of the text among all draws */
     int64_t every;              /* the loss of each so many-th word is counted */
 } Work;
@@ -137,8 +138,8 @@ static void choose_outputs(const Work *w, int32_t word, uint64_t key, Outputs *t
     add_output(w, to, word, 1);
     for (int64_t k = 0; k < w->negatives; k++) {
         uint64_t drawn = draw(key, 2 + k);
-        int64_t cell = ((drawn >> 32) * (uint64_t)w->V) >> 32;
-        int32_t noise = (uint32_t)drawn <= w->accept[cell] ? (int32_t)cell : w->alias[cell];
+        int64_t cell = ((drawn >> 32) * (uint64_t)w->cells) >> 32;
+        int32_t noise = ((uint32_t)drawn <= w->accept[cell] ? w->noise : w->alias)[cell];
         if (noise != word) add_output(w, to, noise, 0);
     }
 }
@@ -207,34 +208,36 @@ static void step_centre(
     }
 }
 
+static void fit_chunk(const Work *w, int64_t chunk, Room *room, Sums *sums) {
+    Outputs outputs[2]; /* of this centre, and of the next, whose rows are on their way */
+    int64_t kept = thin_out(w, chunk, room);
+    if (kept) choose_outputs(w, room->ids[0], room->keys[0], outputs);
+    for (int64_t i = 0; i < kept; i++) {
+        int64_t ahead = i + w->window + 1;
+        if (ahead < kept && !w->row_begins) fetch_row(w->in + room->ids[ahead] * w->P, w->P);
+        if (i + 1 < kept)
+            choose_outputs(w, room->ids[i + 1], room->keys[i + 1], outputs + (i + 1) % 2);
+        step_centre(w, room, kept, i, outputs + i % 2, w->rates[chunk - w->first], sums);
+    }
+    sums->words += w->begins[chunk + 1] - w->begins[chunk];
+}
+
 /* Takes chunks until none is left.  -> 0, or −1 where there is no memory */
 int fit_words(const Work *w, double *loss, int64_t *examples, int64_t *words) {
-    int64_t longest = 0, E = 2 * w->window;
+    int64_t longest = 1, E = 2 * w->window;
     for (int64_t c = w->first; c < w->end; c++)
         if (w->begins[c + 1] - w->begins[c] > longest) longest = w->begins[c + 1] - w->begins[c];
     Room room = {
         .h = malloc(E * w->P * sizeof(float)), .slope = malloc(E * w->P * sizeof(float)),
-        .input = malloc(E * sizeof(float *)), .ids = malloc((longest + 1) * sizeof(int32_t)),
-        .keys = malloc((longest + 1) * sizeof(uint64_t)),
-        .places = malloc((longest + 1) * sizeof(int64_t)),
+        .input = malloc(E * sizeof(float *)), .ids = malloc(longest * sizeof(int32_t)),
+        .keys = malloc(longest * sizeof(uint64_t)), .places = malloc(longest * sizeof(int64_t)),
     };
-    Outputs outputs[2]; /* of this centre, and of the next, whose rows are on their way */
     Sums sums = {0, 0, 0};
     int there = room.h && room.slope && room.input && room.ids && room.keys && room.places;
     while (there) {
         int64_t chunk = __atomic_fetch_add(w->next, 1, __ATOMIC_RELAXED);
         if (chunk >= w->end) break;
-        int64_t kept = thin_out(w, chunk, &room);
-        if (kept) choose_outputs(w, room.ids[0], room.keys[0], outputs);
-        for (int64_t i = 0; i < kept; i++) {
-            int64_t ahead = i + w->window + 1;
-            if (ahead < kept && !w->row_begins) fetch_row(w->in + room.ids[ahead] * w->P, w->P);
-            if (i + 1 < kept)
-                choose_outputs(w, room.ids[i + 1], room.keys[i + 1], outputs + (i + 1) % 2);
-            float rate = w->rates[chunk - w->first];
-            step_centre(w, &room, kept, i, outputs + i % 2, rate, &sums);
-        }
-        sums.words += w->begins[chunk + 1] - w->begins[chunk];
+        fit_chunk(w, chunk, &room, &sums);
     }
     free(room.h), free(room.slope), free(room.input), free(room.ids), free(room.keys);
     free(room.places);
