@@ -23,6 +23,7 @@ from fledge.algorithms.likelihood.word_updates import (
     Piece,
     Setup,
     choose_kept,
+    divide_noise,
     draw_noise,
     fit_plain,
     make_keys,
@@ -175,6 +176,21 @@ def test_noise_is_by_count_to_three_quarters() -> None:
     counted = np.bincount(draw_noise(noise, make_keys(3, np.arange(N)), 2), minlength=V)
     chi = ((counted - N * share) ** 2 / (N * share)).sum()
     assert chi < 26.1  # of 8 degrees: p = 0.001
+
+
+def test_parts_of_the_noise_hold_each_word_once_and_weigh_the_same() -> None:
+    counts = np.arange(400, 0, -1) ** 2
+    parts = divide_noise(counts, 3)
+    assert sorted(word for part in parts for word in part.words.tolist()) == list(range(400))
+    for part in parts:
+        taken = (part.accept + 1.0) / 2**32
+        cells = len(part.words)
+        share = np.bincount(part.words, taken, 400) + np.bincount(part.alias, 1 - taken, 400)
+        assert set(np.flatnonzero(share).tolist()) == set(part.words.tolist())
+        own = counts[part.words] ** 0.75
+        np.testing.assert_allclose(share[part.words] / cells, own / own.sum(), atol=1e-9)
+        assert own.sum() / (counts**0.75).sum() == pytest.approx(1 / 3, rel=1e-3)
+    assert len(divide_noise(counts[:3], 2)[1].words) == 3  # of too few to be divided
 
 
 def test_codes_are_optimal_and_no_code_begins_another() -> None:

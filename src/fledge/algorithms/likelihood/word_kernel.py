@@ -84,9 +84,9 @@ def _run(job: Callable[[int], Any], threads: int) -> list[Any]:
 
 
 def fit_native(library: Any, setup: Setup, piece: Piece, threads: int) -> Sums:
-    """`fit_plain`, by chunks that whichever thread is free takes next. Threads draw noise from parts
-    of it that change from piece to piece: to take a row from another core's cache costs as much as
-    a step. Raises MemoryError.
+    """`fit_plain`, by chunks that whichever thread is free takes next. Threads draw noise from
+    parts of it that change from piece to piece: to take a row from another core's cache costs as
+    much as a step. Raises MemoryError.
     """
     text, whole = piece.text, setup.outputs
     rates, following = np.ascontiguousarray(piece.rates), np.array([piece.first])

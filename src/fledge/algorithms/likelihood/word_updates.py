@@ -32,8 +32,8 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Noise:
-    """Words by count^exponent, as an alias table (Walker 1977): a cell is drawn, and of it one of two
-    words.  words, alias: int32 [N]; accept: how often it is the first, uint32 [N], in 2⁻³²
+    """Words by count^exponent, as an alias table (Walker 1977): a cell is drawn, and of it one of
+    two words.  words, alias: int32 [N]; accept: how often it is the first, uint32 [N], in 2⁻³²
     """
 
     words: NDArray[np.int32]
