@@ -55,4 +55,4 @@ def _list_pairs(text: WordText, vocab_size: int, window: int) -> Iterator[tuple[
 def _add_up(keys: Ints, sums: Sums) -> tuple[Ints, Sums]:
     """Each key once, in order."""
     unique, where = np.unique(keys, return_inverse=True)
-    return unique, np.bincount(where, sums, len(unique))
+    return unique, np.bincount(where, sums, len(unique)).astype(np.float64)

@@ -4,6 +4,8 @@ to nothing left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,7 @@ def make_glove(cells: Cells) -> Glove:
 def test_steps_are_those_of_autograd_and_adagrad() -> None:
     cells, _ = make_matrix()
     order = np.array([3, 41, 3, 17, 8])
-    ways = {"NumPy": fit_cells_plain}
+    ways: dict[str, Callable[..., float]] = {"NumPy": fit_cells_plain}
     if load_kernel() is not None:
         ways["C"] = lambda *given: fit_cells_native(load_kernel(), *given, threads=1)
     for name, fit in ways.items():
@@ -69,11 +71,9 @@ def test_nothing_is_left_of_a_matrix_that_has_such_vectors() -> None:
         glove.tensors[name].copy_(torch.nn.functional.pad(part, (0, room)))
     assert glove.weights.measure(cells) == pytest.approx(0, abs=1e-10)
     learned, blocks = make_glove(cells), CellBlocks(len(cells), 1)
-    first = learned.update(next(blocks))["squared_error"]
-    for _ in range(4000):
-        last = learned.update(next(blocks))["squared_error"]
-    assert last < 1e-3 * first
-    assert learned.weights.measure(cells) == pytest.approx(last, rel=0.5)
+    errors = [learned.update(next(blocks))["squared_error"] for _ in range(4000)]
+    assert errors[-1] < 1e-3 * errors[0]
+    assert learned.weights.measure(cells) == pytest.approx(errors[-1], rel=0.5)
 
 
 def test_both_cells_of_a_pair_are_in_one_part() -> None:

@@ -68,5 +68,5 @@ def test_the_correlation_of_ranks_is_spearmans() -> None:
     for _ in range(5):
         a = torch.randint(6, (40,), generator=draw).double().tolist()  # many are equal
         b = torch.randn(40, generator=draw).tolist()
-        assert correlate_ranks(a, b) == pytest.approx(spearmanr(a, b).statistic)
+        assert correlate_ranks(a, b) == pytest.approx(spearmanr(a, b)[0])
     assert math.isnan(correlate_ranks([1, 1], [1, 2]))

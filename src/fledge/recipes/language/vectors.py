@@ -106,7 +106,7 @@ def judge_parts(
     def read(part: HeldOut, step: int) -> Figures:
         return {algorithm.figure: algorithm.measure(parts[part])}
 
-    items = {part: len(parts[part]) for part in HELD_OUT}
+    items: dict[HeldOut, int] = {part: len(parts[part]) for part in HELD_OUT}
     return Judge(
         read, algorithm.figure, lower_is_better=True, items=items, what=what,
         prefix="validation_",

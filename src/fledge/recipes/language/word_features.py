@@ -97,7 +97,7 @@ def read_labelled(path: Path) -> LabelledTexts:
             f"{path} has {len(set(texts))} different texts and {len(labels)} labels: 20 texts and "
             "2 labels are needed."
         )
-    rows = {
+    rows: dict[Split, Tensor] = {
         split: torch.tensor([n for n, text in enumerate(texts) if sides[text] == split])
         for split in SPLITS
     }
