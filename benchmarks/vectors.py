@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def main() -> None:
     text = make_text(ids, lengths, places)
     say(f"{len(text):,} words, {len(vocabulary):,} different ones")
     learned: dict[str, list[WordVectors]] = defaultdict(list)
-    sides = {
-        f"ours, {n} thread{'s' * (n > 1)}": lambda n=n: learn(vocabulary, text, epochs, n, learned)
+    sides: dict[str, Callable[[], float]] = {
+        f"ours, {n} thread{'s' * (n > 1)}": partial(learn, vocabulary, text, epochs, n, learned)
         for n in (1, 2)
     }
     pairs: dict[str, list[Any]] = {}
@@ -61,7 +62,7 @@ def main() -> None:
                 )
             import gensim
 
-            folder = Path(gensim.__file__).parent / "test" / "test_data"
+            folder = Path(*gensim.__path__, "test", "test_data")
             pairs = {name: read_pairs(folder / name) for name in SETS if (folder / name).is_file()}
         times = alternate(sides, rounds, warm=0)
     ratios = {
