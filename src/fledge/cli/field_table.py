@@ -105,6 +105,8 @@ _TITLES = {
     "TextFields": "which texts are read",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
+    "ExpertFields": "of a mixture of experts",
+    "RoutingSettings": "of a mixture of experts",
     "PretrainConfig": "of raw text",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
