@@ -75,6 +75,10 @@ def check_models(config: CompareConfig, names: list[str]) -> None:
             f"{', '.join(idle)}: models= says which models are trained, and all are fresh: leave "
             "it out."
         )
+    if "moe" in names:
+        choose(config, "moe", config.tokenizer, Path()).check_experts("transformer")
+    elif given := sorted(OF_EXPERTS & config.model_fields_set):
+        raise UserError(f"{', '.join(given)}: of moe, which models={config.models} does not name.")
 
 
 def compare_in(run: Run, names: list[str], config: CompareConfig, show: Show) -> Summary:
