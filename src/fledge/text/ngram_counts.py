@@ -108,8 +108,9 @@ def count_ngrams(
     one and end in the next. run: n-grams that are sorted at a time.
     """
     counts = count_words(pieces, vocab_size, border)
+    held = hold_text(pieces, counts, run)
     while counts.order < order:
-        counts = count_longer(pieces, counts, run)
+        counts = count_longer(pieces, counts, run) if held is None else held.count_longer(counts)
     return counts
 
 
@@ -121,13 +122,49 @@ def count_words(pieces: Iterable[Ints], vocab_size: int, border: int | None) -> 
 
 
 def count_longer(pieces: Iterable[Ints], counts: Counts, run: int = RUN) -> Counts:
-    """With the n-grams of the same text that are one longer."""
+    """With the n-grams of the same text that are one longer; a part of it in memory at a time."""
     tables = [grams.keys for grams in counts.grams]
     with tempfile.TemporaryDirectory() as folder:
         runs = _write_runs(_list_keys(pieces, tables, counts.border), Path(folder), run)
         keys, number = _merge(runs, run)
     longest = Grams(keys, number, _find_suffixes(keys, counts.grams))
     return Counts(counts.words, (*counts.grams, longest), counts.border)
+
+
+@dataclass
+class HeldText:
+    """A text in memory, and the number of the longest counted n-gram that ends at each token, −1
+    where none does [T] each: what is one longer is then found without a search.
+    """
+
+    tokens: Ints
+    numbers: Ints
+
+    def count_longer(self, counts: Counts) -> Counts:
+        """As the function of that name."""
+        before = np.concatenate([[_NONE], self.numbers[:-1]])
+        if counts.border is not None:
+            before[self.tokens == counts.border] = _NONE
+        ends = np.flatnonzero(before >= 0)
+        sorted_keys = np.unique(
+            make_key(before[ends], self.tokens[ends]), return_inverse=True, return_counts=True
+        )
+        keys, own, number = sorted_keys
+        suffix = np.empty(len(keys), np.int64)
+        suffix[own] = self.numbers[ends]  # what ends there and is one shorter
+        self.numbers = np.full(len(self.tokens), _NONE)
+        self.numbers[ends] = own
+        longest = Grams(keys, number.astype(np.int64), suffix)
+        return Counts(counts.words, (*counts.grams, longest), counts.border)
+
+
+def hold_text(pieces: Iterable[Ints], counts: Counts, most: int = RUN) -> HeldText | None:
+    """None for a text of more than so many tokens."""
+    if counts.words.sum() > most:
+        return None
+    tokens = np.concatenate([np.empty(0, np.int64), *pieces])
+    tables = [grams.keys for grams in counts.grams]
+    return HeldText(tokens, walk(tokens, tables, counts.border)[-1])
 
 
 def _find_suffixes(keys: Ints, shorter: Sequence[Grams]) -> Ints:

@@ -17,7 +17,15 @@ from fledge.models.language.ngram import Ngram
 from fledge.models.language.ngram_network import NgramNetwork
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
-from fledge.text.ngram_counts import Counts, Grams, Ints, count_longer, count_words
+from fledge.text.ngram_counts import (
+    Counts,
+    Grams,
+    HeldText,
+    Ints,
+    count_longer,
+    count_words,
+    hold_text,
+)
 
 
 class Counting:
@@ -35,6 +43,7 @@ class Counting:
         self.policy, self.stopwatch = policy, stopwatch
         self.smoothing, self.k, self.prune = smoothing, k, prune
         self.counts: Counts | None = None
+        self.held: HeldText | None = None  # the text, where it fits into memory
 
     def update(
         self, batch: Iterable[Ints], between_steps: Callable[[], None] = lambda: None
@@ -48,7 +57,11 @@ class Counting:
                 size, border = network.config.vocab_size, network.border
                 self.counts = count_words(batch, size, border)
             else:
-                self.counts = count_longer(batch, self.counts)
+                self.held = self.held or hold_text(batch, self.counts)
+                self.counts = (
+                    count_longer(batch, self.counts)
+                    if self.held is None else self.held.count_longer(self.counts)
+                )  # fmt: skip
             network.become(self.estimate(self.counts))
             self.policy.raise_version()
         last = (

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
+from fledge.evaluate.interpolation import describe_weights, measure_interpolated
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.hub.folder import Loaded
@@ -21,6 +22,7 @@ from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.tasks.named import draw_questions
+from fledge.text.corpus import Corpus
 from fledge.text.documents import AnyDocument
 
 
@@ -36,6 +38,13 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
         default=None,
         description=(
             "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        ),
+    )
+    interpolate: str = Field(
+        default="",
+        description=(
+            "runs or models, with commas between, that foretell the text together with base: p is "
+            "the mean of theirs, weighed by EM on the validation part"
         ),
     )
     whole: bool = Field(
@@ -60,6 +69,11 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    if config.interpolate and (config.data is None or config.whole):
+        raise UserError(
+            "interpolate= weighs models by the validation part of a text and measures on its test "
+            "part: give data=, and leave out whole=true."
+        )
     config.use_family()
     model = load_sound_model(config.base)
     figures: dict[str, Any] = {"base": str(config.base)}
@@ -74,6 +88,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"per token) on {size:,} bytes of {part}"
             + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
         )
+        if config.interpolate:
+            figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
@@ -92,6 +108,36 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
         )
     return figures
+
+
+def interpolate(
+    config: EvaluateConfig, model: Loaded, corpus: Corpus, show: Show
+) -> dict[str, Any]:
+    """Raises UserError for models that cut text into other tokens."""
+    names = [str(config.base), *map(str.strip, config.interpolate.split(","))]
+    models = [model, *(load_sound_model(Path(name)) for name in names[1:])]
+    for name, other in zip(names, models, strict=True):
+        if other.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+            raise UserError(
+                f"{name} has another tokenizer than {config.base}: what two models say of a token "
+                "is weighed where it is one token to both."
+            )
+    context = min(each.network.config.context for each in models)
+    steering, test = (
+        read_documents((document for _, document in corpus.split(part)), model.tokenizer, context)
+        for part in ("validation", "test")
+    )
+    policies = [each.policy() for each in models]
+    both = measure_interpolated(policies, model.tokenizer, steering, test)
+    together = both.together
+    show.line(
+        f"together {together.bits_per_byte:.3f} bits per byte: {describe_weights(both, names)}"
+    )
+    return {
+        "bits_per_byte": together.bits_per_byte,
+        "nats_per_token": together.nats_per_token,
+        "weights": dict(zip(names, both.weights, strict=True)),
+    }
 
 
 FEW = 10_000  # bytes, of which a figure says little

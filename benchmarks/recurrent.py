@@ -1,0 +1,155 @@
+"""Recurrent language models: training beside a loop of torch's own around nn.LSTM, and writing a
+long text beside a transformer of as many parameters.
+
+Training: tokens a second of the optimizer step that `fledge pretrain architecture=lstm` makes, and
+of nn.Embedding, nn.LSTM and cross-entropy with the same sizes, rows, clipping and AdamW. Writing:
+tokens a second of the engine for one row of TOKENS tokens, whose state is of fixed size for the
+LSTM and grows with every token for the transformer; the last tenth of the row by itself shows what
+a token costs there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.engine.engine import Engine
+from fledge.engine.request import Request
+from fledge.learner import Learner, Schedule
+from fledge.log_prob import Decoding
+from fledge.models.language.presets import recurrent_config, transformer_config
+from fledge.models.language.recurrent import Recurrent
+from fledge.models.language.transformer import Transformer
+from fledge.optimizers import adamw
+from fledge.policy import TokenPolicy
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories, from_rows
+from side_by_side import alternate, finish, options, say, seconds, speed_up, table
+
+VOCAB, LAYERS, WIDTH = 4096, 2, 512
+ROWS, STEPS = 16, 128  # of an optimizer step
+TOKENS = 2_000  # of the text that is written
+
+
+def main() -> None:
+    given = options(__doc__)
+    quick = given.quick
+    width, steps, tokens = (64, 16, 60) if quick else (WIDTH, STEPS, TOKENS)
+    rows = torch.randint(1, VOCAB, (ROWS, steps + 1), generator=torch.Generator().manual_seed(0))
+    say(f"an LSTM of {LAYERS} layers, {width} wide: training")
+    times = alternate(
+        {"fledge": make_ours(rows, width), "torch": make_theirs(rows, width)},
+        rounds=2 if quick else 9,
+    )
+    figures: dict[str, Any] = {
+        "tokens/s trained": {
+            name: ROWS * steps / sorted(each)[len(each) // 2] for name, each in times.items()
+        }
+    }
+    ratios = {"training, fledge / torch": speed_up(times, "fledge", "torch")}
+    lstm, peer = make_writers(width, tokens)
+    say(f"writing {tokens:,} tokens: {count(lstm):,} parameters beside {count(peer):,}")
+    written = alternate(
+        {"lstm": lambda: write(lstm, tokens), "transformer": lambda: write(peer, tokens)},
+        rounds=2 if quick else 3,
+    )
+    figures["tokens/s written"] = {
+        name: tokens / sorted(each)[len(each) // 2] for name, each in written.items()
+    }
+    ratios["writing, lstm / transformer"] = speed_up(written, "lstm", "transformer")
+    part = tokens // 10
+    figures["tokens/s at the end"] = {
+        name: part / (seconds(lambda: write(one, tokens)) - seconds(lambda: write(one, tokens - part)))
+        for name, one in (("lstm", lstm), ("transformer", peer))
+    }  # fmt: skip
+    rows_of_table = [
+        (f"{name}, {side}", f"{value:,.0f}")
+        for name, sides in figures.items() for side, value in sides.items()
+    ]  # fmt: skip
+    targets = {"training, fledge / torch": "≥ 0.95", "writing, lstm / transformer": "≥ 3"}
+    finish(given.json, table(("", ""), rows_of_table), ratios, figures, targets, [])
+
+
+def make_ours(rows: torch.Tensor, width: int) -> Callable[[], object]:
+    """One optimizer step of ours on these rows."""
+    sizes = recurrent_config("tiny", VOCAB, "lstm", layers=LAYERS, width=width, tied=True)
+    policy = TokenPolicy(Recurrent(sizes, None, torch.Generator().manual_seed(0)))
+    learner = Learner(policy, Schedule(1e-3, 1000), optimizer=adamw(weight_decay=0.0))
+    algorithm = Supervised(policy, learner, Stopwatch())
+    batch: Trajectories = from_rows(
+        rows.tolist(), [[False, *[True] * (rows.shape[1] - 1)] for _ in rows]
+    )
+    return lambda: algorithm.update(batch)
+
+
+class Theirs(nn.Module):
+    """What one would write with torch alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCAB, width)
+        self.lstm = nn.LSTM(width, width, LAYERS, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.lstm(self.embedding(tokens))[0] @ self.embedding.weight.T
+
+
+def make_theirs(rows: torch.Tensor, width: int) -> Callable[[], object]:
+    """One optimizer step of torch's own on these rows."""
+    torch.manual_seed(0)
+    model = Theirs(width)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+
+    def step() -> float:
+        logits = model(rows[:, :-1])
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    return step
+
+
+def make_writers(width: int, tokens: int) -> tuple[TokenPolicy, TokenPolicy]:
+    """An LSTM and a transformer of about as many parameters, both with random weights."""
+    cells = recurrent_config(
+        "tiny", VOCAB, "lstm", layers=LAYERS, width=width, tied=True, context=tokens + 2
+    )
+    lstm = Recurrent(cells, None, torch.Generator().manual_seed(0))
+    layers = 1
+    while True:
+        sizes = transformer_config(
+            "tiny", VOCAB, layers=layers, width=width, heads=max(1, width // 64),
+            context=tokens + 2, tied=True,
+        )  # fmt: skip
+        if sizes.parameters >= cells.parameters:
+            break
+        layers += 1
+    peer = Transformer(sizes, generator=torch.Generator().manual_seed(0))
+    return TokenPolicy(lstm.eval()), TokenPolicy(peer.eval())
+
+
+def count(policy: TokenPolicy) -> int:
+    return sum(weight.numel() for weight in policy.parameters())
+
+
+def write(policy: TokenPolicy, tokens: int) -> float:
+    """Seconds of one row; that no draw ends it early is seen to."""
+    began = time.perf_counter()
+    engine = Engine(policy.with_rule(Decoding(temperature=1.0)), slots=1)
+    [row] = engine.run([Request([1], tokens)])
+    assert len(row.tokens) == tokens
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
