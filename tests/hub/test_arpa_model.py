@@ -15,7 +15,7 @@ from tests.cli.commands import Cli, Models
 
 from fledge.algorithms.likelihood.smoothing import kneser_ney
 from fledge.hub.arpa import write_arpa
-from fledge.text.ngram_counts import count_ngrams
+from fledge.text.ngram_passes import count_ngrams
 
 WORDS = ["<s>", "</s>", "<unk>", "the", "cat", "sat", "on", "mat."]
 SENTENCES = ["the cat sat on the mat.", "the mat. sat", "cat on cat on the cat", "a dog sat"]

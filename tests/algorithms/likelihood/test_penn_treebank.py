@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fledge.algorithms.likelihood.smoothing import kneser_ney
-from fledge.text.ngram_counts import count_ngrams
+from fledge.text.ngram_passes import count_ngrams
 
 FOLDER = os.environ.get("FLEDGE_PENN_TREEBANK")
 

@@ -17,15 +17,8 @@ from fledge.models.language.ngram import Ngram
 from fledge.models.language.ngram_network import NgramNetwork
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
-from fledge.text.ngram_counts import (
-    Counts,
-    Grams,
-    HeldText,
-    Ints,
-    count_longer,
-    count_words,
-    hold_text,
-)
+from fledge.text.ngram_counts import Counts, Grams, HeldText, Ints, count_words, hold_text
+from fledge.text.ngram_passes import Pieces, count_longer, count_together
 
 
 class Counting:
@@ -57,17 +50,21 @@ class Counting:
                 size, border = network.config.vocab_size, network.border
                 self.counts = count_words(batch, size, border)
             else:
-                self.held = self.held or hold_text(batch, self.counts)
-                self.counts = (
-                    count_longer(batch, self.counts)
-                    if self.held is None else self.held.count_longer(self.counts)
-                )  # fmt: skip
+                self.counts = self._count_longer(batch, self.counts)
             network.become(self.estimate(self.counts))
             self.policy.raise_version()
         last = (
             self.counts.grams[-1].keys if self.counts.grams else np.flatnonzero(self.counts.words)
         )
         return {"ngrams": float(len(last)), "order": float(self.counts.order)}
+
+    def _count_longer(self, batch: Iterable[Ints], counts: Counts) -> Counts:
+        self.held = self.held or hold_text(batch, counts)
+        if self.held is not None:
+            return self.held.count_longer(counts)
+        if isinstance(batch, Pieces):  # which other processes can read too
+            return count_together(batch.stream, counts)
+        return count_longer(batch, counts)
 
     def estimate(self, counts: Counts) -> Ngram:
         allowed = self.policy.allowed
