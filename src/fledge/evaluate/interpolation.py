@@ -79,6 +79,5 @@ def describe_weights(interpolated: Interpolated, names: Sequence[str]) -> str:
     """A part of a sentence: the bits per byte of each model and its weight."""
     pairs = zip(names, interpolated.each, interpolated.weights, strict=True)
     return ", ".join(
-        f"{name} {one.bits_per_byte:.3f} with weight {weight:.2f}"
-        for name, one, weight in pairs
+        f"{name} {one.bits_per_byte:.3f} with weight {weight:.2f}" for name, one, weight in pairs
     )

@@ -1,5 +1,6 @@
 """The process that counts n-grams in a part of a text: reads what it is asked, one JSON line on
-standard input, and writes sorted runs into a folder.
+standard input, and writes sorted runs into a folder; or a sentence about what it could not read or
+write on standard output.
 
 It is run as a file, `python -P count_child.py`, and ends with its standard input, at once: nothing
 is written any more for a run that is gone.
@@ -21,7 +22,13 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     Thread(target=listen, daemon=True).start()
     sys.path[:] = asked["path"]
-    count(asked)
+    from fledge.errors import UserError
+
+    try:
+        count(asked)
+    except (UserError, OSError) as error:
+        print(error, end="")
+        sys.exit(1)
 
 
 def listen() -> None:

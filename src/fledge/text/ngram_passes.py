@@ -1,5 +1,5 @@
-"""Counting n-grams in passes over a text, one token longer each: in memory where the text fits, else
-a part of it at a time, in several processes where there are cores, and sorted on disk.
+"""Counting n-grams in passes over a text, one token longer each: in memory where the text fits,
+else a part of it at a time, in several processes where there are cores, and sorted on disk.
 """
 
 from __future__ import annotations
@@ -110,15 +110,20 @@ def _ask_processes(asked: Sequence[dict[str, object]]) -> None:
     children: list[subprocess.Popen[str]] = []
     try:
         for one in asked:
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            )
             children.append(child)
             assert child.stdin is not None
             child.stdin.write(json.dumps(one) + "\n")
             child.stdin.flush()  # and left open: it ends when whoever has asked does
         for child in children:
+            assert child.stdout is not None
+            said = child.stdout.read()
             if child.wait():
                 raise UserError(
-                    f"a process that counts n-grams ended with code {child.returncode}, out of "
+                    said
+                    or f"a process that counts n-grams ended with code {child.returncode}, out of "
                     "memory perhaps: free some, then `fledge resume` the run."
                 )
     finally:
@@ -130,8 +135,6 @@ def _ask_processes(asked: Sequence[dict[str, object]]) -> None:
 def _extend(counts: Counts, keys: Ints, number: Ints) -> Counts:
     longest = Grams(keys, number, _find_suffixes(keys, counts.grams))
     return Counts(counts.words, (*counts.grams, longest), counts.border)
-
-
 
 
 def _find_suffixes(keys: Ints, shorter: Sequence[Grams]) -> Ints:
@@ -160,9 +163,7 @@ def list_keys(
         tail = tokens[-reach:]
 
 
-def write_runs(
-    keys: Iterable[Ints], folder: Path, run: int, *, whole: bool = False
-) -> list[Run]:
+def write_runs(keys: Iterable[Ints], folder: Path, run: int, *, whole: bool = False) -> list[Run]:
     """Sorted, each key once with its count; on disk but for the last, or whole."""
     runs: list[Run] = []
     held: list[Ints] = []

@@ -22,9 +22,10 @@ FOLDER = os.environ.get("FLEDGE_PENN_TREEBANK")
 @pytest.mark.skipif(FOLDER is None, reason="FLEDGE_PENN_TREEBANK names no folder")
 def test_kneser_ney_has_the_published_perplexity() -> None:
     """141.2 (Mikolov et al. 2011, table 1): each line a text, whose end is foretold too."""
+    files = {part: Path(FOLDER or "", f"ptb.{part}.txt") for part in ("train", "test")}
     read = {
-        part: [line.split() for line in Path(FOLDER or "", f"ptb.{part}.txt").open()]
-        for part in ("train", "test")
+        part: [line.split() for line in file.read_text().splitlines()]
+        for part, file in files.items()
     }
     words = sorted(set(chain.from_iterable(read["train"])))
     number = {word: i for i, word in enumerate(words, 2)}  # 0 opens a line, 1 closes it

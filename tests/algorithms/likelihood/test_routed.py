@@ -1,5 +1,5 @@
-"""The losses of routers are their formulas over all tokens of a step, in any number of pieces and on
-any number of ranks; and both ways of keeping experts in use do.
+"""The losses of routers are their formulas over all tokens of a step, in any number of pieces and
+on any number of ranks; and both ways of keeping experts in use do.
 """
 
 from __future__ import annotations
