@@ -4,8 +4,8 @@ long text beside a transformer of as many parameters.
 Training: tokens a second of the optimizer step that `fledge pretrain architecture=lstm` makes, and
 of nn.Embedding, nn.LSTM and cross-entropy with the same sizes, rows, clipping and AdamW. Writing:
 tokens a second of the engine for one row of TOKENS tokens, whose state is of fixed size for the
-LSTM and grows with every token for the transformer; the last tenth of the row by itself shows what
-a token costs there.
+LSTM and grows with every token for the transformer; the first and the last tenth of the row by
+themselves show what a token costs there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
 from fledge.learner import Learner, Schedule
-from fledge.log_prob import Decoding
 from fledge.models.language.presets import recurrent_config, transformer_config
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
@@ -29,7 +28,7 @@ from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, from_rows
-from side_by_side import alternate, finish, options, say, seconds, speed_up, table
+from side_by_side import alternate, finish, options, say, speed_up, table
 
 VOCAB, LAYERS, WIDTH = 4096, 2, 512
 ROWS, STEPS = 16, 128  # of an optimizer step
@@ -62,11 +61,11 @@ def main() -> None:
         name: tokens / sorted(each)[len(each) // 2] for name, each in written.items()
     }
     ratios["writing, lstm / transformer"] = speed_up(written, "lstm", "transformer")
-    part = tokens // 10
-    figures["tokens/s at the end"] = {
-        name: part / (seconds(lambda: write(one, tokens)) - seconds(lambda: write(one, tokens - part)))
+    figures["tokens/s of a tenth"] = {
+        f"{name}, {place}": rate
         for name, one in (("lstm", lstm), ("transformer", peer))
-    }  # fmt: skip
+        for place, rate in measure_ends(one, tokens).items()
+    }
     rows_of_table = [
         (f"{name}, {side}", f"{value:,.0f}")
         for name, sides in figures.items() for side, value in sides.items()
@@ -143,12 +142,19 @@ def count(policy: TokenPolicy) -> int:
 
 
 def write(policy: TokenPolicy, tokens: int) -> float:
-    """Seconds of one row; that no draw ends it early is seen to."""
+    """Seconds of one row, which has no stop token."""
+    engine = Engine(policy, slots=1)
     began = time.perf_counter()
-    engine = Engine(policy.with_rule(Decoding(temperature=1.0)), slots=1)
     [row] = engine.run([Request([1], tokens)])
     assert len(row.tokens) == tokens
     return time.perf_counter() - began
+
+
+def measure_ends(policy: TokenPolicy, tokens: int) -> dict[str, float]:
+    """Tokens a second of the first tenth of a row, and of the last."""
+    part = tokens // 10
+    first, most, whole = (write(policy, number) for number in (part, tokens - part, tokens))
+    return {"first": part / first, "last": part / max(whole - most, 1e-9)}
 
 
 if __name__ == "__main__":

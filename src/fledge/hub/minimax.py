@@ -1,5 +1,5 @@
-"""MiniMax-M2: experts that are chosen by score and bias, as in DeepSeek-V3, and norms of queries and
-keys over all heads together.
+"""MiniMax-M2: experts that are chosen by score and bias, as in DeepSeek-V3, and norms of queries
+and keys over all heads together.
 
 https://huggingface.co/MiniMaxAI/MiniMax-M2
 """

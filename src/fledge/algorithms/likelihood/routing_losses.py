@@ -1,4 +1,4 @@
-"""What keeps experts in use: two losses of a router, and a bias that is moved without a gradient."""
+"""What keeps experts in use: two losses of a router, and a bias that no gradient moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def balance_loss(chosen: Tensor, score: Tensor) -> Tensor:
 
 
 def router_z_loss(logits: Tensor) -> Tensor:
-    """(log Σ_e exp x_e)²: large logits are rounded much (Zoph et al. 2022, eq. 5).  [N, E] -> [N]"""
+    """(log Σ_e exp x_e)²: large logits lose digits (Zoph et al. 2022, eq. 5).  [N, E] -> [N]"""
     return logits.logsumexp(-1).square()
 
 
