@@ -48,25 +48,38 @@ class ExpertFields(RoutingSettings):
                 f"experts= stand in a transformer's layers, and architecture={architecture} was "
                 "given: leave one of the two out."
             )
-        if self.experts_per_token is not None and self.experts_per_token > self.experts:
+        if self._used > self.experts:
             raise UserError(
-                f"experts_per_token={self.experts_per_token} of experts={self.experts}: it must be "
-                "as many or fewer."
+                f"experts_per_token={self._used} of experts={self.experts}: it must be as many or "
+                "fewer."
+            )
+        if self.bias_rate and self._used == 1:
+            raise UserError(
+                "with bias_rate the weights of a token's experts add up to 1, so that no gradient "
+                "reaches the router of a single one: give experts_per_token=2 or more."
             )
 
     def put_experts(self, sizes: TransformerConfig) -> TransformerConfig:
-        """A dense network's sizes, with experts in every layer where there are to be any: those of
-        Mixtral or Qwen 3 MoE, or with a bias of MiniMax-M2, whose queries and keys have norms over
-        all heads.
+        """A dense network's sizes, with experts in every layer where there are to be any: as
+        Mixtral has them, or Qwen 3 MoE, whose queries and keys have norms and whose weights need
+        not add up to 1, or with a bias MiniMax-M2, whose norms are over all heads.
         """
         if self.experts is None:
             return sizes
-        used = self.experts_per_token or min(2, self.experts)
+        used, corrected = self._used, self.bias_rate > 0
         width = self.expert_width or math.ceil(sizes.mlp_width / used)
-        corrected = self.bias_rate > 0
-        experts = Experts(self.experts, used, width, corrected=corrected)
-        norms: dict[str, Any] = {"qk_norm": True, "qk_norm_whole": True} if corrected else {}
-        return replace(sizes, mlp_width=width, experts=experts, **norms)
+        # One weight that is made to be 1 would have no gradient.
+        normalised = used > 1 or self.experts == 1
+        experts = Experts(self.experts, used, width, normalised, corrected=corrected)
+        norms = sizes.qk_norm or corrected or not normalised
+        return replace(
+            sizes, mlp_width=width, experts=experts, qk_norm=norms, qk_norm_whole=corrected
+        )
+
+    @property
+    def _used(self) -> int:
+        """By each token, of a fresh network that has experts."""
+        return self.experts_per_token or min(2, self.experts or 1)
 
     def check_experts_of(self, sizes: Any) -> None:
         """Raises UserError for fields that would do nothing for a base of these sizes."""
