@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 WORD_BITS = 32
 WORD = np.int64(2**WORD_BITS - 1)
 RUN = 2**24  # n-grams that are sorted at a time, 128 MB
+HELD = 2**22  # tokens of a text that is counted in memory, with all it takes some 200 MB
 NONE = np.int64(-1)
 
 
@@ -130,7 +131,7 @@ class HeldText:
         return Counts(counts.words, (*counts.grams, longest), counts.border)
 
 
-def hold_text(pieces: Iterable[Ints], counts: Counts, most: int = RUN) -> HeldText | None:
+def hold_text(pieces: Iterable[Ints], counts: Counts, most: int = HELD) -> HeldText | None:
     """None for a text of more than so many tokens."""
     if counts.words.sum() > most:
         return None

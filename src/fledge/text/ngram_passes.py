@@ -17,6 +17,7 @@ import numpy as np
 from fledge.errors import UserError
 from fledge.text import count_child
 from fledge.text.ngram_counts import (
+    HELD,
     NONE,
     RUN,
     WORD,
@@ -63,7 +64,7 @@ def count_ngrams(
     one and end in the next. run: n-grams that are sorted at a time.
     """
     counts = count_words(pieces, vocab_size, border)
-    held = hold_text(pieces, counts, run)
+    held = hold_text(pieces, counts, min(run, HELD))
     while counts.order < order:
         counts = count_longer(pieces, counts, run) if held is None else held.count_longer(counts)
     return counts

@@ -85,13 +85,16 @@ def test_the_gradient_is_that_of_the_formula_over_the_whole_step() -> None:
         assert figures["busiest_expert"] == pytest.approx(5 * float(loads.max()), rel=1e-6)
 
 
-def update(micro: int | None) -> list[Any]:
-    """Gradients, figures and biases of a step of each kind of network."""
+def update(micro: int | None, again: bool = False) -> list[Any]:
+    """Gradients, figures and biases of a step of each kind of network. again: activations are
+    computed again in the backward pass.
+    """
     said = []
     for experts, settings in (
         (EXPERTS, STRONG), (CORRECTED, RoutingSettings(bias_rate=0.1)),
     ):  # fmt: skip
         routed, batch = make(experts, settings, rows_per_micro_batch=micro)
+        routed.policy.network.gradient_checkpointing = again
         taken = Gradients(routed.learner)
         figures = routed.update(batch)
         biases = [m.bias for m in list_mixtures(routed.policy.network) if experts.corrected]
@@ -102,7 +105,8 @@ def update(micro: int | None) -> list[Any]:
 def test_a_step_is_the_same_in_pieces_and_on_ranks(tmp_path: Path) -> None:
     whole = update(None)
     assert 0 < whole[0][1]["dropped_share"] < 0.5
-    sides = [update(3), update(1), *on_ranks(2, lambda: update(3), tmp_path / "two")]
+    sides = [update(3), update(1), update(5, again=True)]
+    sides += on_ranks(2, lambda: update(3), tmp_path / "two")
     for side in sides:
         for (gradient, figures, biases), (other, others, moved) in zip(whole, side, strict=True):
             torch.testing.assert_close(other, gradient, rtol=1e-6, atol=1e-9)

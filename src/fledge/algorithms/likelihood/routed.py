@@ -162,7 +162,9 @@ class Routed:
             z = z + router_z_loss(logits).sum() / read
             entropy = entropy + torch.special.entr(score.detach()).sum() / read
             dropped = dropped + (~one.kept[real]).sum() / (used * read)
-        figures = {"balance": balance, "router_z": z, "routing_entropy": entropy}
+        figures = {"router_z": z, "routing_entropy": entropy}
+        if self.settings.balance_weight:  # else `chosen` is that of these tokens alone
+            figures["balance"] = balance
         if self.settings.capacity:
             figures["dropped_share"] = dropped
         return balance, z, {name: value / layers for name, value in figures.items()}
