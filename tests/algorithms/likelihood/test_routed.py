@@ -117,21 +117,20 @@ def test_a_step_is_the_same_in_pieces_and_on_ranks(tmp_path: Path) -> None:
             assert all(bias.unique().numel() > 1 for bias in biases)
 
 
-def test_both_ways_bring_unused_experts_into_use() -> None:
-    """Of two experts that nobody chooses at first; without either way nobody ever does."""
+def test_both_ways_spread_the_load() -> None:
+    """Which without either stays as uneven as it is at first; and the likelihood rises in all."""
     busiest = {}
     for name, experts, settings in (
-        ("none", EXPERTS, RoutingSettings(balance_loss=0.0)),
-        ("loss", EXPERTS, RoutingSettings(balance_loss=0.1)),
-        ("bias", CORRECTED, RoutingSettings(bias_rate=0.02)),
+        ("neither", EXPERTS, RoutingSettings(balance_loss=0.0)),
+        ("loss", EXPERTS, RoutingSettings(balance_loss=2.0)),
+        ("bias", CORRECTED, RoutingSettings(bias_rate=0.01)),
     ):
-        routed, batch = make(experts, settings, rate=3e-3)
+        routed, batch = make(experts, settings, rate=1e-3)
         with torch.no_grad():
-            for mixture in routed.mixtures:  # two rows alike, which stand out
-                mixture.router.weight[:2] *= 4
+            for mixture in routed.mixtures:
+                mixture.router.weight[:2] *= 4  # the first two stand out
         figures = [routed.update(batch) for _ in range(60)]
-        busiest[name] = figures[-1]["busiest_expert"]
-        assert figures[-1]["loss"] < figures[0]["loss"]
-    assert busiest["loss"] < busiest["none"]
-    assert busiest["bias"] < busiest["none"]
-    assert max(busiest["loss"], busiest["bias"]) < 1.6
+        assert figures[-1]["loss"] < 0.8 * figures[0]["loss"]
+        busiest[name] = sum(one["busiest_expert"] for one in figures[-10:]) / 10
+    assert busiest["neither"] > 1.7
+    assert max(busiest["loss"], busiest["bias"]) < busiest["neither"] - 0.1
