@@ -10,7 +10,7 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.text.documents import Document
-from fledge.text.ngram_counts import WORD, count_words
+from fledge.text.ngram_counts import WORD
 from fledge.text.ngram_passes import Pieces, count_ngrams, count_together
 from fledge.text.shard_writer import write_shards
 from fledge.text.shards import TokenStream
@@ -51,9 +51,8 @@ def test_processes_count_what_one_does(tmp_path: Path) -> None:
     stream = TokenStream(tmp_path, "train")
     size, border = tokenizer.vocab_size, tokenizer.border
     alone = count_ngrams([stream[: len(stream)]], 4, size, border)
-    together = count_words(Pieces(stream), size, border)
-    for _ in range(3):
-        together = count_together(stream, together, processes=2, run=150)
+    together = count_ngrams(Pieces(stream), 3, size, border)
+    together = count_together(stream, together, processes=2, run=150)
     for one, other in zip(alone.grams, together.grams, strict=True):
         for part in ("keys", "counts", "suffix"):
             assert np.array_equal(getattr(one, part), getattr(other, part))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.commands import Cli, Models
 
 from fledge.algorithms.likelihood.smoothing import kneser_ney
 from fledge.hub.arpa import write_arpa
 from fledge.text.ngram_passes import count_ngrams
-from tests.cli.commands import Cli, Models
 
 WORDS = ["<s>", "</s>", "<unk>", "the", "cat", "sat", "on", "mat."]
 SENTENCES = ["the cat sat on the mat.", "the mat. sat", "cat on cat on the cat", "a dog sat"]
