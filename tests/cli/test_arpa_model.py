@@ -40,9 +40,7 @@ def test_words_between_white_space_are_tokens(cli: Cli, tmp_path: Path) -> None:
     theirs = -kenlm.Model(str(tmp_path / "words.arpa")).score(text) * math.log(10)
     assert figures["nats_per_token"] * figures["tokens"] == pytest.approx(theirs, rel=1e-5)
     assert figures["tokens"] == 7  # and the end; what is no word counts as <unk>
-    done = cli(
-        "sample base=words.arpa raw=true samples=20 prompt='the cat' --json", folder=tmp_path
-    )
+    done = cli("sample base=words.arpa raw=true samples=20 prompt=the --json", folder=tmp_path)
     assert done.code == 0, done.stderr
     said = [one["completion"].split() for one in json.loads(done.stdout)["completions"]]
     assert {word for line in said for word in line} <= {*WORDS[3:]}
@@ -53,7 +51,7 @@ def test_with_its_tokenizer_beside_it_is_the_run_s_own(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     for words in (
-        "pretrain architecture=ngram order=3 data={text} tokenizer=bytes context=64 out=run",
+        "pretrain architecture=ngram order=3 data={text} tokenizer=bytes context=1024 row_tokens=64 out=run",
         "export run=run format=arpa out=run.arpa",
     ):
         done = cli(models.fill(words), folder=tmp_path)
