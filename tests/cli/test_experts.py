@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def open_elsewhere(run: Path) -> str:
     """What kind of model `transformers` takes the run's for, its logits being the same."""
     import transformers
 
-    read = transformers.AutoModelForCausalLM.from_pretrained
+    read: Any = transformers.AutoModelForCausalLM.from_pretrained
     theirs, said = read(run / "model", output_loading_info=True)
     assert not any(said[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     loaded = load_model(run)

@@ -85,8 +85,10 @@ class ExpertFields(RoutingSettings):
         """Raises UserError for fields that would do nothing for a base of these sizes."""
         experts = getattr(sizes, "experts", None)
         given = sorted(set(ExpertFields.model_fields) & self.model_fields_set)
-        if given and experts is None:
-            raise UserError(f"the base has no experts: leave out {', '.join(given)}.")
+        if experts is None:
+            if given:
+                raise UserError(f"the base has no experts: leave out {', '.join(given)}.")
+            return
         own = [name for name in given if name not in RoutingSettings.model_fields]
         if own:
             raise UserError(f"the base brings its own experts: leave out {', '.join(own)}.")
