@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,11 @@ from pydantic import Field
 from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
-from fledge.evaluate.likelihood import judge_text
+from fledge.evaluate.likelihood import judge_targets, judge_text
+from fledge.hub.encoder_decoder_family import read_pair_tokenizer
 from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.log_prob import Decoding
+from fledge.models.language.encoder_decoder import EncoderDecoder
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
@@ -22,6 +26,12 @@ from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
+from fledge.recipes.language.objective_fields import (
+    PAIRS,
+    ObjectiveFields,
+    check_single_source,
+    make_encoder_decoder,
+)
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
@@ -35,20 +45,23 @@ from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.generate import generate
+from fledge.sample.objective_rows import ObjectiveRows, PairWriter, read_held_out
 from fledge.seeds import generator_for
-from fledge.splits import SPLITS
+from fledge.splits import SPLITS, Split
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
+from fledge.text.paired import PairedTokenizer
+from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
 class PretrainConfig(
-    FamilyField, SizeFields, NgramFields, FreezeFields, TrainingConfig, TextFields
+    FamilyField, SizeFields, ObjectiveFields, NgramFields, FreezeFields, TrainingConfig, TextFields
 ):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
-    across their borders.
+    across their borders; an encoder–decoder on inputs and targets made of it.
     """
 
     data: str = Field(
@@ -106,18 +119,25 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         check_sources(config.data, config.architecture, carry=config.carry)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
+    paired = is_paired(config, base)
+    config.check_objective(paired)
     if tokenizer is None:
         corpus = config.read(config.data, show.line)
-        tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
+        tokenizer = text_tokenizer(base) if base else make_tokenizer(config, corpus, show)
+        tokenizer = tokenizer if base else config.extend_tokenizer(tokenizer, paired)
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
+    speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     if config.carry and not isinstance(policy.network, Recurrent):
         raise UserError(
             "carry=true carries a recurrent model's state, and a transformer has none: choose "
             "architecture=lstm, gru, elman or mingru, or leave it out."
         )
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
+    write = config.make_writer(speaks, row_tokens)
+    if write is not None:
+        check_single_source(config.data, config.choose_objective(paired))
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
@@ -132,18 +152,22 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        samples = partial(write_samples, config, policy, tokenizer, course.run)
+        samples = partial(write_samples, config, policy, speaks, course.run)
+        if isinstance(write, PairWriter):
+            samples = partial(write_targets, config, policy, write, text, course.run)
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
+        rows_per_step = config.tokens_per_step // row_tokens
         sampler = make_sampler(
             config.data, text["train"], tokenizer.begin, carry=config.carry,
-            rows_per_step=config.tokens_per_step // row_tokens, context=row_tokens,
-            seed=config.seed,
+            rows_per_step=rows_per_step, context=row_tokens, seed=config.seed,
+        ) if write is None else ObjectiveRows(
+            text["train"], write, rows_per_step=rows_per_step, seed=config.seed
         )  # fmt: skip
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
         speed = course.settle_speed(
-            config, policy, typical, equal_rows=True, tokenizer=tokenizer
+            config, policy, typical, equal_rows=not paired, tokenizer=tokenizer
         )  # fmt: skip
         course.say(
             f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
@@ -152,7 +176,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         )
         for line in describe_sources(config.data, text["train"]):
             show.line(line)
-        judge = judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
+        judge = (
+            judge_targets(policy, text, write, config.evaluation_rows, samples)
+            if isinstance(write, PairWriter)
+            else judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
+        )
         course.fit(
             (Carried if config.carry else Supervised)(
                 policy, config.learner(policy, speed.precision), course.stopwatch
@@ -173,7 +201,7 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and
     for weights that cannot be frozen.
     """
-    network = base.network if base else make_network(config, tokenizer)
+    network: Any = base.network if base else make_network(config, tokenizer)
     config.set_checkpointing(network)
     if base:
         config.freeze_parts(network)
@@ -185,10 +213,27 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
 
 
-def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer | Recurrent:
+def make_network(
+    config: PretrainConfig, tokenizer: Tokenizer
+) -> Transformer | Recurrent | EncoderDecoder:
+    if config.architecture in PAIRS:
+        return make_encoder_decoder(config, tokenizer)
     return config.make_network(
         tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
     )
+
+
+def is_paired(config: PretrainConfig, base: Loaded | None) -> bool:
+    """Whether what is trained is an encoder–decoder."""
+    if base:
+        return isinstance(base.tokenizer, PairedTokenizer)
+    return config.architecture in PAIRS
+
+
+def text_tokenizer(base: Loaded) -> Tokenizer:
+    """The one by which running text is read."""
+    own = base.tokenizer
+    return own.inner if isinstance(own, PairedTokenizer) else own
 
 
 def choose_row_tokens(config: PretrainConfig, context: int) -> int:
@@ -217,6 +262,31 @@ def write_samples(
     ):  # fmt: skip
         text = tokenizer.decode(completion.tokens)
         run.samples.write({"step": step, "prompt": "", "completion": text})
+
+
+def write_targets(
+    config: PretrainConfig,
+    policy: TokenPolicy,
+    write: PairWriter,
+    text: Mapping[Split, TokenStream],
+    run: Run,
+    step: int,
+) -> None:
+    """What the model writes of the first two held-out inputs, greedily."""
+    tokenizer = write.tokenizer
+    [rows, *_] = read_held_out(text["validation"], write, 2)
+    prompts = []
+    for row, own in zip(rows.obs.tolist(), rows.chosen.tolist(), strict=True):
+        if any(own):
+            prompts.append(row[: own.index(True) + 1])
+    room = policy.network.config.context - max(map(len, prompts))
+    for completion in generate(
+        policy.with_rule(Decoding(temperature=0)), prompts, stop=tokenizer.ends,
+        max_new_tokens=min(SAMPLE_TOKENS, room),
+        generator=generator_for(config.seed, "evaluation", "sample"),
+    ):  # fmt: skip
+        said = tokenizer.spell(completion.prompt), tokenizer.spell(completion.tokens)
+        run.samples.write({"step": step, "prompt": said[0], "completion": said[1]})
 
 
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:

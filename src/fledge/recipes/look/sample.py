@@ -177,7 +177,7 @@ def check(config: SampleConfig) -> None:
 def make_request(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
     ids = (
-        [*tokenizer.prefix, *tokenizer.encode(config.prompt)]
+        tokenizer.open_text(config.prompt)
         if config.raw
         else encode_prompt(tokenizer, config.prompt)
     )
