@@ -149,7 +149,9 @@ class EncoderDecoderForm:
         cache.store[slots[:, None].expand_as(tokens)[there], positions[there]] = tokens[there]
         listed = slots.tolist() if places is None else places
         self._encode(cache, listed, starts.tolist(), ends)
-        begins = [self._rewind(cache, slot, n) for slot, n in zip(listed, starts.tolist(), strict=True)]
+        begins = [
+            self._rewind(cache, slot, n) for slot, n in zip(listed, starts.tolist(), strict=True)
+        ]
         inputs = [cache.inputs[slot] for slot in listed]
         first = [0 if e is None else e.start for e in inputs]
         counts = [
@@ -228,7 +230,11 @@ class EncoderDecoderForm:
         tokens = cache.store[index[:, None], places + torch.tensor(first, device=device)[:, None]]
         reach = max(b + n for b, n in zip(begins, counts, strict=True))
         in_order = slots == list(range(len(slots)))
-        kv = cache.kv[:, :, : len(slots), :, :reach] if in_order else cache.kv[:, :, index, :, :reach]
+        kv = (
+            cache.kv[:, :, : len(slots), :, :reach]
+            if in_order
+            else cache.kv[:, :, index, :, :reach]
+        )
         given, lengths = cache.stack(slots)
         keys = torch.arange(reach, device=device)[None]
         own = [(k, v) for k, v in kv]

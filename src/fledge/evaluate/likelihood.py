@@ -16,7 +16,6 @@ from fledge.evaluate.judge import Figures, Judge
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import token_rows
 from fledge.sample.documents import text_rows
-from fledge.sample.objective_rows import PairWriter, read_held_out
 from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
@@ -218,28 +217,3 @@ def _cut_windows(
             *whole, row = cut(row)
             yield from whole
     yield from (each for each in cut(np.concatenate([row, end])) if len(each) > 1)
-
-
-def judge_targets(
-    policy: TokenPolicy,
-    text: Mapping[Split, TokenStream],
-    write: PairWriter,
-    rows: int,
-    keep_samples: Callable[[int], None] = lambda step: None,
-) -> Judge:
-    """By nats a token of the targets that an objective makes of `rows` windows of each part, the
-    same at every evaluation: no bits per byte, since an input tells of its target.
-    """
-
-    def read(part: HeldOut, step: int) -> Figures:
-        if part == "validation":
-            keep_samples(step)
-        measured = measure_likelihood(policy, read_held_out(text[part], write, rows))
-        return {"loss": measured.nats_per_token}
-
-    items: dict[HeldOut, int] = {
-        part: min(rows, max(1, len(text[part]) // write.window)) for part in HELD_OUT
-    }
-    return Judge(
-        read, "loss", lower_is_better=True, items=items, what="window", prefix="validation_"
-    )  # fmt: skip

@@ -160,4 +160,3 @@ def read_held_out(
     for a in range(0, number, at_a_time):
         some = written[a : a + at_a_time]
         yield from_rows([ids for ids, _ in some], [own for _, own in some])
-

@@ -83,7 +83,9 @@ def find_infilling(special_tokens: Mapping[str, int]) -> Infilling:
     )
 
 
-def count_noise(length: int, density: float = NOISE, mean_span: float = MEAN_SPAN) -> tuple[int, int]:
+def count_noise(
+    length: int, density: float = NOISE, mean_span: float = MEAN_SPAN
+) -> tuple[int, int]:
     """How many tokens of a text are noise, and in how many spans: round(length · density), one at
     least and one less than all; that over the mean span, rounded (T5's random_spans_noise_mask).
     """

@@ -20,9 +20,9 @@ from fledge.errors import UserError
 from fledge.rows.tools import Known, Tools
 from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
 from fledge.text.interface import Tokenizer, check_utf8
+from fledge.text.objectives import SENTINEL
 from fledge.text.own_chat import CHAT_TEMPLATE, render_own
 from fledge.text.pieces import cut_at_words
-from fledge.text.objectives import SENTINEL
 from fledge.text.tokenizer_file import (
     SPECIAL,
     add_special,

@@ -1,7 +1,7 @@
 """The tokenizer of an encoder–decoder: a conversation is one input and one target, in one row.
 
-    input </s> <pad> target </s>         T5, whose start token stands between the two
-    <s> input </s> <s> target </s>       BART, whose start token is the end of the input
+input </s> <pad> target </s>         T5, whose start token stands between the two
+<s> input </s> <s> target </s>       BART, whose start token is the end of the input
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class EncoderDecoder(nn.Module):
 
     def document_mask(self, tokens: Tensor) -> None:
         """There is none: a row is one input and one target."""
-        return None
+        return
 
     def find_start(self, tokens: Tensor) -> Tensor:
         """Where the start token stands in each row; T where it does not.  [B, T] -> [B]"""

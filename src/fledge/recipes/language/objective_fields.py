@@ -34,7 +34,9 @@ class ObjectiveFields(BaseModel):
     """Of what is made of a text."""
 
     objective: (
-        Literal["next_token", "fim", "spans", "prefix", "bert", "deshuffle", "mass", "replace", "drop"]
+        Literal[
+            "next_token", "fim", "spans", "prefix", "bert", "deshuffle", "mass", "replace", "drop"
+        ]
         | None
     ) = Field(
         default=None,
@@ -48,7 +50,9 @@ class ObjectiveFields(BaseModel):
         "default)",
     )  # fmt: skip
     mean_span: float | None = Field(
-        default=None, ge=1, description="spans: tokens of noise in a row, in the mean (3 by default)"
+        default=None,
+        ge=1,
+        description="spans: tokens of noise in a row, in the mean (3 by default)",
     )
     fim_rate: float | None = Field(
         default=None, ge=0, le=1, description="fim: the share of documents (0.5 by default)"

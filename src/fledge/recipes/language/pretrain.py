@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +12,10 @@ from pydantic import Field
 from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
-from fledge.evaluate.likelihood import judge_targets, judge_text
+from fledge.evaluate.likelihood import judge_text
+from fledge.evaluate.targets import judge_targets
 from fledge.hub.encoder_decoder_family import read_pair_tokenizer
 from fledge.hub.folder import Loaded, actions, load_model, save_model
-from fledge.log_prob import Decoding
 from fledge.models.language.encoder_decoder import EncoderDecoder
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
@@ -40,21 +39,17 @@ from fledge.recipes.language.text_data import (
     keep_text,
     make_sampler,
 )
+from fledge.recipes.language.text_samples import write_targets, write_texts
 from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.generate import generate
-from fledge.sample.objective_rows import ObjectiveRows, PairWriter, read_held_out
-from fledge.seeds import generator_for
-from fledge.splits import SPLITS, Split
+from fledge.sample.objective_rows import ObjectiveRows, PairWriter
+from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
 from fledge.text.paired import PairedTokenizer
-from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
-
-SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
 class PretrainConfig(
@@ -128,13 +123,13 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
-    speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     if config.carry and not isinstance(policy.network, Recurrent):
         raise UserError(
             "carry=true carries a recurrent model's state, and a transformer has none: choose "
             "architecture=lstm, gru, elman or mingru, or leave it out."
         )
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
+    speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     write = config.make_writer(speaks, row_tokens)
     if write is not None:
         check_single_source(config.data, config.choose_objective(paired))
@@ -152,9 +147,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        samples = partial(write_samples, config, policy, speaks, course.run)
-        if isinstance(write, PairWriter):
-            samples = partial(write_targets, config, policy, write, text, course.run)
+        samples = (
+            partial(write_targets, policy, write, text, config.seed, course.run)
+            if isinstance(write, PairWriter)
+            else partial(write_texts, policy, tokenizer, config.seed, course.run)
+        )
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
         rows_per_step = config.tokens_per_step // row_tokens
@@ -249,44 +246,6 @@ def choose_row_tokens(config: PretrainConfig, context: int) -> int:
             "of a row."
         )
     return row_tokens
-
-
-def write_samples(
-    config: PretrainConfig, policy: TokenPolicy, tokenizer: Tokenizer, run: Run, step: int
-) -> None:
-    """Two texts that the model writes of its own, the same draws at every evaluation."""
-    for completion in generate(
-        policy, [list(tokenizer.opening)], stop=tokenizer.ends, samples=2,
-        max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
-        generator=generator_for(config.seed, "evaluation", "sample"),
-    ):  # fmt: skip
-        text = tokenizer.decode(completion.tokens)
-        run.samples.write({"step": step, "prompt": "", "completion": text})
-
-
-def write_targets(
-    config: PretrainConfig,
-    policy: TokenPolicy,
-    write: PairWriter,
-    text: Mapping[Split, TokenStream],
-    run: Run,
-    step: int,
-) -> None:
-    """What the model writes of the first two held-out inputs, greedily."""
-    tokenizer = write.tokenizer
-    [rows, *_] = read_held_out(text["validation"], write, 2)
-    prompts = []
-    for row, own in zip(rows.obs.tolist(), rows.chosen.tolist(), strict=True):
-        if any(own):
-            prompts.append(row[: own.index(True) + 1])
-    room = policy.network.config.context - max(map(len, prompts))
-    for completion in generate(
-        policy.with_rule(Decoding(temperature=0)), prompts, stop=tokenizer.ends,
-        max_new_tokens=min(SAMPLE_TOKENS, room),
-        generator=generator_for(config.seed, "evaluation", "sample"),
-    ):  # fmt: skip
-        said = tokenizer.spell(completion.prompt), tokenizer.spell(completion.tokens)
-        run.samples.write({"step": step, "prompt": said[0], "completion": said[1]})
 
 
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:
