@@ -123,52 +123,50 @@ class EncoderDecoderForm:
         self, tokens: Tensor, lengths: Tensor, held: Sequence[int], cache: PairCache
     ) -> Tensor:
         """Decode: one token for each of the first B slots, at `lengths`.  [B], [B] -> [B, D]"""
-        slots = range(len(tokens))
-        starts = lengths.clone()
-        ends = [n + 1 for n in held[: len(tokens)]]
-        every = torch.arange(len(tokens), device=self.device)
-        return self.extend(tokens[:, None], starts, every, ends, cache, list(slots))[:, 0]
+        slots, begins = list(range(len(tokens))), list(held[: len(tokens)])
+        cache.store[torch.arange(len(tokens), device=self.device), lengths] = tokens
+        return self._read(cache, slots, begins, [n + 1 for n in begins], 1)[:, 0]
 
     @torch.no_grad()
     def extend(
-        self,
-        tokens: Tensor,
-        starts: Tensor,
-        slots: Tensor,
-        ends: Sequence[int],
-        cache: PairCache,
-        places: list[int] | None = None,
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Sequence[int], cache: PairCache
     ) -> Tensor:
         """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`,
         padded on the right; zeros of an input's.  [B, T], [B], [B] -> [B, T, D]
-
-        places: `slots`, in the host's memory, where they are the first ones.
         """
         positions = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         there = positions < cache.positions
         cache.store[slots[:, None].expand_as(tokens)[there], positions[there]] = tokens[there]
-        listed = slots.tolist() if places is None else places
-        self._encode(cache, listed, starts.tolist(), ends)
-        begins = [
-            self._rewind(cache, slot, n) for slot, n in zip(listed, starts.tolist(), strict=True)
-        ]
-        inputs = [cache.inputs[slot] for slot in listed]
-        first = [0 if e is None else e.start for e in inputs]
-        counts = [
-            0 if e is None else end - e.start - begin
-            for e, end, begin in zip(inputs, ends, begins, strict=True)
-        ]
-        width = self.network.unembedding.shape[1]
-        said = self.network.unembedding.new_zeros(*tokens.shape, width)
+        return self._read(cache, slots.tolist(), starts.tolist(), ends, tokens.shape[1])
+
+    def _read(
+        self,
+        cache: PairCache,
+        slots: list[int],
+        starts: Sequence[int],
+        ends: Sequence[int],
+        size: int,
+    ) -> Tensor:
+        """Hidden states at positions from `starts` to `ends` of these slots, whose tokens are in
+        the cache, with all that comes before and has not been read yet.  -> [B, size, D]
+        """
+        self._encode(cache, slots, starts, ends)
+        begins = [self._rewind(cache, slot, n) for slot, n in zip(slots, starts, strict=True)]
+        first, counts = [0] * len(slots), [0] * len(slots)
+        for i, slot in enumerate(slots):
+            if (encoded := cache.inputs[slot]) is not None:
+                first[i], counts[i] = encoded.start, ends[i] - encoded.start - begins[i]
+        matrix = self.network.unembedding
+        said = matrix.new_zeros(len(slots), size, matrix.shape[1])
         some = [i for i, n in enumerate(counts) if n > 0]
         if not some:
             return said
         hidden = self._decode(
-            cache, [listed[i] for i in some], [first[i] for i in some],
+            cache, [slots[i] for i in some], [first[i] for i in some],
             [begins[i] for i in some], [counts[i] for i in some],
         )  # fmt: skip
         for row, i in enumerate(some):
-            at = first[i] + begins[i] - int(starts[i])  # of its first hidden state among T
+            at = first[i] + begins[i] - starts[i]  # where its first hidden state would stand
             skipped = max(0, -at)
             new = hidden[row, skipped : counts[i]]
             said[i, at + skipped : at + skipped + len(new)] = new
@@ -230,11 +228,8 @@ class EncoderDecoderForm:
         tokens = cache.store[index[:, None], places + torch.tensor(first, device=device)[:, None]]
         reach = max(b + n for b, n in zip(begins, counts, strict=True))
         in_order = slots == list(range(len(slots)))
-        kv = (
-            cache.kv[:, :, : len(slots), :, :reach]
-            if in_order
-            else cache.kv[:, :, index, :, :reach]
-        )
+        which = slice(len(slots)) if in_order else index
+        kv = cache.kv[:, :, which, :, :reach]
         given, lengths = cache.stack(slots)
         keys = torch.arange(reach, device=device)[None]
         own = [(k, v) for k, v in kv]

@@ -128,8 +128,8 @@ def fit_prompt(
     """The part of the prompt that the network reads, from its last document border on, since
     attention never crosses one; and how many tokens may follow.
 
-    positions: how many a slot holds, by default the network's context. Raises UserError for a prompt
-    that a network of its own kind cannot go on from (`check_prompt`).
+    positions: how many a slot holds, by default the network's context. Raises UserError for a
+    prompt that the network cannot go on from, where it has a `check_prompt`.
     """
     if (check := getattr(network, "check_prompt", None)) is not None:
         check(request.prompt)

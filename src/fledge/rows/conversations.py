@@ -35,7 +35,7 @@ def read_conversation(row: Mapping[str, Any], where: str, census: Census) -> Con
         {"prompt": ..., "completion" or "answer" or "response": ...}   text or lists of turns (TRL)
         {"instruction": ..., "input": ..., "output": ...,
          "history": [[..., ...], ...]}                                 Alpaca
-        {"slots": {...}, "text": ...}                                  a table and what is said of it
+        {"slots": {...}, "text": ...}                                  a table and its text
 
     Trained is what the assistant says, without turns marked `weight` 0 or `train` false, and
     without those of a `prompt`. Raises UserError for another shape, and Unusable for a conversation

@@ -13,6 +13,7 @@ from fledge.rows.census import Unusable
 from fledge.rows.fields import quote
 
 Slots = dict[str, str]
+_WORD = re.compile(r"\w+")
 _BETWEEN, _AFTER_NAME = " | ", ": "
 
 
@@ -61,4 +62,4 @@ def list_said(slots: Mapping[str, str], text: str) -> list[str]:
 
 def _normalise(text: str) -> str:
     """Words in lower case, with a blank on either side of each."""
-    return f" {' '.join(re.findall(r'\w+', text.casefold()))} "
+    return f" {' '.join(_WORD.findall(text.casefold()))} "

@@ -1,5 +1,6 @@
-"""What a model learns to write from raw text: of a text an input and a target, by the objectives that
-Raffel et al. 2020, Table 3, compare, for encoder–decoders; and fill-in-the-middle, for decoders.
+"""What a model learns to write from raw text: of a text an input and a target, by the objectives
+that Raffel et al. 2020, Table 3, compare, for encoder–decoders; and fill-in-the-middle, for
+decoders.
 
 Of "Thank you for inviting me to your party last week", with <X>, <Y>, <Z> the sentinels:
 
@@ -252,7 +253,7 @@ def fill_middle(
     """The text with its middle, tokens[begin:end], moved to its end (Bavarian et al. 2022, §3):
 
     PSM  <prefix> before <suffix> after <middle> middle
-    SPM  <prefix> <suffix> after <middle> before middle, so that what is written goes on from `before`
+    SPM  <prefix> <suffix> after <middle> before middle
     """
     before, middle, after = tokens[:begin], tokens[begin:end], tokens[end:]
     prefix, suffix, last = ([mark] for mark in marks)

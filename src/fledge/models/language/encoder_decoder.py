@@ -1,8 +1,9 @@
 """The encoder–decoder language model: an encoder reads the whole input both ways, a decoder writes
 the target token by token and looks at it.
 
-A row holds both, one after the other: input, the start token, target. So an input is a prompt and a
-target a completion, and whoever knows rows of tokens (samplers, algorithms, the engine) knows these.
+A row holds both, one after the other: input, the start token, target. So an input is a prompt and
+a target a completion, and whoever knows rows of tokens (samplers, algorithms, the engine) knows
+these.
 
     Thank you </s> <pad> Vielen Dank </s>      T5
     <s> Thank you </s> Vielen Dank </s>        BART, whose start token is the end of the input

@@ -29,16 +29,13 @@ from fledge.text.tokenizer import Tokenizer
 
 PAIRS = ("t5", "bart")  # architectures of an encoder and a decoder
 
+Objective = Literal["next_token", "fim"] | PairedObjective
+
 
 class ObjectiveFields(BaseModel):
     """Of what is made of a text."""
 
-    objective: (
-        Literal[
-            "next_token", "fim", "spans", "prefix", "bert", "deshuffle", "mass", "replace", "drop"
-        ]
-        | None
-    ) = Field(
+    objective: Objective | None = Field(
         default=None,
         description="what is learned of the text: next_token, or fim, which moves a middle to the "
         "end, of a decoder; of t5 and bart spans (the usual), prefix, bert, deshuffle, mass, "
@@ -50,9 +47,7 @@ class ObjectiveFields(BaseModel):
         "default)",
     )  # fmt: skip
     mean_span: float | None = Field(
-        default=None,
-        ge=1,
-        description="spans: tokens of noise in a row, in the mean (3 by default)",
+        default=None, ge=1, description="spans: tokens of one, in the mean (3 by default)"
     )
     fim_rate: float | None = Field(
         default=None, ge=0, le=1, description="fim: the share of documents (0.5 by default)"
