@@ -1,4 +1,4 @@
-"""An encoder–decoder in the engine: the input read once, and the words that the trainer computes."""
+"""An encoder–decoder in the engine: the input read once, and the words the trainer computes."""
 
 from __future__ import annotations
 
