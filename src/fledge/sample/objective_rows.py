@@ -97,7 +97,9 @@ class InfillingWriter:
         row: list[int] = []
         for begin, end in zip([-1, *borders], [*borders, len(window)], strict=True):
             text = window[begin + 1 : end]
-            row += draw_middle(text, self.marks, random, self.rate, self.spm_share).tolist()
+            if len(text):  # between what closes a document and what opens the next there is none
+                text = draw_middle(text, self.marks, random, self.rate, self.spm_share)
+            row += text.tolist()
             row += window[end : end + 1].tolist()
         row = row[: self.window + 1]
         never = {*self.marks, self.begin}
