@@ -16,7 +16,8 @@ from fledge.sample.objective_rows import (
     find_longest_piece,
     read_held_out,
 )
-from fledge.text.objectives import INFILLING, PAIRED, SENTINELS, find_infilling
+from fledge.text.infilling import INFILLING, find_infilling
+from fledge.text.objectives import PAIRED, SENTINELS
 from fledge.text.paired import PairedTokenizer
 from fledge.text.tokenizer import train_tokenizer
 

@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 
 from fledge.errors import UserError
+from fledge.text.infilling import Infilling, draw_middle, fill_middle, find_infilling
 from fledge.text.objectives import (
     PAIRED,
-    Infilling,
     Marks,
     PairedObjective,
     count_longest,
     count_noise,
-    draw_middle,
     draw_spans,
     drop_noise,
-    fill_middle,
-    find_infilling,
     find_marks,
     fit_length,
     make_pair,

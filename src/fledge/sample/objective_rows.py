@@ -15,12 +15,11 @@ import numpy as np
 from fledge.errors import UserError
 from fledge.sample.documents import Tokens, Windows
 from fledge.seeds import seed_for
+from fledge.text.infilling import Infilling, draw_middle
 from fledge.text.objectives import (
     MEAN_SPAN,
     NOISE,
-    Infilling,
     PairedObjective,
-    draw_middle,
     find_marks,
     fit_length,
     make_pair,

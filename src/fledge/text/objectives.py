@@ -1,6 +1,5 @@
 """What a model learns to write from raw text: of a text an input and a target, by the objectives
-that Raffel et al. 2020, Table 3, compare, for encoder–decoders; and fill-in-the-middle, for
-decoders.
+that Raffel et al. 2020, Table 3, compare, for encoder–decoders.
 
 Of "Thank you for inviting me to your party last week", with <X>, <Y>, <Z> the sentinels:
 
@@ -35,8 +34,6 @@ RANDOM_SHARE = 0.1  # of noise tokens that become others, not the mask (§3.2.1)
 MASS_SHARE = 0.5  # of a text that is one span (Song et al. 2019, §4.1)
 SENTINEL = "<extra_id_"
 SENTINELS = tuple(f"{SENTINEL}{n}>" for n in range(100))  # as many as T5 has
-INFILLING = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
-OTHER_INFILLING = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")  # of StarCoder
 
 
 class Pair(NamedTuple):
@@ -63,25 +60,6 @@ def find_marks(special_tokens: Mapping[str, int], ordinary: np.ndarray) -> Marks
             "has: take one that was trained for an encoder–decoder, or objective=prefix."
         )
     return Marks(np.array(sentinels), ordinary)
-
-
-class Infilling(NamedTuple):
-    """The tokens before a text's beginning, its end, and the middle that is to be written."""
-
-    prefix: int
-    suffix: int
-    middle: int
-
-
-def find_infilling(special_tokens: Mapping[str, int]) -> Infilling:
-    """Raises UserError for a tokenizer that has none."""
-    for names in (INFILLING, OTHER_INFILLING):
-        if all(name in special_tokens for name in names):
-            return Infilling(*(special_tokens[name] for name in names))
-    raise UserError(
-        f"the tokenizer has no {', '.join(INFILLING)}, so that its model cannot fill in a middle: "
-        "pre-train one with objective=fim."
-    )
 
 
 def count_noise(
@@ -245,31 +223,3 @@ def fit_length(objective: PairedObjective, room: int, density: float, mean_span:
         f"a row has room for {room} tokens of input and target, too few for objective={objective}: "
         "give a longer context."
     )
-
-
-def fill_middle(
-    tokens: np.ndarray, begin: int, end: int, marks: Infilling, *, suffix_first: bool
-) -> np.ndarray:
-    """The text with its middle, tokens[begin:end], moved to its end (Bavarian et al. 2022, §3):
-
-    PSM  <prefix> before <suffix> after <middle> middle
-    SPM  <prefix> <suffix> after <middle> before middle
-    """
-    before, middle, after = tokens[:begin], tokens[begin:end], tokens[end:]
-    prefix, suffix, last = ([mark] for mark in marks)
-    if suffix_first:
-        return np.concatenate([prefix, suffix, after, last, before, middle])
-    return np.concatenate([prefix, before, suffix, after, last, middle])
-
-
-def draw_middle(
-    tokens: np.ndarray, marks: Infilling, random: np.random.Generator, rate: float, spm_share: float
-) -> np.ndarray:
-    """With probability `rate` the text with a middle moved, cut at two places of which all pairs
-    are as likely; in SPM order for that share of these.
-    """
-    transformed, spm = random.random(2)
-    begin, end = np.sort(random.integers(0, len(tokens) + 1, 2))
-    if transformed >= rate:
-        return tokens
-    return fill_middle(tokens, int(begin), int(end), marks, suffix_first=bool(spm < spm_share))

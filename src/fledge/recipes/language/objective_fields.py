@@ -11,18 +11,14 @@ from pydantic import BaseModel, Field
 
 from fledge.data_names import split_sources
 from fledge.errors import UserError
+from fledge.hub.folder import Loaded
 from fledge.models.language.encoder_decoder import EncoderDecoder
 from fledge.models.language.presets import encoder_decoder_config
 from fledge.recipes.language.size_fields import SizeFields, check_memory
 from fledge.sample.objective_rows import InfillingWriter, PairWriter
 from fledge.seeds import generator_for
-from fledge.text.objectives import (
-    INFILLING,
-    PAIRED,
-    SENTINELS,
-    PairedObjective,
-    find_infilling,
-)
+from fledge.text.infilling import INFILLING, find_infilling
+from fledge.text.objectives import PAIRED, SENTINELS, PairedObjective
 from fledge.text.own_tokenizers import OwnTokenizer
 from fledge.text.paired import PairedTokenizer
 from fledge.text.tokenizer import Tokenizer
@@ -96,9 +92,18 @@ class ObjectiveFields(BaseModel):
         return tokenizer
 
     def make_writer(
-        self, tokenizer: Tokenizer, row_tokens: int
+        self, tokenizer: Tokenizer, row_tokens: int, data: str
     ) -> PairWriter | InfillingWriter | None:
-        """What makes rows of windows of text; None where they are learned as they are."""
+        """What makes rows of windows of text; None where they are learned as they are. Raises
+        UserError for a mixture of texts, a tokenizer without the tokens that the objective needs,
+        and rows that are too short for it.
+        """
+        paired = isinstance(tokenizer, PairedTokenizer)
+        if (paired or self.objective == "fim") and len(split_sources(data)) > 1:
+            raise UserError(
+                f"data={data} has weights, and objective={self.choose_objective(paired)} makes "
+                "rows of one text: leave them out."
+            )
         if isinstance(tokenizer, PairedTokenizer):
             given = {"density": self.noise, "mean_span": self.mean_span}
             more = {name: value for name, value in given.items() if value is not None}
@@ -124,13 +129,17 @@ def _extend(tokenizer: Tokenizer, names: tuple[str, ...]) -> Tokenizer:
     return tokenizer.extend(names)
 
 
-def check_single_source(data: str, objective: str) -> None:
-    """Raises UserError for a mixture where rows are made by an objective."""
-    if len(split_sources(data)) > 1:
-        raise UserError(
-            f"data={data} has weights, and objective={objective} makes rows of one text: leave "
-            "them out."
-        )
+def is_paired(config: Any, base: Loaded | None) -> bool:
+    """Whether what is trained is an encoder–decoder."""
+    if base:
+        return isinstance(base.tokenizer, PairedTokenizer)
+    return config.architecture in PAIRS
+
+
+def text_tokenizer(base: Loaded) -> Tokenizer:
+    """The one by which running text is read."""
+    own = base.tokenizer
+    return own.inner if isinstance(own, PairedTokenizer) else own
 
 
 def make_encoder_decoder(config: Any, tokenizer: Tokenizer) -> EncoderDecoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +27,9 @@ from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainab
 from fledge.recipes.language.objective_fields import (
     PAIRS,
     ObjectiveFields,
-    check_single_source,
+    is_paired,
     make_encoder_decoder,
+    text_tokenizer,
 )
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import (
@@ -37,18 +37,16 @@ from fledge.recipes.language.text_data import (
     check_sources,
     describe_sources,
     keep_text,
-    make_sampler,
 )
-from fledge.recipes.language.text_samples import write_targets, write_texts
+from fledge.recipes.language.text_rows import choose_row_tokens, keep_samples, make_rows
 from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.objective_rows import ObjectiveRows, PairWriter
+from fledge.sample.objective_rows import PairWriter
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
-from fledge.text.paired import PairedTokenizer
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 
@@ -119,7 +117,6 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     if tokenizer is None:
         corpus = config.read(config.data, show.line)
         tokenizer = text_tokenizer(base) if base else make_tokenizer(config, corpus, show)
-        tokenizer = tokenizer if base else config.extend_tokenizer(tokenizer, paired)
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
@@ -130,9 +127,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         )
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
-    write = config.make_writer(speaks, row_tokens)
-    if write is not None:
-        check_single_source(config.data, config.choose_objective(paired))
+    write = config.make_writer(speaks, row_tokens, config.data)
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
@@ -147,20 +142,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        samples = (
-            partial(write_targets, policy, write, text, config.seed, course.run)
-            if isinstance(write, PairWriter)
-            else partial(write_texts, policy, tokenizer, config.seed, course.run)
-        )
+        samples = keep_samples(config.seed, policy, tokenizer, text, write, course.run)
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
-        rows_per_step = config.tokens_per_step // row_tokens
-        sampler = make_sampler(
-            config.data, text["train"], tokenizer.begin, carry=config.carry,
-            rows_per_step=rows_per_step, context=row_tokens, seed=config.seed,
-        ) if write is None else ObjectiveRows(
-            text["train"], write, rows_per_step=rows_per_step, seed=config.seed
-        )  # fmt: skip
+        sampler = make_rows(config, text["train"], tokenizer, write, row_tokens)
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
         speed = course.settle_speed(
@@ -220,34 +205,6 @@ def make_network(
     )
 
 
-def is_paired(config: PretrainConfig, base: Loaded | None) -> bool:
-    """Whether what is trained is an encoder–decoder."""
-    if base:
-        return isinstance(base.tokenizer, PairedTokenizer)
-    return config.architecture in PAIRS
-
-
-def text_tokenizer(base: Loaded) -> Tokenizer:
-    """The one by which running text is read."""
-    own = base.tokenizer
-    return own.inner if isinstance(own, PairedTokenizer) else own
-
-
-def choose_row_tokens(config: PretrainConfig, context: int) -> int:
-    """Raises UserError for rows that do not fit the context, or do not make up a step."""
-    row_tokens = config.row_tokens or context
-    if row_tokens > context:
-        raise UserError(
-            f"row_tokens={row_tokens} is more than the model's context of {context} tokens."
-        )
-    if config.tokens_per_step % row_tokens:
-        raise UserError(
-            f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens "
-            "of a row."
-        )
-    return row_tokens
-
-
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:
     """The files of a tokenizer that was trained before, if one is used."""
     folder = Path(config.tokenizer)
@@ -269,7 +226,8 @@ def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
 
 
 def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokenizer:
-    """A fresh tokenizer of the kind asked for, or the trained one in the folder named.
+    """A fresh tokenizer of the kind asked for, or the trained one in the folder named, with the
+    special tokens that the objective needs.
 
     Merges are learned from the training text; an alphabet of characters is the whole corpus's, or
     the rest could not be read.
@@ -282,5 +240,7 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
             if kind == "bytes"
             else (text for _, document in documents for text in cut_apart(document.chunks()))
         )
-        return train_tokenizer(kind, texts, config.vocab_size, show.line)
-    return load_tokenizer(config.tokenizer)
+        trained: Tokenizer = train_tokenizer(kind, texts, config.vocab_size, show.line)
+    else:
+        trained = load_tokenizer(config.tokenizer)
+    return config.extend_tokenizer(trained, config.architecture in PAIRS)

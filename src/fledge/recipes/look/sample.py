@@ -29,7 +29,7 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
-from fledge.text.objectives import find_infilling
+from fledge.text.infilling import find_infilling
 from fledge.text.tokenizer import Tokenizer
 
 
