@@ -120,11 +120,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
-    if config.carry and not isinstance(policy.network, Recurrent):
-        raise UserError(
-            "carry=true carries a recurrent model's state, and a transformer has none: choose "
-            "architecture=lstm, gru, elman or mingru, or leave it out."
-        )
+    check_carry(config, policy.network)
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     write = config.make_writer(speaks, row_tokens, config.data)
@@ -177,6 +173,22 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
             ),
         )  # fmt: skip
+
+
+def check_carry(config: PretrainConfig, network: object) -> None:
+    """Raises UserError for a network without a state, and for text that is not read in its
+    order.
+    """
+    if config.carry and not isinstance(network, Recurrent):
+        raise UserError(
+            "carry=true carries a recurrent model's state, and a transformer has none: choose "
+            "architecture=lstm, gru, elman or mingru, or leave it out."
+        )
+    if config.carry and config.objective == "fim":
+        raise UserError(
+            "carry=true reads a text in its order, and objective=fim moves its middles: leave one "
+            "of the two out."
+        )
 
 
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
