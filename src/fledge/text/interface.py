@@ -33,6 +33,8 @@ class Tokenizer(ABC):
     """Every id that text cannot come to, the ends among them."""
     special_tokens: Mapping[str, int]
     """Special tokens by their spelling."""
+    start: int | None = None
+    """From which a decoder begins, of an encoder–decoder's."""
 
     @property
     @abstractmethod

@@ -33,7 +33,8 @@ class PairedTokenizer(Tokenizer):
                 "the tokenizer has no token that ends a text, which an encoder–decoder needs: name "
                 "an eos_token in its tokenizer_config.json."
             )
-        self.inner, self.start, self.stop = inner, start, inner.end
+        self.inner, self.stop = inner, inner.end
+        self.start: int = start
         self.joined = joined
         self.kind, self.prefix, self.special = inner.kind, inner.prefix, inner.special
         self.special_tokens = inner.special_tokens
