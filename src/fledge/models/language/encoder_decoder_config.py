@@ -63,6 +63,12 @@ class EncoderDecoderConfig:
                 f"context={self.context} is of input and target, and T5's config.json has the half "
                 "of it: give an even number."
             )
+        if self.style == "t5" and self.max_distance <= self.buckets // 2:
+            raise UserError(
+                f"a furthest distance of {self.max_distance} leaves nothing to widen for "
+                f"{self.buckets} buckets of distances, of which half are for one each: give more "
+                "than that half."
+            )
         if self.style == "bart" and (
             self.heads * self.head_width != self.width or self.width % self.decoder_heads
         ):
