@@ -116,7 +116,7 @@ def test_an_input_is_encoded_once_a_request(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(EncoderDecoder, "encode", encode)
     prompts = [[3, 4, 5, 1, 0], [6, 1, 0]]
     said = generate(policy, prompts, max_new_tokens=9, stop=-1, samples=4, generator=seeded(0))
-    assert sorted(read) == [(1, 2), (1, 4)]
+    assert sum(rows for rows, _ in read) == 2
     # and by the trainer once for all rows that have it
     read.clear()
     rows = torch.tensor([row.prompt + row.tokens for row in said[:4]])

@@ -188,13 +188,20 @@ class EncoderDecoderForm:
             if self.network.config.start in row:
                 at = row.index(self.network.config.start)
                 new.setdefault(tuple(row[: at + 1]), []).append(slot)
-        for row, members in new.items():
-            tokens = torch.tensor([row], device=self.device)
-            start = len(row) - 1
-            inputs, lengths = self.network.cut_inputs(tokens, torch.tensor([start]))
-            memory = self.network.encode(inputs, lengths.to(self.device))
-            layers = [block.cross.project(memory) for block in self.network.decoder]
-            encoded = Encoded(start, int(lengths[0]), layers)
+        if not new:
+            return
+        longest = max(map(len, new))
+        rows = [[*row, *[0] * (longest - len(row))] for row in new]
+        last = torch.tensor([len(row) - 1 for row in new], device=self.device)
+        inputs, lengths = self.network.cut_inputs(torch.tensor(rows, device=self.device), last)
+        memory = self.network.encode(inputs, lengths)
+        layers = [block.cross.project(memory) for block in self.network.decoder]
+        sizes = lengths.tolist()
+        for i, (row, members) in enumerate(new.items()):
+            # Copies: a view would keep the others' as long as this one lives.
+            own = [(k[i : i + 1, :, : sizes[i]].clone(), v[i : i + 1, :, : sizes[i]].clone())
+                   for k, v in layers]  # fmt: skip
+            encoded = Encoded(len(row) - 1, sizes[i], own)
             for slot in members:
                 cache.inputs[slot] = encoded
 
