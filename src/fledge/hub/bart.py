@@ -42,6 +42,7 @@ def _read(config: BartConfig, folder: Path) -> EncoderDecoderConfig:
         folder,
         normalize_before=(config.normalize_before, False),
         add_final_layer_norm=(config.add_final_layer_norm, False),
+        tie_word_embeddings=(config.tie_word_embeddings, True),
     )
     activation = "relu"
     if config.activation_function != "relu":
@@ -60,7 +61,6 @@ def _read(config: BartConfig, folder: Path) -> EncoderDecoderConfig:
         decoder_mlp_width=config.decoder_ffn_dim,
         gated=False,
         activation=activation,
-        tied=config.tie_word_embeddings,
         embedding_scale=math.sqrt(config.d_model) if config.scale_embedding else 1.0,
         norm_eps=1e-5,
         family=config.model_type,
@@ -80,7 +80,7 @@ def _write(c: EncoderDecoderConfig) -> dict[str, Any]:
         "decoder_ffn_dim": c.decoder_mlp_width,
         "activation_function": {"gelu_tanh": "gelu_new"}.get(c.activation, c.activation),
         "scale_embedding": c.embedding_scale != 1.0,
-        "tie_word_embeddings": c.tied,
+        "tie_word_embeddings": True,
         "dropout": 0.0,
         "is_encoder_decoder": True,
         "decoder_start_token_id": c.start,
@@ -91,7 +91,7 @@ def _write(c: EncoderDecoderConfig) -> dict[str, Any]:
 def _list_weights(c: EncoderDecoderConfig) -> Iterator[Weight]:
     shape, places = (c.vocab_size, c.width), (c.context + OFFSET, c.width)
     yield Weight("embedding.weight", (("model.shared.weight", shape),))
-    yield Weight("head.weight", (("lm_head.weight", shape),), needed=not c.tied)
+    yield Weight("head.weight", (("lm_head.weight", shape),), needed=False)
     yield Weight("logits_bias", (("final_logits_bias", (1, c.vocab_size)),))
     for side, layers, wide in (
         ("encoder", c.encoder_layers, c.mlp_width),

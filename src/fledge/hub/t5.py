@@ -48,6 +48,7 @@ class T5Config(ModelConfig):
     layer_norm_epsilon: Epsilon = 1e-6
     feed_forward_proj: str = "relu"
     tie_word_embeddings: bool = True
+    scale_decoder_outputs: bool | None = None
     pad_token_id: int = 0
     decoder_start_token_id: int | None = None
 
@@ -62,7 +63,7 @@ def _read(config: T5Config, folder: Path) -> EncoderDecoderConfig:
             f"{folder} has feed_forward_proj={kind[:40]}: fledge reads T5 with "
             f"{', '.join(_ACTIVATIONS)}, alone or after gated-."
         )
-    start = config.decoder_start_token_id
+    start, scaled = config.decoder_start_token_id, config.scale_decoder_outputs
     return EncoderDecoderConfig(
         vocab_size=config.vocab_size,
         start=config.pad_token_id if start is None else start,
@@ -77,7 +78,8 @@ def _read(config: T5Config, folder: Path) -> EncoderDecoderConfig:
         gated=gated,
         activation=_ACTIVATIONS[name],
         tied=config.tie_word_embeddings,
-        scaled_output=config.tie_word_embeddings,
+        # of earlier files the one says the other
+        scaled_output=config.tie_word_embeddings if scaled is None else scaled,
         norm_eps=config.layer_norm_epsilon,
         buckets=config.relative_attention_num_buckets,
         max_distance=config.relative_attention_max_distance,
@@ -105,7 +107,8 @@ def _write(c: EncoderDecoderConfig) -> dict[str, Any]:
         "n_positions": c.context // 2,
         "layer_norm_epsilon": c.norm_eps,
         "feed_forward_proj": f"gated-{name}" if c.gated else name,
-        "tie_word_embeddings": c.scaled_output,
+        "tie_word_embeddings": c.tied,
+        "scale_decoder_outputs": c.scaled_output,
         "dropout_rate": 0.0,
         "is_encoder_decoder": True,
         "decoder_start_token_id": c.start,
