@@ -83,7 +83,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     for kind, words in {"bart": T5.replace("t5", "bart objective=drop"),
                         "fim": f"{PRETRAIN} objective=fim"}.items():  # fmt: skip
-        words = f"{words} save_every=3"
+        words = f"{words} save_every_s=0"
         assert cli([*models.fill(words), f"out={kind}"], folder=tmp_path).code == 0
         log = tmp_path / f"{kind}2" / "metrics.jsonl"
         done = cli(

@@ -27,11 +27,11 @@ STYLES: tuple[Style, ...] = ("t5", "bart")
 START = {"t5": 0, "bart": 1}
 
 
-def encoder_decoder(style: Style, seed: int = 0, **sizes: int) -> TokenPolicy:
+def encoder_decoder(style: Style, seed: int = 0) -> TokenPolicy:
     config = EncoderDecoderConfig(
         vocab_size=11, start=START[style], style=style, context=64, encoder_layers=2,
         decoder_layers=2, width=8, heads=2, gated=style == "t5", activation="gelu", buckets=8,
-        max_distance=16, **sizes,
+        max_distance=16,
     )  # fmt: skip
     network = EncoderDecoder(config, seeded(seed)).double()
     with torch.no_grad():  # so that what it has read decides what it says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from fledge.sample.objective_rows import (
     read_held_out,
 )
 from fledge.text.infilling import INFILLING, find_infilling
-from fledge.text.objectives import PAIRED, SENTINELS
+from fledge.text.objectives import PAIRED, SENTINELS, PairedObjective
 from fledge.text.paired import PairedTokenizer
 from fledge.text.tokenizer import train_tokenizer
 
@@ -26,7 +27,7 @@ PLAIN = train_tokenizer("bytes", ())
 SPEAKS = PairedTokenizer(PLAIN.extend(SENTINELS), 0, joined=False)
 
 
-def stream(documents: int = 40) -> np.ndarray:
+def stream(documents: int = 40) -> Any:
     """Documents of which each has letters of its own, so that a row shows where it comes from."""
     rows: list[int] = []
     for i in range(documents):
@@ -35,9 +36,9 @@ def stream(documents: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("objective", PAIRED)
-def test_rows_go_on_after_a_pause_and_fit(objective: str) -> None:
+def test_rows_go_on_after_a_pause_and_fit(objective: PairedObjective) -> None:
     def sampler() -> ObjectiveRows:
-        write = PairWriter(SPEAKS, objective, 48)  # type: ignore[arg-type]
+        write = PairWriter(SPEAKS, objective, 48)
         return ObjectiveRows(stream(), write, rows_per_step=5, seed=3)
 
     whole, paused = sampler(), sampler()
@@ -52,7 +53,8 @@ def test_rows_go_on_after_a_pause_and_fit(objective: str) -> None:
             last = len(own) - own[::-1].index(True)
             assert row[last] == SPEAKS.stop
             assert row[begin:last].count(SPEAKS.stop) == 0
-    next(paused), next(paused)
+    for _ in range(2):
+        next(paused)
     resumed = sampler()
     resumed.load_state_dict(paused.state_dict())
     for batch in batches[2:]:

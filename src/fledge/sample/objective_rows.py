@@ -48,7 +48,8 @@ class PairWriter:
         """row_tokens: of input and target together, with what stands around them. Raises UserError
         for a tokenizer without what the objective needs, and for rows too short.
         """
-        self.tokenizer, self.objective = tokenizer, objective
+        self.tokenizer = tokenizer
+        self.objective: PairedObjective = objective
         self.density, self.mean_span = density, mean_span
         ordinary = np.array(sorted(set(range(tokenizer.vocab_size)) - tokenizer.special))
         special = tokenizer.special_tokens

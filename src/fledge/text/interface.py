@@ -33,8 +33,6 @@ class Tokenizer(ABC):
     """Every id that text cannot come to, the ends among them."""
     special_tokens: Mapping[str, int]
     """Special tokens by their spelling."""
-    start: int | None = None
-    """From which a decoder begins, of an encoder–decoder's."""
 
     @property
     @abstractmethod
@@ -55,6 +53,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def ends(self) -> frozenset[int]:
         """The ids that end a completion: `end`, and whatever else ends a turn."""
+
+    @property
+    def start(self) -> int | None:
+        """From which a decoder begins, of an encoder–decoder's."""
+        return None
 
     @property
     def border(self) -> int | None:

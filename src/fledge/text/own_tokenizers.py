@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -60,7 +60,6 @@ class OwnTokenizer(Tokenizer):
     what was saved.
     """
 
-    kind: TokenizerKind
     system, user, assistant = range(3, len(SPECIAL))
     prefix = (1,)
 
@@ -80,7 +79,7 @@ class OwnTokenizer(Tokenizer):
         """The same with further special tokens behind all ids. Raises UserError for one that it
         has.
         """
-        return from_file(add_special(self._file, names), self.kind)
+        return from_file(add_special(self._file, names), cast(TokenizerKind, self.kind))
 
     @property
     def pad(self) -> int:
@@ -162,7 +161,7 @@ class OwnTokenizer(Tokenizer):
 class ByteTokenizer(OwnTokenizer):
     """Every UTF-8 byte is a token: id = byte + 6."""
 
-    kind: TokenizerKind = "bytes"
+    kind = "bytes"
 
     def __init__(self, file: str) -> None:
         if read_merges(file):
@@ -182,7 +181,7 @@ class ByteTokenizer(OwnTokenizer):
 class CharacterTokenizer(OwnTokenizer):
     """Every character of the training text is a token, in the order of their code points."""
 
-    kind: TokenizerKind = "characters"
+    kind = "characters"
 
     def __init__(self, file: str) -> None:
         characters = read_characters(file)
@@ -209,7 +208,7 @@ class BpeTokenizer(OwnTokenizer):
     were learned.
     """
 
-    kind: TokenizerKind = "bpe"
+    kind = "bpe"
 
     def __init__(self, file: str) -> None:
         self._merges = read_merges(file)

@@ -34,10 +34,14 @@ class PairedTokenizer(Tokenizer):
                 "an eos_token in its tokenizer_config.json."
             )
         self.inner, self.stop = inner, inner.end
-        self.start: int = start
+        self._start = start
         self.joined = joined
         self.kind, self.prefix, self.special = inner.kind, inner.prefix, inner.special
         self.special_tokens = inner.special_tokens
+
+    @property
+    def start(self) -> int:
+        return self._start
 
     def open_input(self, ids: Sequence[int]) -> list[int]:
         """A prompt: the input with what opens and closes it, and what a target begins after."""

@@ -95,9 +95,8 @@ def encoder_decoder_config(
     """
     sizes = find_preset(preset)
     given = {name: value for name, value in fields.items() if value is not None}
-    own = {"layers", "width", "heads", "mlp_width", "context"} | (
-        {"tied"} if style == "t5" else set()
-    )
+    own = {"layers", "width", "heads", "mlp_width", "context"}
+    own |= {"tied"} if style == "t5" else set()
     if idle := sorted(name for name in given if name not in own):
         raise UserError(
             f"architecture={style} has no {' and no '.join(idle)}: leave "
