@@ -105,6 +105,7 @@ _TITLES = {
     "TextFields": "which texts are read",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
+    "ObjectiveFields": "of what is learned of a text",
     "PretrainConfig": "of raw text",
     "QuestionsOfVectors": "asked of vectors that are there",
 }

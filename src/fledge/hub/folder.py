@@ -248,6 +248,7 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
         weights, tokenizer = open_weights(folder, family), load_tokenizer(folder)
     sizes = family.read_config(config, folder)
     check_header(weights, family, sizes, config.scalar, sizes.width)
+    tokenizer = family.tokenizer(tokenizer, sizes)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
@@ -280,7 +281,10 @@ def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tenso
     network: Any
     network, score = put_on(under.network, folder, base.weights)
     own = (folder / "tokenizer.json").is_file()
-    tokenizer = load_tokenizer(folder) if own else under.tokenizer
+    tokenizer = under.tokenizer
+    if own:
+        read_as = family_of(under.network).tokenizer
+        tokenizer = read_as(load_tokenizer(folder), under.network.config)
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
     network.eval()
