@@ -347,6 +347,7 @@ def test_the_gradient_is_the_same_of_chunks_kept_made_again_and_of_a_weight_that
     last = weight.clone().requires_grad_()
     whole = restrict(plain @ last.T, rule, allowed).log_softmax(-1)
     whole.gather(-1, action[:, None]).squeeze(-1).backward(given)
-    assert plain.grad is not None and last.grad is not None
+    assert plain.grad is not None
+    assert last.grad is not None
     torch.testing.assert_close(gradient(learns=False), plain.grad)
     torch.testing.assert_close(gradient(learns=True), torch.cat([plain.grad, last.grad]))

@@ -107,10 +107,12 @@ _TITLES = {
     "NgramFields": "of architecture=ngram",
     "ExpertFields": "of a mixture of experts",
     "RoutingSettings": "of a mixture of experts",
+    "ObjectiveFields": "of what is learned of a text",
     "PretrainConfig": "of raw text",
+    "QuestionsOfVectors": "asked of vectors that are there",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")
+IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields", "QuestionsOfVectors")
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 

@@ -36,6 +36,7 @@ from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.own_families import use_family_of
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
+from fledge.hub.word_vectors import is_of_vectors
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
@@ -146,6 +147,11 @@ def find_model(path: Path) -> Path:
         return path
     if is_name(path):
         path = fetch_by_name(path)
+    if is_of_vectors(path):
+        raise UserError(
+            f"{path} has word vectors, which say nothing by themselves: ask them by `fledge "
+            "vectors run=`, or give a run of a language model."
+        )
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
             return folder
@@ -245,6 +251,7 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
         weights, tokenizer = open_weights(folder, family), load_tokenizer(folder)
     sizes = family.read_config(config, folder)
     check_header(weights, family, sizes, config.scalar, sizes.width)
+    tokenizer = family.tokenizer(tokenizer, sizes)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
@@ -277,7 +284,10 @@ def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tenso
     network: Any
     network, score = put_on(under.network, folder, base.weights)
     own = (folder / "tokenizer.json").is_file()
-    tokenizer = load_tokenizer(folder) if own else under.tokenizer
+    tokenizer = under.tokenizer
+    if own:
+        read_as = family_of(under.network).tokenizer
+        tokenizer = read_as(load_tokenizer(folder), under.network.config)
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
     network.eval()

@@ -45,6 +45,7 @@ _SENTENCES = {
     "reward": "A reward model learns which of two answers is the better one.",
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
+    "vectors": "Each word gets a vector, near those of words in the same company.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
@@ -55,7 +56,9 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Film:
-    """A picture that moves: what it shows, how, and its data as a URL has them."""
+    """A picture of the run's own, which may move: what it shows, how, and its data as a URL has
+    them.
+    """
 
     title: str
     note: str
@@ -165,6 +168,13 @@ _FILMS = {
         "components as ellipses of two deviations, points in the colours of those that answer for "
         "them; of a sequence its states, or the smoother's band of two deviations",
         "What was inferred, moving from step to step",
+        "image/svg+xml",
+    ),
+    "map.svg": Film(
+        "A map of words",
+        "frequent words of four letters or more, by the direction of their vectors; names where "
+        "there is room",
+        "Words as points, near each other where their vectors are",
         "image/svg+xml",
     ),
 }

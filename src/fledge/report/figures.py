@@ -26,6 +26,7 @@ _SHARES = {
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING |= {"cells"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",
@@ -33,6 +34,7 @@ _WORDS = {
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "elbo": "bound on log p(x)",
+    "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
@@ -81,6 +83,7 @@ PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("Weighted squared error", ("squared_error",), "of the logarithm of a count", low=0),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
     ChartPlan("Exact match", ("exact_match",), low=0, high=1),
     ChartPlan("Reward", ("reward",)),

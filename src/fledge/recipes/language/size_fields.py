@@ -26,12 +26,18 @@ class SizeFields(BaseModel):
     model: str = Field(
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
     )
-    architecture: Literal["transformer", "elman", "lstm", "gru", "mingru", "ngram"] = Field(
+    architecture: Literal[
+        "transformer", "elman", "lstm", "gru", "mingru", "ngram", "t5", "bart"
+    ] = Field(
         default="transformer",
         description="or a recurrent model: elman, lstm, gru, mingru (gates that see the input "
-        "alone, so that all steps train at once); or ngram, which is counted",
-    )
-    layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
+        "alone, so that all steps train at once); or ngram, which is counted; or an "
+        "encoder–decoder: t5, bart",
+    )  # fmt: skip
+    layers: int | None = Field(
+        default=None, ge=1, le=1000,
+        description="in place of the preset's; of t5 and bart on either side",
+    )  # fmt: skip
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
     heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
     kv_heads: int | None = Field(
@@ -69,6 +75,11 @@ class SizeFields(BaseModel):
         if self.architecture == "ngram":
             raise UserError(
                 "architecture=ngram is counted, by `fledge pretrain`: here choose another."
+            )
+        if self.architecture in ("t5", "bart"):
+            raise UserError(
+                f"architecture={self.architecture} learns inputs and targets, by `fledge "
+                "pretrain`: here choose another."
             )
         if self.architecture != "transformer":
             cells = recurrent_config(self.model, vocab_size, self.architecture, **given)
