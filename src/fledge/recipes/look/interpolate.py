@@ -1,4 +1,4 @@
-"""`fledge evaluate interpolate=`: several models as one on a text, weighed by its validation part."""
+"""`fledge evaluate interpolate=`: several models as one on a text, weighed by a part of it."""
 
 from __future__ import annotations
 
