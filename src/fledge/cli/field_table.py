@@ -106,6 +106,8 @@ _TITLES = {
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
     "ObjectiveFields": "of what is learned of a text",
+    "ExpertFields": "of a mixture of experts",
+    "RoutingSettings": "of a mixture of experts",
     "PretrainConfig": "of raw text",
     "QuestionsOfVectors": "asked of vectors that are there",
 }

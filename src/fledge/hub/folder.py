@@ -28,6 +28,7 @@ from fledge.hub.adapter_folder import (
 )
 from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
 from fledge.hub.adapter_targets import ALL_LINEAR
+from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
@@ -140,9 +141,9 @@ def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
 
 def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself; or a GGUF file,
-    alone or in one of these. Raises UserError for anything else.
+    alone or in one of these; or an ARPA file. Raises UserError for anything else.
     """
-    if is_gguf(path):
+    if is_gguf(path) or is_arpa(path):
         return path
     if is_name(path):
         path = fetch_by_name(path)
@@ -231,6 +232,8 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
+    if is_arpa(folder):
+        return Loaded(*open_arpa(folder), folder, {}), None
     check_model(folder.parent if is_gguf(folder) else folder)
     file = use_family_of(folder)
     loaded, score = (

@@ -22,6 +22,7 @@ _SHARES = {
     "stop_rate",
     "kept",
     "cut_actions",
+    "dropped_share",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
@@ -57,6 +58,11 @@ _WORDS = {
     "td_error": "TD error",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "balance": "balance of experts (1: even)",
+    "router_z": "squared log-sum of routers' logits",
+    "routing_entropy": "entropy of routing, nats",
+    "dropped_share": "choices beyond the experts' capacity",
+    "busiest_expert": "load of the busiest expert (1: even)",
 }
 
 

@@ -5,7 +5,7 @@ hold.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import torch
@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from fledge.errors import UserError
 from fledge.models.language.presets import recurrent_config, transformer_config
 from fledge.models.language.recurrent import Recurrent
-from fledge.models.language.transformer import Transformer
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.seeds import generator_for
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -58,10 +58,16 @@ class SizeFields(BaseModel):
     )
 
     def make_network(
-        self, vocab_size: int, *, border: int | None, seed: int, device: torch.device
+        self,
+        vocab_size: int,
+        *,
+        border: int | None,
+        seed: int,
+        device: torch.device,
+        adapt: Callable[[TransformerConfig], TransformerConfig] = lambda sizes: sizes,
     ) -> Transformer | Recurrent:
-        """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
-        together, or into the device's memory.
+        """A network of these sizes, on the CPU. adapt: what else a transformer has. Raises
+        UserError for sizes that do not fit together, or into the device's memory.
         """
         known = {"model", "architecture"}
         given = {name: getattr(self, name) for name in SizeFields.model_fields if name not in known}
@@ -84,7 +90,7 @@ class SizeFields(BaseModel):
                 "dropout= is of a recurrent model's layers: leave it out, or choose "
                 "architecture=lstm."
             )
-        sizes = transformer_config(self.model, vocab_size, **given)
+        sizes = adapt(transformer_config(self.model, vocab_size, **given))
         check_memory(sizes.parameters, device)
         return Transformer(sizes, border=border, generator=begin)
 

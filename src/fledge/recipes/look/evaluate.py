@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
+from fledge.evaluate.interpolation import describe_weights, measure_interpolated
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.evaluate.targets import measure_targets
@@ -23,6 +24,7 @@ from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.tasks.named import draw_questions
+from fledge.text.corpus import Corpus
 from fledge.text.documents import AnyDocument
 from fledge.text.objectives import PairedObjective
 from fledge.text.paired import PairedTokenizer
@@ -40,6 +42,13 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
         default=None,
         description=(
             "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        ),
+    )
+    interpolate: str = Field(
+        default="",
+        description=(
+            "runs or models, with commas between, that foretell the text together with base: p is "
+            "the mean of theirs, weighed by EM on the validation part"
         ),
     )
     whole: bool = Field(
@@ -69,6 +78,11 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    if config.interpolate and (config.data is None or config.whole):
+        raise UserError(
+            "interpolate= weighs models by the validation part of a text and measures on its test "
+            "part: give data=, and leave out whole=true."
+        )
     config.use_family()
     model = load_sound_model(config.base)
     if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
@@ -83,10 +97,17 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
         if isinstance(model.tokenizer, PairedTokenizer):
+            if config.interpolate:
+                raise UserError(
+                    f"interpolate= weighs what models say of running text, and {config.base} is an "
+                    "encoder–decoder: leave it out."
+                )
             figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
         else:
             figures |= measure_text_loss(model, documents)
             tell_text_loss(config, figures, part, show)
+        if config.interpolate:
+            figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
@@ -135,6 +156,36 @@ def measure_target_loss(
         f"objective={objective} makes of {part} (no bits per byte: the input tells of its target)"
     )
     return {"nats_per_target_token": measured.nats_per_token, "tokens": measured.tokens}
+
+
+def interpolate(
+    config: EvaluateConfig, model: Loaded, corpus: Corpus, show: Show
+) -> dict[str, Any]:
+    """Raises UserError for models that cut text into other tokens."""
+    names = [str(config.base), *map(str.strip, config.interpolate.split(","))]
+    models = [model, *(load_sound_model(Path(name)) for name in names[1:])]
+    for name, other in zip(names, models, strict=True):
+        if other.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+            raise UserError(
+                f"{name} has another tokenizer than {config.base}: what two models say of a token "
+                "is weighed where it is one token to both."
+            )
+    context = min(each.network.config.context for each in models)
+    steering, test = (
+        read_documents((document for _, document in corpus.split(part)), model.tokenizer, context)
+        for part in ("validation", "test")
+    )
+    policies = [each.policy() for each in models]
+    both = measure_interpolated(policies, model.tokenizer, steering, test)
+    together = both.together
+    show.line(
+        f"together {together.bits_per_byte:.3f} bits per byte: {describe_weights(both, names)}"
+    )
+    return {
+        "bits_per_byte": together.bits_per_byte,
+        "nats_per_token": together.nats_per_token,
+        "weights": dict(zip(names, both.weights, strict=True)),
+    }
 
 
 FEW = 10_000  # bytes, of which a figure says little
