@@ -37,6 +37,7 @@ from fledge.recipes.language.objective_fields import (
 )
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import (
+    TrainingConfig,
     TextFields,
     check_sources,
     describe_sources,
@@ -62,6 +63,7 @@ class PretrainConfig(
     NgramFields,
     ExpertFields,
     FreezeFields,
+    TrainingConfig,
     TrainingConfig,
     TextFields,
 ):
