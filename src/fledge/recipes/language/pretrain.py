@@ -37,7 +37,6 @@ from fledge.recipes.language.objective_fields import (
 )
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import (
-    TrainingConfig,
     TextFields,
     check_sources,
     describe_sources,
@@ -63,7 +62,6 @@ class PretrainConfig(
     NgramFields,
     ExpertFields,
     FreezeFields,
-    TrainingConfig,
     TrainingConfig,
     TextFields,
 ):
