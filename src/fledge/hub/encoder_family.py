@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fledge.errors import UserError
@@ -77,10 +76,8 @@ class EncoderNames:
 class OldNorms(Mapping[str, str]):
     """Names of the first releases: gamma and beta of a norm, for weight and bias."""
 
-    _new = {".gamma": ".weight", ".beta": ".bias"}
-
     def __getitem__(self, name: str) -> str:
-        for old, new in self._new.items():
+        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
             if name.endswith(old):
                 return name.removesuffix(old) + new
         raise KeyError(name)
