@@ -77,10 +77,10 @@ def recurrent_config(preset: str, vocab_size: int, cell: Cell, **fields: Any) ->
 
 
 def encoder_config(
-    preset: str, vocab_size: int, architecture: str, heads: Mapping[str, Any], **fields: Any
+    preset: str, vocab_size: int, architecture: str, above: Mapping[str, Any], **fields: Any
 ) -> EncoderConfig:
     """As many layers, as wide, as the preset's transformer, with the given fields in their place.
-    architecture: bert or modernbert; heads: fields of what stands on it. Raises UserError for an
+    architecture: bert or modernbert; above: fields of what stands on it. Raises UserError for an
     unknown name, and for fields that an encoder has not.
     """
     own = {"layers", "width", "heads", "mlp_width", "context"}
@@ -92,7 +92,7 @@ def encoder_config(
             f"{'it' if len(idle) == 1 else 'them'} out."
         )
     sizes = {name: value for name, value in find_preset(preset).items() if name in own}
-    sizes = {**sizes, "tied": given.get("tied", True), **given, **heads}
+    sizes = {**sizes, "tied": given.get("tied", True), **given, **above}
     if architecture == "modernbert":
         return make_modern(vocab_size, **sizes)
     return EncoderConfig(vocab_size, **sizes)

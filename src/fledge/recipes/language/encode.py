@@ -271,7 +271,8 @@ def write_filled(
     """
     if not network.config.masked:
         return
-    windows = read_held_out(text["validation"], frame, SHOWN, 1)
+    shown = min(SHOWN, network.config.context)
+    windows = read_held_out(text["validation"], frame, shown, 1)
     for row in mask_windows(windows, masking):
         row = row.to(network.unembedding.device)
         hidden = read_rows(network, row, row.tokens)
