@@ -1,7 +1,8 @@
-"""Rows for an encoder: the same after a stop, opened and closed, and pairs that are what they say."""
+"""Rows for an encoder: the same after a stop, opened and closed; and pairs are what they say."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.sample.masked_rows import MaskedPairs, MaskedRows, MaskedWindows
+from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
 from fledge.text.encoder_tokenizer import make_encoder_tokenizer
 from fledge.text.frames import read_frame
@@ -18,19 +20,23 @@ from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import train_tokenizer
 
-TOKENIZER = make_encoder_tokenizer(train_tokenizer("bytes", []))
+# A character of its own for each place of each document: its id says where it stood.
+DOCUMENTS = ["".join(chr(0x4E00 + 100 * i + j) for j in range(2 + 7 * i % 60)) for i in range(40)]
+TOKENIZER = make_encoder_tokenizer(train_tokenizer("characters", DOCUMENTS))
 FRAME, MASKING = read_frame(TOKENIZER), read_masking(TOKENIZER, "tokens", 0.2)
+DOCUMENT = {number: i for i, text in enumerate(DOCUMENTS) for number in TOKENIZER.encode(text)}
+
+
+def keep(folder: Path, documents: list[str]) -> Path:
+    for i, text in enumerate(documents):
+        (folder / f"{i}.txt").write_text(text)
+    keep_shards(folder / "shards", lambda: Corpus(str(folder)), TOKENIZER, lambda line: None)
+    return folder / "shards"
 
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> TokenStream:
-    """Forty documents, of which each is a number written again and again, in 3 to 90 letters."""
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(40):
-        letter = chr(0x4E00 + i)
-        (folder / f"{i}.txt").write_text(letter * (1 + 3 * i % 30))
-    keep_shards(folder / "shards", Corpus(str(folder)), TOKENIZER, lambda line: None)
-    return TokenStream(folder / "shards", "train")
+    return TokenStream(keep(tmp_path_factory.mktemp("text"), DOCUMENTS), "train")
 
 
 def collect(sampler: MaskedWindows | MaskedPairs, batches: int) -> MaskedRows:
@@ -93,19 +99,16 @@ def test_of_pairs_half_go_on_and_half_come_from_another_document(stream: TokenSt
         assert ends[1] == len(target) - 1
         assert types.tolist() == [0] * (ends[0] + 1) + [1] * (len(target) - ends[0] - 1)
         first, second = target[1 : ends[0]].tolist(), target[ends[0] + 1 : ends[1]].tolist()
-        # A document is one character of three bytes, again and again.
-        joined = first + second
-        goes_on = all(a == b for a, b in zip(joined, joined[3:], strict=False))
-        if len(joined) > 5:
-            assert goes_on == (int(rows.another[i]) == 0) or len(set(first)) < 3 > len(set(second))
+        assert all(b == a + 1 for each in (first, second) for a, b in pairwise(each))
+        follows = DOCUMENT[first[-1]] == DOCUMENT[second[0]] and second[0] == first[-1] + 1
+        assert follows == (int(rows.another[i]) == 0)
+        assert follows == (DOCUMENT[first[-1]] == DOCUMENT[second[0]])
         another += int(rows.another[i])
     assert abs(another - 100) < 36
 
 
 def test_one_document_has_no_other(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("all there is")
-    keep_shards(tmp_path / "shards", Corpus(str(tmp_path)), TOKENIZER, lambda line: None)
-    splits = [TokenStream(tmp_path / "shards", split) for split in ("train", "validation", "test")]
-    one = max(splits, key=len)
+    shards = keep(tmp_path, DOCUMENTS[-1:])
+    one = max((TokenStream(shards, split) for split in SPLITS), key=len)
     with pytest.raises(UserError, match="has 1 documents of two tokens or more: objective=nsp"):
         MaskedPairs(one, FRAME, MASKING, rows_per_step=1, context=20, seed=0)
