@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.points import encode_points
 from fledge.front.reward_model import RewardModel
@@ -64,7 +65,7 @@ class GivenFolder:
         """The value with which a recipe is asked. Raises UserError for what cannot be written."""
         if field == "base" and isinstance(value, list | tuple):
             return tuple(self.settle(field, each) for each in value)
-        if isinstance(value, TrainedRun | RewardModel):
+        if isinstance(value, TrainedRun | RewardModel | EncoderModel):
             return str(value.folder)
         if isinstance(value, Model):
             return str(value.folder if value.is_as_saved() else self._keep(field, value.save))
