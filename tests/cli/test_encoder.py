@@ -1,5 +1,5 @@
-"""An encoder from raw text to a folder that `transformers` opens, by real command lines; what writes
-text refuses it in a sentence.
+"""An encoder from raw text to a folder that `transformers` opens, by real command lines; what
+writes text refuses it in a sentence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def run(cli: Cli, models: Models, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("encoders")
     done = cli(models.fill(f"{ENCODER} masking=words out=bert"), folder=folder)
     assert done.code == 0, done.stderr
-    assert "masked nats" in done.stdout
+    assert "nats a masked token" in done.stdout
     assert "bits per byte" not in done.stdout
     return folder / "bert"
 

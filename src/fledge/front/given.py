@@ -65,9 +65,9 @@ class GivenFolder:
         """The value with which a recipe is asked. Raises UserError for what cannot be written."""
         if field == "base" and isinstance(value, list | tuple):
             return tuple(self.settle(field, each) for each in value)
-        if isinstance(value, TrainedRun | RewardModel | EncoderModel):
+        if isinstance(value, TrainedRun | RewardModel):
             return str(value.folder)
-        if isinstance(value, Model):
+        if isinstance(value, Model | EncoderModel):
             return str(value.folder if value.is_as_saved() else self._keep(field, value.save))
         if isinstance(value, Tokenizer):
             return str(self._keep(field, value.save))
