@@ -67,7 +67,7 @@ def test_it_is_measured_and_goes_on_from_a_base(
     last = json.loads((run / "summary.json").read_text())["after"][figure]
     assert first[figure] == pytest.approx(last, abs=1e-5)
     (tmp_path / "books").mkdir()
-    for i in range(60):
+    for i in range(300):
         (tmp_path / "books" / f"{i}.txt").write_text(f"the {i}th of some texts, " * 3)
     paired = cli(f"{words} data=books objective=nsp out=pairs --json", folder=tmp_path).result
     assert 0 <= paired["test"]["next_accuracy"] <= 1
