@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.adapter_folder import (
@@ -170,7 +170,7 @@ def find_model(path: Path) -> Path:
 
 def save_model(
     folder: Path,
-    network: nn.Module,
+    network: Any,
     tokenizer: Tokenizer,
     *,
     scalar: ScalarModel | None = None,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from fledge.sample.masked_rows import MaskedRows
 from tests.every_algorithm import ALL_ROWS, MASKED, Case
 from tests.subjects import figures_close
 
-EXACT = {"rtol": 1e-10, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 
 
 def say(logits: list[float], token: int) -> float:
