@@ -144,6 +144,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
         finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
     ],
     "recipes/language/encode.py": [finished(ENCODER)],
+    "recipes/language/vectors.py": [finished("vectors data={text} dims=4 min_count=1 epochs=1")],
     "recipes/language/tune.py": [finished(TUNE)],
     "recipes/language/reward.py": [
         finished(REWARD),
