@@ -14,12 +14,13 @@ from fledge.evaluate.interpolation import describe_weights, measure_interpolated
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.evaluate.targets import measure_targets
-from fledge.hub.folder import Loaded
+from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
@@ -84,6 +85,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             "part: give data=, and leave out whole=true."
         )
     config.use_family()
+    if is_encoder(config.base):
+        return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
     if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
         raise UserError(
