@@ -15,7 +15,7 @@ from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.evaluate.targets import judge_targets
 from fledge.hub.encoder_decoder_family import read_pair_tokenizer
-from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.hub.folder import Loaded, actions, is_encoder, load_model, save_model
 from fledge.learner import Learner
 from fledge.models.language.encoder_decoder import EncoderDecoder
 from fledge.models.language.mixture import list_mixtures
@@ -26,6 +26,8 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
+from fledge.recipes.language.encode import pretrain_encoder
+from fledge.recipes.language.encoder_fields import EncoderFields, check_idle
 from fledge.recipes.language.expert_fields import ExpertFields
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.objective_fields import (
@@ -35,7 +37,7 @@ from fledge.recipes.language.objective_fields import (
     make_encoder_decoder,
     text_tokenizer,
 )
-from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
     check_sources,
@@ -56,9 +58,16 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 
 
 class PretrainConfig(
-    FamilyField, SizeFields, ObjectiveFields, NgramFields, ExpertFields, FreezeFields,
-    TrainingConfig, TextFields,
-):  # fmt: skip
+    FamilyField,
+    SizeFields,
+    ObjectiveFields,
+    NgramFields,
+    ExpertFields,
+    EncoderFields,
+    FreezeFields,
+    TrainingConfig,
+    TextFields,
+):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders; an encoder–decoder on inputs and targets made of it.
     """
@@ -109,6 +118,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
     config.use_family()
+    if config.architecture in ENCODERS or (config.base is not None and is_encoder(config.base)):
+        return pretrain_encoder(config, start, show, make_tokenizer)
     base = load_model(config.base).merged() if config.base else None
     config = config.keep_family(base) if base else config
     if base and start.new:
@@ -116,6 +127,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         config.check_experts_of(base.network.config)
     if start.new:
         check_fields(config)
+        check_idle(config)
         if base is None:
             config.check_experts(config.architecture)
         check_sources(config.data, config.architecture, carry=config.carry)

@@ -13,12 +13,13 @@ from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.evaluate.targets import measure_targets
-from fledge.hub.folder import Loaded
+from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
@@ -79,6 +80,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         )
     check_interpolated(config)
     config.use_family()
+    if is_encoder(config.base):
+        return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
     if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
         raise UserError(
@@ -92,6 +95,11 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
         if isinstance(model.tokenizer, PairedTokenizer):
+            if config.interpolate:
+                raise UserError(
+                    f"interpolate= weighs what models say of running text, and {config.base} is an "
+                    "encoder–decoder: leave it out."
+                )
             figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
         else:
             figures |= measure_text_loss(model, documents)
