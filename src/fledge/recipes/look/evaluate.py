@@ -95,11 +95,6 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
         if isinstance(model.tokenizer, PairedTokenizer):
-            if config.interpolate:
-                raise UserError(
-                    f"interpolate= weighs what models say of running text, and {config.base} is an "
-                    "encoder–decoder: leave it out."
-                )
             figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
         else:
             figures |= measure_text_loss(model, documents)

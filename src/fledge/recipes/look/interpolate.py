@@ -43,7 +43,10 @@ def interpolate(config: Asked, model: Loaded, corpus: Corpus, show: Show) -> dic
     models = [model, *(load_sound_model(Path(name)) for name in names[1:])]
     for name, other in zip(names, models, strict=True):
         if isinstance(other.tokenizer, PairedTokenizer):
-            raise UserError(f"{name} is an encoder–decoder, which foretells no running text.")
+            raise UserError(
+                f"interpolate= weighs what models say of running text, and {name} is an "
+                "encoder–decoder: leave it out."
+            )
         if other.tokenizer.fingerprint() != model.tokenizer.fingerprint():
             raise UserError(
                 f"{name} has another tokenizer than {config.base}: what two models say of a token "
