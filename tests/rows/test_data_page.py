@@ -41,7 +41,7 @@ def examples() -> list[tuple[str, str]]:
 
 def test_every_section_has_its_examples() -> None:
     assert {name for name, _ in examples()} == READERS.keys()
-    assert len(examples()) == 22
+    assert len(examples()) == 23
 
 
 @pytest.mark.parametrize(("section", "line"), examples())

@@ -105,6 +105,10 @@ _TITLES = {
     "TextFields": "which texts are read",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
+    "EncoderFields": "of architecture=bert and modernbert",
+    "ObjectiveFields": "of what is learned of a text",
+    "ExpertFields": "of a mixture of experts",
+    "RoutingSettings": "of a mixture of experts",
     "PretrainConfig": "of raw text",
     "QuestionsOfVectors": "asked of vectors that are there",
 }

@@ -20,6 +20,7 @@ from fledge.json_file import read_bytes
 from fledge.report.charts import draw_line_chart
 from fledge.report.curves import Curve, Curves
 from fledge.report.drawn import Drawn
+from fledge.report.expert_loads import ExpertLoads, draw_expert_loads
 from fledge.report.figures import (
     PICTURES,
     ChartPlan,
@@ -104,10 +105,12 @@ class Chapter:
 
 def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
-    curves, scores = run.part(lambda: read_curves(run.metrics.each()), (Curves(), BothScores()))
+    nothing = Curves(), BothScores(), ExpertLoads()
+    curves, scores, loads = run.part(lambda: read_curves(run.metrics.each()), nothing)
     pictures, more = draw_pictures(curves)
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
+    pictures += draw_expert_loads(loads)
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
@@ -208,13 +211,14 @@ def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return changes + [(spell_name(name), format_value(name, value)) for name, value in single]
 
 
-def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores]:
+def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores, ExpertLoads]:
     """All that is drawn of metrics.jsonl, read once."""
-    curves, scores = Curves(), BothScores()
+    curves, scores, loads = Curves(), BothScores(), ExpertLoads()
     for row in rows:
         curves.add(row)
         scores.add(row)
-    return curves, scores
+        loads.add(row)
+    return curves, scores, loads
 
 
 def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,22 @@ from pydantic import ConfigDict, Field
 from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
-from fledge.hub.folder import Loaded
+from fledge.evaluate.targets import measure_targets
+from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_encoder import evaluate_encoder
+from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
+from fledge.sample.objective_rows import PairWriter
 from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
+from fledge.text.objectives import PairedObjective
+from fledge.text.paired import PairedTokenizer
 
 
 class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields):
@@ -38,6 +44,13 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
             "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
         ),
     )
+    interpolate: str = Field(
+        default="",
+        description=(
+            "runs or models, with commas between, that foretell the text together with base: p is "
+            "the mean of theirs, weighed by EM on the validation part"
+        ),
+    )
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
     )
@@ -49,6 +62,11 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
+    objective: PairedObjective | None = Field(
+        default=None,
+        description="of an encoder–decoder, which foretells targets and no running text: what is "
+        "made of data (spans by default)",
+    )
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
 
@@ -60,20 +78,29 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    check_interpolated(config)
     config.use_family()
+    if is_encoder(config.base):
+        return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
+    if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
+        raise UserError(
+            f"objective={config.objective} makes targets for an encoder–decoder, and {config.base} "
+            "foretells running text: leave it out."
+        )
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
         corpus = config.read(config.data, show.line)
         test = (document for _, document in corpus.split("test"))
-        figures |= measure_text_loss(model, corpus.documents() if config.whole else test)
+        documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
-        size = figures["bytes"]
-        show.line(
-            f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
-            f"per token) on {size:,} bytes of {part}"
-            + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
-        )
+        if isinstance(model.tokenizer, PairedTokenizer):
+            figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
+        else:
+            figures |= measure_text_loss(model, documents)
+            tell_text_loss(config, figures, part, show)
+        if config.interpolate:
+            figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
@@ -92,6 +119,36 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
         )
     return figures
+
+
+def tell_text_loss(
+    config: EvaluateConfig, figures: Mapping[str, Any], part: str, show: Show
+) -> None:
+    size = figures["bytes"]
+    show.line(
+        f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
+        f"per token) on {size:,} bytes of {part}"
+        + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
+    )
+
+
+def measure_target_loss(
+    config: EvaluateConfig,
+    model: Loaded,
+    tokenizer: PairedTokenizer,
+    documents: Iterable[AnyDocument],
+    part: str,
+    show: Show,
+) -> dict[str, float]:
+    """Of an encoder–decoder: nats a token of the targets that an objective makes of the text."""
+    objective = config.objective or "spans"
+    write = PairWriter(tokenizer, objective, model.network.config.context)
+    measured = measure_targets(model.policy(), documents, write)
+    show.line(
+        f"{measured.nats_per_token:.3f} nats a target token, of {measured.tokens:,} that "
+        f"objective={objective} makes of {part} (no bits per byte: the input tells of its target)"
+    )
+    return {"nats_per_target_token": measured.nats_per_token, "tokens": measured.tokens}
 
 
 FEW = 10_000  # bytes, of which a figure says little
