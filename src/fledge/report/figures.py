@@ -22,9 +22,11 @@ _SHARES = {
     "stop_rate",
     "kept",
     "cut_actions",
+    "dropped_share",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING |= {"cells"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",
@@ -32,6 +34,7 @@ _WORDS = {
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "elbo": "bound on log p(x)",
+    "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
@@ -49,12 +52,19 @@ _WORDS = {
     "reward_model_score": "reward model's score",
     "seconds": "time",
     "drift": "engine–trainer drift",
+    "masked_nats": "nats a masked token",
+    "replaced_nats": "nats a token, of telling which are replaced",
     "evaluation_return": "judged, without exploring",
     "test_evaluation_return": "the kept agent, in episodes that steered nothing",
     "episode_return": "while learning",
     "td_error": "TD error",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "balance": "balance of experts (1: even)",
+    "router_z": "squared log-sum of routers' logits",
+    "routing_entropy": "entropy of routing, nats",
+    "dropped_share": "choices beyond the experts' capacity",
+    "busiest_expert": "load of the busiest expert (1: even)",
 }
 
 
@@ -75,7 +85,11 @@ PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("Weighted squared error", ("squared_error",), "of the logarithm of a count", low=0),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
+    ChartPlan("Masked tokens", ("masked_nats",), "nats a masked token"),
+    ChartPlan("Replaced tokens", ("replaced_nats",), "nats a token"),
+    ChartPlan("Right", ("masked_accuracy", "replaced_accuracy", "next_accuracy"), low=0, high=1),
     ChartPlan("Exact match", ("exact_match",), low=0, high=1),
     ChartPlan("Reward", ("reward",)),
     ChartPlan("True score", ("true_score", "score"), low=0, high=1),
@@ -184,6 +198,8 @@ def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
         "bits_per_byte",
         "log_likelihood",
         "elbo",
+        "masked_nats",
+        "replaced_nats",
         "loss",
         "reward",
     ):

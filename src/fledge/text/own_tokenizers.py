@@ -82,6 +82,11 @@ class OwnTokenizer(Tokenizer):
         return from_file(add_special(self._file, names), cast(TokenizerKind, self.kind))
 
     @property
+    def file(self) -> str:
+        """The text of its tokenizer.json."""
+        return self._file
+
+    @property
     def pad(self) -> int:
         return 0
 

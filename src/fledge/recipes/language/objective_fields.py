@@ -25,7 +25,8 @@ from fledge.text.tokenizer import Tokenizer
 
 PAIRS = ("t5", "bart")  # architectures of an encoder and a decoder
 
-Objective = Literal["next_token", "fim"] | PairedObjective
+EncoderObjective = Literal["mlm", "nsp", "rtd"]
+Objective = Literal["next_token", "fim"] | PairedObjective | EncoderObjective
 
 
 class ObjectiveFields(BaseModel):
@@ -35,7 +36,8 @@ class ObjectiveFields(BaseModel):
         default=None,
         description="what is learned of the text: next_token, or fim, which moves a middle to the "
         "end, of a decoder; of t5 and bart spans (the usual), prefix, bert, deshuffle, mass, "
-        "replace or drop",
+        "replace or drop; of bert and modernbert mlm (the usual), masked tokens, nsp, also which "
+        "text follows another, or rtd, which tokens a small generator has replaced (ELECTRA)",
     )
     noise: float | None = Field(
         default=None, gt=0, lt=1,

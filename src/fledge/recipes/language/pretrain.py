@@ -9,13 +9,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fledge.algorithms.likelihood.carried import Carried
+from fledge.algorithms.likelihood.routed import Routed
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.evaluate.targets import judge_targets
 from fledge.hub.encoder_decoder_family import read_pair_tokenizer
-from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.hub.folder import Loaded, actions, is_encoder, load_model, save_model
+from fledge.learner import Learner
 from fledge.models.language.encoder_decoder import EncoderDecoder
+from fledge.models.language.mixture import list_mixtures
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
@@ -23,6 +26,9 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
+from fledge.recipes.language.encode import pretrain_encoder
+from fledge.recipes.language.encoder_fields import EncoderFields, check_idle
+from fledge.recipes.language.expert_fields import ExpertFields
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.objective_fields import (
     PAIRS,
@@ -31,7 +37,7 @@ from fledge.recipes.language.objective_fields import (
     make_encoder_decoder,
     text_tokenizer,
 )
-from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
     check_sources,
@@ -45,13 +51,22 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.splits import SPLITS
+from fledge.stopwatch import Stopwatch
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 
 class PretrainConfig(
-    FamilyField, SizeFields, ObjectiveFields, NgramFields, FreezeFields, TrainingConfig, TextFields
+    FamilyField,
+    SizeFields,
+    ObjectiveFields,
+    NgramFields,
+    ExpertFields,
+    EncoderFields,
+    FreezeFields,
+    TrainingConfig,
+    TextFields,
 ):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders; an encoder–decoder on inputs and targets made of it.
@@ -103,12 +118,18 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
     config.use_family()
+    if config.architecture in ENCODERS or (config.base is not None and is_encoder(config.base)):
+        return pretrain_encoder(config, start, show, make_tokenizer)
     base = load_model(config.base).merged() if config.base else None
     config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
+        config.check_experts_of(base.network.config)
     if start.new:
         check_fields(config)
+        check_idle(config)
+        if base is None:
+            config.check_experts(config.architecture)
         check_sources(config.data, config.architecture, carry=config.carry)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
@@ -148,7 +169,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             config, policy, typical, equal_rows=not paired, tokenizer=tokenizer
         )  # fmt: skip
         course.say(
-            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
+            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)}"
+            f"{describe_experts(sizes)} on "
             f"{len(text['train']) / 1e6:.2f} M tokens "
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
@@ -159,12 +181,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             if isinstance(write, PairWriter)
             else judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
         )
-        course.fit(
-            (Carried if config.carry else Supervised)(
-                policy, config.learner(policy, speed.precision), course.stopwatch
-            ),
-            sampler, [judge], figure_unit=" nats",
-        )  # fmt: skip
+        learner = config.learner(policy, speed.precision)
+        algorithm = choose_algorithm(config, policy, learner, course.stopwatch)
+        course.fit(algorithm, sampler, [judge], figure_unit=" nats")
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
@@ -213,8 +232,27 @@ def make_network(
     if config.architecture in PAIRS:
         return make_encoder_decoder(config, tokenizer)
     return config.make_network(
-        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
-    )
+        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on(),
+        adapt=config.put_experts,
+    )  # fmt: skip
+
+
+def choose_algorithm(
+    config: PretrainConfig, policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch
+) -> Carried | Routed | Supervised:
+    """By what there is in the network to be kept: a state, or the use of experts."""
+    if config.carry:
+        return Carried(policy, learner, stopwatch)
+    if list_mixtures(policy.network):
+        return Routed(policy, learner, stopwatch, config)
+    return Supervised(policy, learner, stopwatch)
+
+
+def describe_experts(sizes: Any) -> str:
+    """What is to be said beside the size of a network of which a token does not use all."""
+    if getattr(sizes, "experts", None) is None:
+        return ""
+    return f", {sizes.active_parameters / 1e6:.2f} M of them for a token,"
 
 
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:

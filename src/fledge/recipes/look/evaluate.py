@@ -13,12 +13,14 @@ from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.evaluate.targets import measure_targets
-from fledge.hub.folder import Loaded
+from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_encoder import evaluate_encoder
+from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
@@ -40,6 +42,13 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
         default=None,
         description=(
             "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        ),
+    )
+    interpolate: str = Field(
+        default="",
+        description=(
+            "runs or models, with commas between, that foretell the text together with base: p is "
+            "the mean of theirs, weighed by EM on the validation part"
         ),
     )
     whole: bool = Field(
@@ -69,7 +78,10 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    check_interpolated(config)
     config.use_family()
+    if is_encoder(config.base):
+        return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
     if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
         raise UserError(
@@ -87,6 +99,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         else:
             figures |= measure_text_loss(model, documents)
             tell_text_loss(config, figures, part, show)
+        if config.interpolate:
+            figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
