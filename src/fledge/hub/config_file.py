@@ -42,9 +42,9 @@ def write_config(
     return {
         "architectures": [scores if scalar else causal],
         "model_type": family.model_type,
+        **tokenizer.config_ids(),
         **family.write_config(network.config),
         "dtype": str(network.unembedding.dtype).removeprefix("torch."),
-        **tokenizer.config_ids(),
         **({"num_labels": 1, **_separate_pad(tokenizer)} if scalar else {}),
     }
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from fledge.errors import UserError
+from fledge.hub.bert import BERT, DISTILBERT, ELECTRA, ROBERTA
 from fledge.hub.family import Family
 from fledge.hub.gemma import GEMMA, GEMMA2, GEMMA3
 from fledge.hub.gpt2 import GPT2
 from fledge.hub.llama import LLAMA, MISTRAL, SMOLLM3
 from fledge.hub.mixtral import MIXTRAL
+from fledge.hub.modernbert import MODERNBERT
 from fledge.hub.neox import GPT_NEOX, STABLELM
 from fledge.hub.ngram import NGRAM
 from fledge.hub.olmo import OLMO2
@@ -24,7 +26,8 @@ OF_OTHERS = (
     LLAMA, MISTRAL, QWEN3, QWEN2, SMOLLM3, MIXTRAL, QWEN3_MOE, GEMMA, GEMMA2, GEMMA3, PHI3, OLMO2,
     GPT2, GPT_NEOX, STABLELM,
 )  # fmt: skip
-BUILT_IN = (*OF_OTHERS, RECURRENT, NGRAM)
+ENCODERS = (BERT, ROBERTA, DISTILBERT, ELECTRA, MODERNBERT)
+BUILT_IN = (*OF_OTHERS, RECURRENT, NGRAM, *ENCODERS)
 _known = {family.model_type: family for family in BUILT_IN}
 
 

@@ -9,7 +9,7 @@ what fledge writes of a family that it knows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,16 @@ from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.own_families import use_family_of
+from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
+from fledge.models.language.encoder import Encoder
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.sentence_vectors import Pooling
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
     GGUF,
@@ -64,6 +67,7 @@ class Loaded:
     base: Base | None = None  # of an adapter
     asked: Path | None = None  # what the user called it
     family: Path | None = None  # the user's file that it was read by, as its run remembers
+    pooling: Pooling | None = None  # of an encoder whose folder says how a text becomes a vector
 
     @property
     def source(self) -> Path:
@@ -119,7 +123,9 @@ class Loaded:
         folder intact.
         """
         if self.base is None:
-            save_model(folder, self.network, self.tokenizer, scalar=scalar, **notes)
+            save_model(
+                folder, self.network, self.tokenizer, scalar=scalar, pooling=self.pooling, **notes
+            )
         else:
             score = None if scalar is None else scalar.head.linear.weight
             save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
@@ -168,6 +174,7 @@ def save_model(
     tokenizer: Tokenizer,
     *,
     scalar: ScalarModel | None = None,
+    pooling: Pooling | None = None,
     **notes: Any,
 ) -> None:
     """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
@@ -177,6 +184,8 @@ def save_model(
     weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
     if scalar is not None:
         weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
+    if pooling is not None:
+        notes[NOTE] = asdict(pooling)
     config = write_config(family, network, tokenizer, scalar is not None) | notes
     with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
@@ -184,6 +193,9 @@ def save_model(
             json_text(config, str(folder / "config.json"), indent=2) + "\n"
         )
         tokenizer.save(beside)
+    if pooling is not None:
+        # For other programs: config.json has said it, should a kill come before.
+        write_pooling(folder, pooling, network.config.width)
 
 
 def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
@@ -198,6 +210,21 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
             f"{path} is a reward model, which scores texts and writes none: give the model it was "
             "made from."
         )
+    if isinstance(loaded.network, Encoder):
+        raise UserError(
+            f"{path} is an encoder ({family_of(loaded.network).name}), which has no next token to "
+            "say: `fledge evaluate` measures it, and fledge.load(…).embed gives vectors of texts."
+        )
+    return replace(loaded, asked=path)
+
+
+def load_encoder(path: Path) -> Loaded:
+    """The encoder of a run or a model folder, in float32. Raises UserError for another kind of
+    model.
+    """
+    loaded, _ = _load(find_model(path), as_stored=False)
+    if not isinstance(loaded.network, Encoder):
+        raise UserError(f"{path} is no encoder, as BERT is: it goes on with texts.")
     return replace(loaded, asked=path)
 
 
@@ -246,7 +273,9 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
     network.eval()  # no dropout unless it is being trained
-    return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
+    pooling = read_pooling(folder, raw) if isinstance(network, Encoder) else None
+    loaded = Loaded(network, tokenizer, folder, raw, pooling=pooling)
+    return loaded, weights[SCORE] if config.scalar else None
 
 
 def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:

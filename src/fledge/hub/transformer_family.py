@@ -204,7 +204,7 @@ _DRAWING = (
 )  # fmt: skip
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Random numbers are not drawn: weights that are filled from a file take no memory before."""
 
     def __torch_function__(
@@ -217,7 +217,7 @@ class _Unfilled(TorchFunctionMode):
 
 def build_transformer(sizes: TransformerConfig, border: int | None) -> Transformer:
     """To be filled. The meta device would do the same, and imports 800 modules on the way."""
-    with _Unfilled():
+    with Unfilled():
         return Transformer(sizes, border)
 
 

@@ -104,8 +104,9 @@ class Encoder(nn.Module):
 
     @property
     def unembedding(self) -> Tensor:
-        """[V, E]"""
-        return self.embedding.weight if self.config.tied else self.decoder.weight
+        """[V, E]; the embedding where nothing is unembedded."""
+        own = self.config.masked and not self.config.tied
+        return self.decoder.weight if own else self.embedding.weight
 
     def forward(
         self, tokens: Tensor, lengths: Tensor | None = None, types: Tensor | None = None

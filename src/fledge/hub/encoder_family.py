@@ -1,0 +1,285 @@
+"""A family of fledge's encoder: what its weights are called, which of them a file may lack, and the
+record made of what is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fledge.errors import UserError
+from fledge.hub.family import Family, ModelConfig, Weight
+from fledge.hub.transformer_family import Unfilled
+from fledge.json_file import check_shape
+from fledge.models.language.encoder import Encoder
+from fledge.models.language.encoder_config import Classifier, EncoderConfig
+
+_KINDS: dict[str, Classifier] = {
+    "ForSequenceClassification": "sequence",
+    "ForTokenClassification": "token",
+    "ForMultipleChoice": "choice",
+}
+_ACTIVATIONS = {
+    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu",
+    "swish": "silu", "relu": "relu",
+}  # fmt: skip
+_FIELDS = ("masked", "transform", "pooler", "next", "replaced", "classifier", "labels", "tied")
+
+
+class SavedEncoder(ModelConfig):
+    """What config.json of every encoder may have beside its sizes."""
+
+    id2label: dict[str, str] | None = None
+    num_labels: int = 2
+    tie_word_embeddings: bool = True
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+
+    @property
+    def scalar(self) -> bool:
+        """Its ForSequenceClassification tells classes apart."""
+        return False
+
+    @property
+    def classifier(self) -> Classifier:
+        said = (self.architectures or [""])[0]
+        return next((kind for name, kind in _KINDS.items() if said.endswith(name)), "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of their numbers."""
+        kind = self.classifier
+        if kind in ("", "choice"):
+            return ("",) if kind else ()
+        if self.id2label is None:
+            return tuple(f"LABEL_{i}" for i in range(self.num_labels))
+        return tuple(self.id2label[key] for key in sorted(self.id2label, key=int))
+
+
+@dataclass(frozen=True)
+class EncoderNames:
+    """Ours to theirs, each without .weight and .bias; the pieces of a joined one in a tuple.
+    layer: with {} for its number. heads: what stands on the hidden states, by the kind of
+    classifier where its name hangs on that: "classifier token".
+    """
+
+    trunk: Mapping[str, str]
+    layer: str
+    block: Mapping[str, tuple[str, ...]]
+    heads: Mapping[str, str]
+
+
+class OldNorms(Mapping[str, str]):
+    """Names of the first releases: gamma and beta of a norm, for weight and bias."""
+
+    def __getitem__(self, name: str) -> str:
+        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+            if name.endswith(old):
+                return name.removesuffix(old) + new
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def list_weights(c: EncoderConfig, names: EncoderNames) -> Iterator[Weight]:
+    """Of fledge's encoder, by a family's names; what stands on the trunk may be missing."""
+    yield from _list_trunk(c, names.trunk)
+    for layer in range(c.layers):
+        begin = names.layer.format(layer)
+        for ours, rows, columns, bias in _list_block(c, layer):
+            theirs = names.block[ours]
+            pieces = tuple(begin + name for name in theirs)
+            for part, width in (("weight", columns), ("bias", 0)):
+                if part == "bias" and not bias:
+                    continue
+                shape = (rows // len(pieces), *((width,) if width else ()))
+                named = tuple((f"{piece}.{part}", shape) for piece in pieces)
+                yield Weight(f"blocks.{layer}.{ours}.{part}", named)
+    for ours, shape in _list_heads(c):
+        part, _, leaf = ours.rpartition(".")
+        their = names.heads.get(f"{part} {c.classifier}", names.heads.get(part or leaf))
+        if their is not None:
+            named = f"{their}.{leaf}" if part else their
+            yield Weight(ours, ((named, shape),), needed=False)
+
+
+def _list_trunk(c: EncoderConfig, names: Mapping[str, str]) -> Iterator[Weight]:
+    e = c.embedded
+    tables = {"embedding": c.vocab_size}
+    if c.learned_positions:
+        tables["place"] = c.first_position + c.context
+    if c.types:
+        tables["token_type"] = c.types
+    for ours, rows in tables.items():
+        yield Weight(f"{ours}.weight", ((f"{names[ours]}.weight", (rows, e)),))
+    norms = {"embedding_norm": e} | ({"norm": c.width} if c.norm_first else {})
+    for ours, width in norms.items():
+        for part in ("weight", "bias")[: 1 + c.norm_bias]:
+            yield Weight(f"{ours}.{part}", ((f"{names[ours]}.{part}", (width,)),))
+    if c.embedding_width:
+        yield Weight("project.weight", ((f"{names['project']}.weight", (c.width, e)),))
+        yield Weight("project.bias", ((f"{names['project']}.bias", (c.width,)),))
+
+
+def _list_block(c: EncoderConfig, layer: int) -> Iterator[tuple[str, int, int, bool]]:
+    """Name, rows, columns (0 of a norm) and whether it has a bias."""
+    high = (2 if c.gated else 1) * c.mlp_width
+    yield "qkv", 3 * c.width, c.width, c.attention_bias
+    yield "out", c.width, c.width, c.attention_bias
+    if layer or not c.norm_first:
+        yield "attention_norm", c.width, 0, c.norm_bias
+    yield "up", high, c.width, c.mlp_bias
+    yield "down", c.width, c.mlp_width, c.mlp_bias
+    yield "mlp_norm", c.width, 0, c.norm_bias
+
+
+def _list_heads(c: EncoderConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    w, e = c.width, c.embedded
+
+    def linear(name: str, rows: int, columns: int, bias: bool = True) -> Any:
+        yield f"{name}.weight", (rows, columns)
+        if bias:
+            yield f"{name}.bias", (rows,)
+
+    if c.pooler:
+        yield from linear("pooler", w, w)
+    if c.transform:
+        yield from linear("transform", e, w, c.transform_bias)
+        yield "transform_norm.weight", (e,)
+        if c.norm_bias:
+            yield "transform_norm.bias", (e,)
+    if c.masked and not c.tied:
+        yield "decoder.weight", (c.vocab_size, e)
+    if c.masked and c.decoder_bias:
+        yield "decoder_bias", (c.vocab_size,)
+    if c.next:
+        yield from linear("follows", 2, w)
+    if c.replaced:
+        yield from linear("detector", w, w)
+        yield from linear("detected", 1, w)
+    if c.classifier:
+        yield from linear("classifier", len(c.labels), w)
+
+
+# What is looked for in the file to know whether a head is there.
+_SIGNS = {
+    "pooler": "pooler.weight", "masked": "transform.weight", "next": "follows.weight",
+    "replaced": "detected.weight", "classifier": "classifier.weight",
+}  # fmt: skip
+
+
+def keep_present(
+    sizes: EncoderConfig, weights: Mapping[str, Tensor], names: EncoderNames
+) -> EncoderConfig:
+    """With those heads alone that the file has. Raises UserError for half of one."""
+    theirs = {weight.ours: weight.theirs[0][0] for weight in list_weights(sizes, names)}
+    has = {field: theirs.get(sign, "") in weights for field, sign in _SIGNS.items()}
+    if sizes.norm_first and sizes.classifier:  # its transform serves the classifier
+        has["masked"] = False
+    changes: dict[str, Any] = {
+        field: getattr(sizes, field) and has[field] for field in ("pooler", "next", "replaced")
+    }
+    changes["masked"] = sizes.masked and has["masked"]
+    changes["transform"] = changes["masked"] or bool(sizes.norm_first and sizes.classifier)
+    if sizes.classifier and not has["classifier"]:
+        changes |= {"classifier": "", "labels": ()}
+    found = replace(sizes, **changes)
+    for weight in list_weights(found, names):
+        if weight.theirs[0][0] not in weights:
+            raise UserError(
+                f"the weights have no {weight.theirs[0][0]} and other parts of the same head: they "
+                "do not fit their config.json."
+            )
+    return found
+
+
+def read_activation(name: str, value: str, folder: Path) -> Any:
+    """Ours, for the entry `name` of a config.json. Raises UserError."""
+    if value not in _ACTIVATIONS:
+        raise UserError(
+            f"{folder} has {name}={value[:40]}: fledge reads encoders with {name} of "
+            f"{', '.join(_ACTIVATIONS)}."
+        )
+    return _ACTIVATIONS[value]
+
+
+def write_heads(c: EncoderConfig, name: str) -> dict[str, Any]:
+    """architectures and labels of a config.json."""
+    kinds = {kind: suffix for suffix, kind in _KINDS.items()}
+    if c.classifier:
+        suffix = kinds[c.classifier]
+    elif c.replaced or (c.masked and c.next):
+        suffix = "ForPreTraining"
+    elif c.masked:
+        suffix = "ForMaskedLM"
+    else:
+        suffix = "ForNextSentencePrediction" if c.next else "Model"
+    entries: dict[str, Any] = {
+        "architectures": [f"{name}{suffix}"],
+        "tie_word_embeddings": c.tied,
+    }
+    if c.classifier in ("sequence", "token"):
+        entries["id2label"] = {str(i): label for i, label in enumerate(c.labels)}
+        entries["label2id"] = {label: i for i, label in enumerate(c.labels)}
+    return entries
+
+
+def make_encoder_family(
+    model_type: str,
+    name: str,
+    config: type[SavedEncoder],
+    read: Callable[[Any, Path], EncoderConfig],
+    write: Callable[[EncoderConfig], dict[str, Any]],
+    names: EncoderNames,
+    no_weights: str,
+) -> Family:
+    """read: with every head that such a file may have."""
+
+    def builds(network: nn.Module) -> bool:
+        """Whether its config.json, read again, says the same."""
+        if type(network) is not Encoder:
+            return False
+        own = network.config
+        entries = {**write(own), **write_heads(own, name)}
+        try:
+            again = read(check_shape({"model_type": model_type, **entries}, config, ""), Path())
+        except UserError:
+            return False
+        heads = {field: getattr(own, field) for field in _FIELDS}
+        possible = all(
+            getattr(again, field) or not heads[field] for field in _FIELDS if field != "tied"
+        )
+        return possible and replace(again, **heads) == own
+
+    def list_own(c: EncoderConfig) -> Iterator[Weight]:
+        return list_weights(c, names)
+
+    def adapt(sizes: EncoderConfig, weights: Mapping[str, Tensor]) -> EncoderConfig:
+        return keep_present(sizes, weights, names)
+
+    def build(sizes: EncoderConfig, border: int | None) -> Encoder:
+        with Unfilled():
+            return Encoder(sizes, border)
+
+    return Family(
+        model_type=model_type,
+        name=name,
+        config=config,
+        read_config=read,
+        write_config=lambda c: {**write(c), **write_heads(c, name)},
+        weights=list_own,
+        build=build,
+        builds=builds,
+        adapt=adapt,
+        prefix=names.layer.split(".")[0] + ".",
+        renamed=OldNorms(),
+        no_weights=no_weights,
+    )
