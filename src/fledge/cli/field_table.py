@@ -103,12 +103,13 @@ _TITLES = {
     "QuestionFields": "of an evaluation",
     "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
+    "EncoderTuneConfig": "of an encoder and its rows",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
     "PretrainConfig": "of raw text",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")
+IN_FULL = ("EarlyStopFields", "EncoderTuneConfig", "PairsConfig", "QuestionFields")
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 

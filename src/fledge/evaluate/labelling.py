@@ -24,11 +24,12 @@ from fledge.rows.entities import list_entities, name_entities
 from fledge.rows.labels import Choices, LabelledText, LabelTask, TaggedWords
 from fledge.runs.folder import Run
 from fledge.sample.label_examples import STACK, Example, name_words
-from fledge.sample.sentences import UNLABELLED, AlikePairs, Sentences
+from fledge.sample.sentences import UNLABELLED, AlikePairs
 from fledge.score.labels import embed, score_labels
 from fledge.splits import HeldOut
 
 AT_A_TIME = 4096  # tokens that are read together
+MOST_LABELS = 50  # of a confusion table
 KEPT = 12  # answers an evaluation writes to samples.jsonl
 
 
@@ -178,11 +179,16 @@ def judge_vectors(examples: Sequence[Example[Any]], vectors: Tensor) -> Figures:
     return {"retrieval": sum(found) / len(found)}
 
 
-HEADLINES = ("entity_f1", "spearman", "retrieval", "accuracy")
-
-
-def choose_headline(figures: Mapping[str, float]) -> str:
-    return next(name for name in HEADLINES if name in figures)
+def choose_headline(
+    task: LabelTask, labels: Sequence[str], held_out: Mapping[HeldOut, Sequence[Example[Any]]]
+) -> str:
+    """The figure that a run is judged by."""
+    if task == "tag" and name_entities(labels):
+        return "entity_f1"
+    if task != "embed":
+        return "accuracy"
+    rows = [example.row for part in held_out.values() for example in part]
+    return "spearman" if rows and all(row.score is not None for row in rows) else "retrieval"
 
 
 class LabelJudge:
@@ -218,6 +224,15 @@ class LabelJudge:
     def judge(self, headline: str) -> Judge:
         items: dict[HeldOut, int] = {part: len(rows) for part, rows in self.held_out.items()}
         return Judge(self.read, headline, items=items, what="row", prefix="validation_")
+
+    def tabulate(self, part: HeldOut) -> dict[str, Any]:
+        """The confusion table of the newest answers to a part, a row a true label, for a run's
+        summary; nothing where there is none, or it is too large to look at.
+        """
+        answers = self.answers.get(part)
+        if answers is None or answers.confusions is None or len(self.labels) > MOST_LABELS:
+            return {}
+        return {"labels": list(self.labels), "confusions": answers.confusions.tolist()}
 
 
 def spell_row(row: Any) -> str:

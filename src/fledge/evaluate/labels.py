@@ -106,6 +106,4 @@ def correlate_ranks(one: Tensor, other: Tensor) -> float:
 
 def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Numbers by size, then words by the alphabet: the same order whatever the order of rows."""
-    return tuple(
-        sorted(set(labels), key=lambda x: (0, int(x), x) if x.isdecimal() else (1, 0, x))
-    )
+    return tuple(sorted(set(labels), key=lambda x: (0, int(x), x) if x.isdecimal() else (1, 0, x)))

@@ -59,9 +59,7 @@ class Likeness:
 LabelRow = LabelledText | TaggedWords | Choices | Likeness
 
 
-def read_label_row(
-    task: LabelTask, row: Mapping[str, Any], where: str, census: Census
-) -> LabelRow:
+def read_label_row(task: LabelTask, row: Mapping[str, Any], where: str, census: Census) -> LabelRow:
     """The row of a file for this task:
 
         classify   {"text": ..., "label": ...}

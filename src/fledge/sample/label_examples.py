@@ -16,7 +16,6 @@ from fledge.rows.labels import (
     LabelledText,
     LabelRow,
     LabelTask,
-    Likeness,
     TaggedWords,
 )
 from fledge.sample.sentences import (

@@ -97,9 +97,7 @@ class ChoiceRows(Rows):
 
     def trim(self) -> Self:
         longest = int(self.length.max())
-        return self.replace(
-            tokens=self.tokens[:, :, :longest], types=self.types[:, :, :longest]
-        )
+        return self.replace(tokens=self.tokens[:, :, :longest], types=self.types[:, :, :longest])
 
     def each(self) -> tuple[Sentences, Tensor]:
         """Every choice that there is as a sentence, [N, T], and where it stands, [B, K] bool."""

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.sentence_vectors import Pooling, pool
-from fledge.sample.sentences import ChoiceRows, LabelledSentences, Sentences, TaggedSentences
+from fledge.sample.sentences import (
+    AlikePairs,
+    ChoiceRows,
+    LabelledSentences,
+    Sentences,
+    TaggedSentences,
+)
 from fledge.trajectories import Rows
 
 
@@ -17,6 +23,16 @@ def read(encoder: Encoder, sentences: Sentences) -> Tensor:
     """Hidden states.  -> [B, T, D]"""
     types = sentences.types if encoder.config.types > 1 else None
     return encoder(sentences.tokens, sentences.length, types)
+
+
+def list_sentences(rows: Rows) -> list[Sentences]:
+    """All that is read of a batch."""
+    if isinstance(rows, AlikePairs):
+        return [rows.anchor, rows.positive]
+    if isinstance(rows, ChoiceRows):
+        return [rows.each()[0]]
+    assert isinstance(rows, LabelledSentences | TaggedSentences)
+    return [rows.sentences]
 
 
 def score_labels(encoder: Encoder, rows: Rows) -> Tensor:

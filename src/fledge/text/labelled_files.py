@@ -24,9 +24,7 @@ COLUMNS = (".conll", ".bio", ".iob", ".iob2", ".conllu", ".txt")
 MOST_CELL = 2**24  # characters
 
 
-def read_labelled(
-    path: Path, task: LabelTask, reading: Reading
-) -> tuple[list[LabelRow], Census]:
+def read_labelled(path: Path, task: LabelTask, reading: Reading) -> tuple[list[LabelRow], Census]:
     """The rows of a file, and their count; tags that mark entities come as IOB2.
 
     Raises UserError for a file that cannot be read, for a row of another shape, with its line, and

@@ -145,4 +145,3 @@ class Contrastive:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
-

@@ -57,4 +57,3 @@ def log_prob_of_labels(encoder: Encoder, rows: LabelBatch) -> tuple[Tensor, Tens
     logits = score_labels(encoder, rows)
     labelled = rows.target != UNLABELLED
     return logits[labelled].float().log_softmax(-1), rows.target[labelled]
-

@@ -68,7 +68,8 @@ def read_label_data(
             f"{config.data} has {len(rows['train'])} rows to learn from: {FEWEST} or more are "
             "needed."
         )
-    _check_scores(task, rows["train"], config.data)
+    if task == "embed":
+        _check_scores(rows, config.data)
     order = choose_labels(task, rows["train"], labels, config.data)
     parts: dict[Split, Sequence[Example[Any]]] = {}
     censuses = {part: census for part, (_, census) in read.items()}
@@ -107,9 +108,7 @@ def _divide(
             "some out, so what is learned is not measured."
         )
         open_, sides = [], {}
-    elsewhere = {
-        prompt_key(content_of(row)) for part in SPLITS[1:] for row in read.get(part, [])
-    }
+    elsewhere = {prompt_key(content_of(row)) for part in SPLITS[1:] for row in read.get(part, [])}
     parts: dict[Split, list[LabelRow]] = {part: list(read.get(part, [])) for part in SPLITS[1:]}
     parts["train"] = []
     twice = 0
@@ -171,9 +170,7 @@ def count_labels(rows: Sequence[LabelRow]) -> Counter[str]:
     return seen
 
 
-def _tell_unseen(
-    rows: Sequence[LabelRow], labels: Sequence[str], part: str, show: Show
-) -> None:
+def _tell_unseen(rows: Sequence[LabelRow], labels: Sequence[str], part: str, show: Show) -> None:
     """A line where held-out rows have labels that no training row has."""
     unseen = {label: n for label, n in count_labels(rows).items() if label not in labels}
     if unseen:
@@ -183,17 +180,27 @@ def _tell_unseen(
         )
 
 
-def _check_scores(task: LabelTask, rows: Sequence[LabelRow], data: Path) -> None:
-    """Raises UserError for degrees of likeness to learn from: the loss knows partners alone."""
-    if task == "embed" and any(isinstance(r, Likeness) and r.score is not None for r in rows):
+def _check_scores(rows: Mapping[Split, Sequence[LabelRow]], data: Path) -> None:
+    """Raises UserError for degrees of likeness to learn from, since the loss knows partners alone,
+    and where they are in one held-out part and not in all of both.
+    """
+    scored = {
+        part: [isinstance(row, Likeness) and row.score is not None for row in rows[part]]
+        for part in SPLITS
+    }
+    if any(scored["train"]):
         raise UserError(
             f"{data} has rows with a `score`, and rows to learn from are two texts that mean the "
-            "same: take the others out, or give the file as validation= or test=."
+            "same: take the others out, or give the file as validation= and test=."
+        )
+    held_out = [*scored["validation"], *scored["test"]]
+    if any(held_out) and not all(held_out):
+        raise UserError(
+            "some held-out rows have a `score` and some have none: give files with scores as both "
+            "validation= and test=, or as neither."
         )
 
 
 def _list_some(names: Sequence[str]) -> str:
     some = ", ".join(names[:MOST_NAMED])
     return some if len(names) <= MOST_NAMED else f"{some} and {len(names) - MOST_NAMED} more"
-
-

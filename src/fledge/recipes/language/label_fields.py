@@ -12,7 +12,6 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.freeze_fields import FreezeFields
 from fledge.recipes.language.rows import RowsConfig
 from fledge.recipes.training import LARGE, count_parameters
-from fledge.rows.labels import LabelTask
 
 SMALL = 4_000_000  # parameters, below which a model has mostly been raised here
 RATES = {SMALL: 5e-4, LARGE: 1e-4}
@@ -116,9 +115,7 @@ class TuneEmbedConfig(EncoderTuneConfig):
         description="beginnings of an embedding that are trained to stand for it, as 384,128,32 "
         "(Matryoshka); by default the whole",
     )
-    window: int = Field(
-        default=1, ge=1, description="steps formed together of rows of like length"
-    )
+    window: int = Field(default=1, ge=1, description="steps formed together of rows of like length")
 
     def sizes(self, width: int) -> tuple[int, ...]:
         """Of the trained beginnings. Raises UserError for what is none."""
@@ -131,7 +128,7 @@ class TuneEmbedConfig(EncoderTuneConfig):
         return tuple(map(int, words)) or (width,)
 
 
-TASKS: dict[LabelTask, type[EncoderTuneConfig]] = {
+TASKS: dict[str, type[TuneLabelsConfig] | type[TuneEmbedConfig]] = {
     "classify": TuneLabelsConfig,
     "pair": TuneLabelsConfig,
     "tag": TuneLabelsConfig,

@@ -4,18 +4,19 @@ to give texts that mean the same like vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from fledge.algorithms.likelihood.contrastive import Contrastive, find_same, info_nce
-from fledge.algorithms.likelihood.labelling import Labelling, log_prob_of_labels
+from fledge.algorithms.likelihood.contrastive import Contrastive
+from fledge.algorithms.likelihood.labelling import Labelling
 from fledge.evaluate.labelling import LabelJudge, choose_headline
 from fledge.hub.folder import Loaded, load_encoder
+from fledge.learner import Learner
 from fledge.loop import Algorithm
-from fledge.models.language.encoder import Encoder, with_classifier
+from fledge.models.language.encoder import with_classifier
 from fledge.models.language.encoder_config import Classifier
 from fledge.models.language.sentence_vectors import Pooling
 from fledge.next_command import write_command
@@ -27,27 +28,23 @@ from fledge.recipes.language.label_fields import (
     TuneEmbedConfig,
     TuneLabelsConfig,
 )
+from fledge.recipes.training import trains_every_weight
 from fledge.rows.labels import LabelTask
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.label_examples import STACK
+from fledge.score.labels import list_sentences, read
 from fledge.seeds import generator_for
 from fledge.trajectories import Rows
 
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
 }  # fmt: skip
-NOTE = "fledge_task"  # in a config.json
+NOTE = "fledge_task"  # in a config.json: a pair and a text have one architecture
 UNIT = Pooling(normalise=True)
-
-
-class Learns(nn.Module):
-    """What a step is measured with: the encoder as the network of a policy."""
-
-    def __init__(self, network: Encoder) -> None:
-        super().__init__()
-        self.network = network
+AnyConfig = TypeVar("AnyConfig", bound=EncoderTuneConfig)
+Maker = Callable[[Learner, Course], Algorithm]
 
 
 def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) -> Summary:
@@ -62,16 +59,12 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     network = with_classifier(
         base.network, KINDS[config.task], data.labels, generator_for(config.seed, "weights")
     )
-    labelled = replace(base, network=network, pooling=None)
 
-    def share(policy: Learns, batch: Any) -> Tensor:
-        logp, target = log_prob_of_labels(policy.network, batch)
-        return -logp.gather(-1, target[:, None]).mean()
+    def make(learner: Learner, course: Course) -> Algorithm:
+        return Labelling(network, learner, course.stopwatch)
 
-    def make(encoder: Encoder, learner: Any, course: Course) -> Algorithm:
-        return Labelling(encoder, learner, course.stopwatch)
-
-    return train_encoder(config, config.task, start, labelled, data, make, share)
+    begun = replace(base, network=network, pooling=None)
+    return train_encoder(config, config.task, start, begun, data, make)
 
 
 def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> Summary:
@@ -79,25 +72,102 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
     start = Start("tune", show, run)
     config, base = open_base(config, start)
     data = read_label_data(config, "embed", base.tokenizer, base.network.config.context, show)
-    sizes = config.sizes(base.network.config.width)
-    pooling = base.pooling or UNIT
-    network = with_classifier(base.network, "", ())
-    embedding = replace(base, network=network, pooling=pooling)
+    dimensions = config.sizes(base.network.config.width)
+    network, pooling = with_classifier(base.network, "", ()), base.pooling or UNIT
 
-    def share(policy: Learns, batch: Any) -> Tensor:
-        from fledge.score.labels import embed
-
-        anchor, positive = (
-            embed(policy.network, side, pooling) for side in (batch.anchor, batch.positive)
-        )
-        return info_nce(
-            anchor, positive, find_same(batch.name, batch.other_name), config.temperature
-        ).mean()
-
-    def make(encoder: Encoder, learner: Any, course: Course) -> Algorithm:
+    def make(learner: Learner, course: Course) -> Algorithm:
         return Contrastive(
-            encoder, learner, course.stopwatch, pooling=pooling, temperature=config.temperature,
-            dimensions=sizes,
+            network, learner, course.stopwatch, pooling=pooling, temperature=config.temperature,
+            dimensions=dimensions,
         )  # fmt: skip
 
-    return train_encoder(config, "embed", start, embedding, data, make, share)
+    begun = replace(base, network=network, pooling=pooling)
+    return train_encoder(config, "embed", start, begun, data, make)
+
+
+def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
+    """The encoder to start from, and the fields that suit it."""
+    if start.new:
+        config = config.check()
+    config.use_family()
+    base = load_encoder(config.base)
+    return config.suit(base.network).keep_family(base), base
+
+
+def train_encoder(
+    config: EncoderTuneConfig,
+    task: LabelTask,
+    start: Start,
+    begun: Loaded,
+    data: LabelData,
+    make: Maker,
+) -> Summary:
+    """The run, from where the network has `begun`: its trunk from the base, what stands on it
+    fresh.
+    """
+    config.freeze_parts(begun.network)
+    config.set_checkpointing(begun.network)
+    rows = [example.ids for example in data.parts["train"]]
+    config = config.with_epochs(len(rows), config.rows_per_step, str(config.data), start.show)
+    only_begins = trains_every_weight(begun.network)
+    parents, initial = ([], [begun.source]) if only_begins else ([begun.source], [])
+    files = [str(path) for path in (config.data, config.validation, config.test) if path]
+    with start.begin(
+        config, parents=parents, initial=initial, data=[*files, *config.own_family]
+    ) as course:
+        network = begun.network.to(config.on())
+        stack = STACK[task]
+        typical = stack([rows[i % len(rows)] for i in range(config.rows_per_step)])
+        speed = course.settle_speed(config, Learns(network), typical, share=read_all)
+        size = f"{config.base} ({describe_size(begun)})"
+        course.say(f"{size} on {config.data}, {describe_task(task, data)}, {speed.describe()}")
+        sampler = ConversationRows(
+            Shuffled(rows, config.seed), rows_per_step=config.rows_per_step, seed=config.seed,
+            window=config.window, rows_in_all=config.rows_in_all(len(rows)), stack=stack,
+        )  # fmt: skip
+        judged = LabelJudge(
+            network, task, data.labels, data.held_out, course.run, begun.pooling or UNIT
+        )
+        judge = judged.judge(choose_headline(task, data.labels, data.held_out))
+        course.fit(
+            make(config.learner(network, speed.precision), course), sampler,
+            [judge] if judge.items["validation"] else [], figure="loss",
+        )  # fmt: skip
+        begun.save(course.run.model_folder, **{NOTE: task})
+        test = course.test()
+        return course.finish(
+            {"task": task, **judged.tabulate("test")}, test=test, held_out=judge.items,
+            figures={judge.headline: judge.logged}, censuses=data.censuses,
+            then=propose(config, task, course.run),
+        )  # fmt: skip
+
+
+def propose(config: EncoderTuneConfig, task: LabelTask, run: Run) -> str:
+    """What to look at next."""
+    if task == "embed":
+        return write_command("evaluate", base=run.folder, data=config.test or config.data)
+    return write_command("label", run=run.folder, data=config.test or config.data)
+
+
+class Learns(nn.Module):
+    """An encoder where a policy is asked for: what learns is its network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+
+def read_all(policy: Learns, batch: Rows) -> Tensor:
+    """What costs as much as a loss on these rows does."""
+    return sum(
+        (read(policy.network, each).float().mean() for each in list_sentences(batch)),
+        start=next(policy.parameters()).new_zeros(()),
+    )
+
+
+def describe_task(task: LabelTask, data: LabelData) -> str:
+    """How many rows, and of how many labels."""
+    rows = f"{len(data.parts['train']):,} rows"
+    held_out = f"{len(data.parts['validation']):,} + {len(data.parts['test']):,} held out"
+    labels = f" of {len(data.labels)} labels" if len(data.labels) > 1 else ""
+    return f"{rows}{labels}, {held_out} (validation + test)"
