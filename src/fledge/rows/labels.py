@@ -12,6 +12,8 @@ from fledge.errors import UserError
 from fledge.rows.census import Census, Unusable
 from fledge.rows.fields import Fields, quote
 
+UNKNOWN = ""
+
 LabelTask = Literal["classify", "pair", "tag", "choose", "embed"]
 
 # What the two texts of a pair are called in data sets: ours first.
@@ -25,7 +27,7 @@ TEXTS = ("text", "sentence")
 
 @dataclass(frozen=True)
 class LabelledText:
-    """One text, or two, and their label."""
+    """One text, or two, and their label; UNKNOWN of one that is to be labelled."""
 
     texts: tuple[str, ...]
     label: str
@@ -33,7 +35,7 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class TaggedWords:
-    """Words, and as many tags."""
+    """Words, and as many tags; UNKNOWN each where they are to be tagged."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
@@ -41,7 +43,7 @@ class TaggedWords:
 
 @dataclass(frozen=True)
 class Choices:
-    """A question, and which of the choices is right."""
+    """A question, and which of the choices is right; −1 where that is asked."""
 
     question: str
     choices: tuple[str, ...]
@@ -75,14 +77,14 @@ def read_label_row(task: LabelTask, row: Mapping[str, Any], where: str, census: 
     fields = Fields(row, where, census)
     read: LabelRow
     if task == "tag":
-        read = _read_words(fields)
+        read = _read_words(fields, labelled)
     elif task == "choose":
-        read = _read_choices(fields)
+        read = _read_choices(fields, labelled)
     elif task == "embed":
         read = _read_likeness(fields)
     else:
         texts = _read_pair(fields, PAIRS) if task == "pair" else (_read_text(fields),)
-        read = LabelledText(texts, _read_label(fields))
+        read = LabelledText(texts, _read_label(fields, labelled))
     fields.close()
     return read
 
@@ -113,9 +115,11 @@ def _check_written(text: str) -> str:
     return text
 
 
-def _read_label(fields: Fields) -> str:
+def _read_label(fields: Fields, labelled: bool) -> str:
     """A word, or a whole number or true and false, which are words too."""
     if "label" not in fields:
+        if not labelled:
+            return UNKNOWN
         raise UserError(f"{fields.where} has no `label`: add it")
     return _read_name(fields.take("label"), f"the `label` of {fields.where}")
 
@@ -128,10 +132,13 @@ def _read_name(value: object, what: str) -> str:
     raise UserError(f"{what} is {quote(value)}: write a word or a whole number")
 
 
-def _read_words(fields: Fields) -> TaggedWords:
-    lists = []
+def _read_words(fields: Fields, labelled: bool) -> TaggedWords:
+    lists: list[list[str]] = []
     for name in ("tokens", "tags"):
         if name not in fields:
+            if lists and not labelled:
+                lists.append([UNKNOWN] * len(lists[0]))
+                continue
             raise UserError(f"{fields.where} has no `{name}`: a row has `tokens` and `tags`")
         value = fields.take(name)
         if not isinstance(value, list):
@@ -149,7 +156,7 @@ def _read_words(fields: Fields) -> TaggedWords:
     return TaggedWords(tuple(words), tuple(tags))
 
 
-def _read_choices(fields: Fields) -> Choices:
+def _read_choices(fields: Fields, labelled: bool) -> Choices:
     question = _check_written(fields.text("question"))
     choices = fields.take("choices")
     good = isinstance(choices, list) and all(isinstance(each, str) for each in choices)
@@ -160,6 +167,8 @@ def _read_choices(fields: Fields) -> Choices:
         )
     name = next((name for name in ("answer", "label") if name in fields), None)
     if name is None:
+        if not labelled:
+            return Choices(question, tuple(choices), -1)
         raise UserError(f"{fields.where} has no `answer`: name the choice that is right")
     return Choices(question, tuple(choices), _find_answer(fields, name, choices))
 

@@ -35,7 +35,7 @@ def read_labelled(path: Path, task: LabelTask, reading: Reading) -> tuple[list[L
     rows: list[LabelRow] = []
 
     def use(row: dict[str, Any], where: str) -> None:
-        rows.append(read_label_row(task, row, where, census))
+        rows.append(read_label_row(task, row, where, census, labelled=labelled))
 
     if not path.exists() or is_suffixed(path, (".jsonl",)):
         read_each(path, census, use)

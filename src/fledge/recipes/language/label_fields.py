@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from fledge.errors import UserError
+from fledge.recipes.constraint_fields import Texts
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.freeze_fields import FreezeFields
 from fledge.recipes.language.rows import RowsConfig
@@ -86,17 +87,10 @@ class TuneLabelsConfig(EncoderTuneConfig):
         description="classify: `text`, `label`; pair: `text_a`, `text_b`, `label`; tag: `tokens`, "
         "`tags`; choose: `question`, `choices`, `answer`"
     )
-    labels: tuple[str, ...] = Field(
-        default=(),
-        description="in their order, with a comma between them; by default all of data, sorted",
+    labels: Texts | None = Field(
+        default=None,
+        description='in their order, as ["no", "yes"]; by default all of data, sorted',
     )
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _split(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return tuple(name.strip() for name in given.split(",") if name.strip())
-        return given
 
 
 class TuneEmbedConfig(EncoderTuneConfig):

@@ -4,6 +4,7 @@ to give texts that mean the same like vectors.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -28,8 +29,9 @@ from fledge.recipes.language.label_fields import (
     TuneEmbedConfig,
     TuneLabelsConfig,
 )
+from fledge.recipes.language.label_task import NOTE
 from fledge.recipes.training import trains_every_weight
-from fledge.rows.labels import LabelTask
+from fledge.rows.labels import Choices, LabelTask, TaggedWords
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Shuffled
@@ -41,7 +43,6 @@ from fledge.trajectories import Rows
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
 }  # fmt: skip
-NOTE = "fledge_task"  # in a config.json: a pair and a text have one architecture
 UNIT = Pooling(normalise=True)
 AnyConfig = TypeVar("AnyConfig", bound=EncoderTuneConfig)
 Maker = Callable[[Learner, Course], Algorithm]
@@ -52,7 +53,7 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     start = Start("tune", show, run)
     config, base = open_base(config, start)
     data = read_label_data(
-        config, config.task, base.tokenizer, base.network.config.context, show, config.labels
+        config, config.task, base.tokenizer, base.network.config.context, show, config.labels or ()
     )
     if config.task != "choose":
         config = config.model_copy(update={"labels": data.labels})
@@ -138,15 +139,22 @@ def train_encoder(
         return course.finish(
             {"task": task, **judged.tabulate("test")}, test=test, held_out=judge.items,
             figures={judge.headline: judge.logged}, censuses=data.censuses,
-            then=propose(config, task, course.run),
+            then=propose(config, task, course.run, data),
         )  # fmt: skip
 
 
-def propose(config: EncoderTuneConfig, task: LabelTask, run: Run) -> str:
-    """What to look at next."""
+def propose(config: EncoderTuneConfig, task: LabelTask, run: Run, data: LabelData) -> str:
+    """What to look at next: what it says of a row that it was not trained on."""
     if task == "embed":
         return write_command("evaluate", base=run.folder, data=config.test or config.data)
-    return write_command("label", run=run.folder, data=config.test or config.data)
+    row = [*data.parts["test"], *data.parts["validation"], *data.parts["train"]][0].row
+    if isinstance(row, TaggedWords):
+        return write_command("label", run=run.folder, text=" ".join(row.words))
+    if isinstance(row, Choices):
+        choices = json.dumps(row.choices, ensure_ascii=False)
+        return write_command("label", run=run.folder, text=row.question, choices=choices)
+    second = {"second": row.texts[1]} if task == "pair" else {}
+    return write_command("label", run=run.folder, text=row.texts[0], **second)
 
 
 class Learns(nn.Module):
