@@ -20,9 +20,10 @@ test: lint
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m slow $(TESTS)
 
-# A real model for the tests marked `real`, 98 MB, once; without it they are skipped.
+# Real models for the tests marked `real`, 98 and 83 MB, once; without them they are skipped.
 real: $(VENV)/.installed
 	$(BIN)/python -m tests.real.smollm2
+	$(BIN)/python -m tests.real.minilm
 
 # Another, for `make slow`, 253 MB, under the Gemma Terms of Use.
 gemma: $(VENV)/.installed
