@@ -12,9 +12,11 @@ from torch import Tensor
 
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.labels import (
+    Agreement,
     EntityCount,
     correlate_ranks,
     count_confusions,
+    list_agreements,
     mean_f1,
 )
 from fledge.micro_batches import group_by_length
@@ -36,12 +38,14 @@ KEPT = 12  # answers an evaluation writes to samples.jsonl
 @dataclass(frozen=True)
 class Answers:
     """How good they are, and what was said of each row beside what is true of it; nothing of
-    embeddings. confusions: [L, L], a row a true label, where there are labels.
+    embeddings. by_label: of each label, or type of entity. confusions: [L, L], a row a true label,
+    where there are labels.
     """
 
     figures: Figures
     said: list[str] = field(default_factory=list)
     true: list[str] = field(default_factory=list)
+    by_label: dict[str, Agreement] = field(default_factory=dict)
     confusions: Tensor | None = None
 
 
@@ -113,7 +117,8 @@ def _answer_sentences(
     figures = {"accuracy": right / len(examples), "loss": sum(nats) / max(1, len(nats))}
     if not int(table.sum()):
         return Answers(figures, said, true)
-    return Answers({**figures, "macro_f1": mean_f1(table)}, said, true, table)
+    by_label = dict(zip(labels, list_agreements(table), strict=True))
+    return Answers({**figures, "macro_f1": mean_f1(table)}, said, true, by_label, table)
 
 
 def _answer_words(
@@ -146,7 +151,10 @@ def _answer_words(
         whole = counted.whole
         marks = {"entity_f1": whole.f1, "precision": whole.precision, "recall": whole.recall}
         figures = {**marks, **figures}
-    return Answers(figures, said_of, true_of, table)
+    by_label = dict(zip(labels, list_agreements(table), strict=True))
+    if of_entities:
+        by_label = counted.by_type()
+    return Answers(figures, said_of, true_of, by_label, table)
 
 
 def mark_words(words: Sequence[str], tags: Sequence[str], *, entities: bool) -> str:

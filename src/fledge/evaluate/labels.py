@@ -75,17 +75,16 @@ def count_confusions(true: Tensor, said: Tensor, labels: int) -> Tensor:
     return torch.bincount(places, minlength=labels * labels).view(labels, labels)
 
 
-def measure_f1(confusions: Tensor) -> list[float]:
+def list_agreements(confusions: Tensor) -> list[Agreement]:
     """Of each label.  [L, L]"""
     true, said = confusions.sum(1).tolist(), confusions.sum(0).tolist()
     right = confusions.diagonal().tolist()
-    return [Agreement(*map(int, each)).f1 for each in zip(true, said, right, strict=True)]
+    return [Agreement(*each) for each in zip(true, said, right, strict=True)]
 
 
 def mean_f1(confusions: Tensor) -> float:
     """Over the labels that are true of something: macro-F1."""
-    pairs = zip(measure_f1(confusions), confusions.sum(1).tolist(), strict=True)
-    there = [f1 for f1, number in pairs if number]
+    there = [each.f1 for each in list_agreements(confusions) if each.true]
     return sum(there) / len(there) if there else 0.0
 
 

@@ -61,8 +61,10 @@ class Likeness:
 LabelRow = LabelledText | TaggedWords | Choices | Likeness
 
 
-def read_label_row(task: LabelTask, row: Mapping[str, Any], where: str, census: Census) -> LabelRow:
-    """The row of a file for this task:
+def read_label_row(
+    task: LabelTask, row: Mapping[str, Any], where: str, census: Census, *, labelled: bool = True
+) -> LabelRow:
+    """The row of a file for this task; labelled: False where it may lack what is to be said of it.
 
         classify   {"text": ..., "label": ...}
         pair       {"text_a": ..., "text_b": ..., "label": ...}; `premise` and `hypothesis` (SNLI),

@@ -24,8 +24,11 @@ COLUMNS = (".conll", ".bio", ".iob", ".iob2", ".conllu", ".txt")
 MOST_CELL = 2**24  # characters
 
 
-def read_labelled(path: Path, task: LabelTask, reading: Reading) -> tuple[list[LabelRow], Census]:
-    """The rows of a file, and their count; tags that mark entities come as IOB2.
+def read_labelled(
+    path: Path, task: LabelTask, reading: Reading, *, labelled: bool = True
+) -> tuple[list[LabelRow], Census]:
+    """The rows of a file, and their count; tags that mark entities come as IOB2. labelled: as for
+    `read_label_row`.
 
     Raises UserError for a file that cannot be read, for a row of another shape, with its line, and
     for rows that cannot be used, counted by their reasons, unless they are to be skipped.

@@ -19,7 +19,6 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm
 from fledge.models.language.encoder import with_classifier
 from fledge.models.language.encoder_config import Classifier
-from fledge.models.language.sentence_vectors import Pooling
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
@@ -29,7 +28,7 @@ from fledge.recipes.language.label_fields import (
     TuneEmbedConfig,
     TuneLabelsConfig,
 )
-from fledge.recipes.language.label_task import NOTE
+from fledge.recipes.language.label_task import NOTE, UNIT
 from fledge.recipes.training import trains_every_weight
 from fledge.rows.labels import Choices, LabelTask, TaggedWords
 from fledge.runs.folder import Run
@@ -43,7 +42,6 @@ from fledge.trajectories import Rows
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
 }  # fmt: skip
-UNIT = Pooling(normalise=True)
 AnyConfig = TypeVar("AnyConfig", bound=EncoderTuneConfig)
 Maker = Callable[[Learner, Course], Algorithm]
 

@@ -18,6 +18,7 @@ from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, Perh
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.tasks.named import draw_questions
@@ -35,7 +36,8 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     data: str | None = Field(
         default=None,
         description=(
-            "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+            "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part); "
+            "of an encoder that labels, rows as it was tuned on"
         ),
     )
     whole: bool = Field(
@@ -61,6 +63,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
     config.use_family()
+    if config.data is not None and labels_rows(config.base):
+        return evaluate_labels(config, show)
     model = load_sound_model(config.base)
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
