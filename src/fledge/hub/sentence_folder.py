@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fledge.errors import UserError
 from fledge.hub.family import Part
@@ -28,6 +28,12 @@ class _Module(Part):
     type: str
 
 
+class _Noted(Part):
+    kind: Literal["mean", "first", "max"]
+    normalise: bool
+    longest: int | None
+
+
 class _Length(Part):
     max_seq_length: int | None = None
 
@@ -37,7 +43,8 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> Pooling | None:
     Raises UserError for steps that are not computed here.
     """
     if NOTE in config:
-        return check_shape(config[NOTE], Pooling, str(folder / "config.json"), mend=_MEND)
+        noted = check_shape(config[NOTE], _Noted, str(folder / "config.json"), mend=_MEND)
+        return Pooling(noted.kind, noted.normalise, noted.longest)
     if not (folder / MODULES).is_file():
         return None
     modules = read_json(folder / MODULES, list[_Module], mend=_MEND)
