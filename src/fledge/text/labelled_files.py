@@ -87,9 +87,10 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not cells:
                     continue
                 if len(cells) != len(names):
+                    values = "value" if len(cells) == 1 else "values"
                     raise UserError(
-                        f"line {line} of {path} has {len(cells)} values, and {len(names)} columns "
-                        "have names: give every row as many"
+                        f"line {line} of {path} has {len(cells)} {values}, and {len(names)} "
+                        "columns have names: give every row as many"
                     )
                 pairs = zip(names, cells, strict=True)
                 yield line, {name: cell for name, cell in pairs if cell != ""}
