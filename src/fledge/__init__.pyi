@@ -2,6 +2,7 @@
 
 from fledge.errors import Diverged as Diverged
 from fledge.errors import UserError as UserError
+from fledge.front.encoder_model import EncoderModel as EncoderModel
 from fledge.front.estimators import FactorAnalysis as FactorAnalysis
 from fledge.front.estimators import GaussianMixture as GaussianMixture
 from fledge.front.estimators import KMeans as KMeans
@@ -9,6 +10,7 @@ from fledge.front.estimators import ProbabilisticPCA as ProbabilisticPCA
 from fledge.front.given import Task as Task
 from fledge.front.loading import load as load
 from fledge.front.loading import load_agent as load_agent
+from fledge.front.loading import load_encoder as load_encoder
 from fledge.front.loading import load_reward_model as load_reward_model
 from fledge.front.loading import open_run as open_run
 from fledge.front.mixture_estimators import BayesianGaussianMixture as BayesianGaussianMixture

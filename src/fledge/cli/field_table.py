@@ -106,6 +106,7 @@ _TITLES = {
     "EncoderTuneConfig": "of an encoder and its rows",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
+    "EncoderFields": "of architecture=bert and modernbert",
     "PretrainConfig": "of raw text",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.

@@ -175,7 +175,7 @@ def read_documents(
     def stack(rows: list[np.ndarray]) -> Trajectories:
         return text_rows(torch.from_numpy(np.stack(rows)), tokenizer.begin)
 
-    for window in _cut_windows(documents, tokenizer, context):
+    for window in cut_windows(documents, tokenizer, context):
         same_length = windows.setdefault(len(window), [])
         same_length.append(window.copy())  # not a view, which would keep its whole batch
         waiting += len(window)
@@ -188,7 +188,7 @@ def read_documents(
     yield from map(stack, windows.values())
 
 
-def _cut_windows(
+def cut_windows(
     documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int
 ) -> Iterator[np.ndarray]:
     """Each document's tokens with its ends, in windows of context + 1, of which the last token

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fledge.errors import UserError
+from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.reward_model import RewardModel
 from fledge.front.trained_run import TrainedRun
+from fledge.hub.folder import load_encoder as read_encoder
 from fledge.hub.folder import load_model
 from fledge.hub.folder import load_reward_model as load_scored
 from fledge.hub.own_families import use_family
@@ -54,6 +56,13 @@ def load_agent(
     world: where the run's was an object of Python's, that object again.
     """
     return agents.load_agent(Path(run).expanduser(), which, world=world, seed=seed)
+
+
+def load_encoder(folder: str | Path) -> EncoderModel:
+    """The encoder of a run or of a model folder, as BERT is: `.embed(text)` gives vectors. Raises
+    UserError for another kind of model.
+    """
+    return EncoderModel(read_encoder(Path(folder).expanduser()))
 
 
 def load_reward_model(folder: str | Path) -> RewardModel:

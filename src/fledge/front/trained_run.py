@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
-from fledge.hub.folder import load_model, load_reward_model
+from fledge.hub.folder import is_encoder, load_encoder, load_model, load_reward_model
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
@@ -96,8 +97,8 @@ class TrainedRun:
 
     @property
     def model(self) -> Any:
-        """A `Model`; of `control` the agent, of `reward` the reward model, of `fit` what was
-        fitted. Loaded when it is first asked for.
+        """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
+        `fit` what was fitted. Loaded when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
@@ -106,6 +107,8 @@ class TrainedRun:
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":
                 self._model = RewardModel(*load_reward_model(self.folder))
+            elif is_encoder(self.folder):
+                self._model = EncoderModel(load_encoder(self.folder))
             else:
                 self._model = Model(load_model(self.folder))
         return self._model

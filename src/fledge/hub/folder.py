@@ -30,7 +30,7 @@ from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, sta
 from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
-from fledge.hub.families import family_of
+from fledge.hub.families import ENCODERS, family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.own_families import use_family_of
 from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
@@ -213,9 +213,18 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
     if isinstance(loaded.network, Encoder):
         raise UserError(
             f"{path} is an encoder ({family_of(loaded.network).name}), which has no next token to "
-            "say: `fledge evaluate` measures it, and fledge.load(…).embed gives vectors of texts."
+            "say: `fledge evaluate` measures it, and fledge.load_encoder(…).embed gives vectors of "
+            "texts."
         )
     return replace(loaded, asked=path)
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether a run or a model folder holds an encoder. Raises UserError for what is no model."""
+    folder = find_model(path)
+    if is_gguf(folder) or holds_adapter(folder):
+        return False
+    return read_config(folder)[0] in ENCODERS
 
 
 def load_encoder(path: Path) -> Loaded:

@@ -28,7 +28,7 @@ class _Module(Part):
     type: str
 
 
-class _Noted(Part):
+class _Note(Part):
     kind: Literal["mean", "first", "max"]
     normalise: bool
     longest: int | None
@@ -43,8 +43,8 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> Pooling | None:
     Raises UserError for steps that are not computed here.
     """
     if NOTE in config:
-        noted = check_shape(config[NOTE], _Noted, str(folder / "config.json"), mend=_MEND)
-        return Pooling(noted.kind, noted.normalise, noted.longest)
+        own = check_shape(config[NOTE], _Note, str(folder / "config.json"), mend=_MEND)
+        return Pooling(own.kind, own.normalise, own.longest)
     if not (folder / MODULES).is_file():
         return None
     modules = read_json(folder / MODULES, list[_Module], mend=_MEND)

@@ -1,6 +1,7 @@
-"""POST /v1/embeddings: the mean of the last layer's hidden states over a text's tokens, as
-`fledge.load(...).embed` has it. A model that was trained to go on with texts was not trained to
-put like ones side by side: a sentence encoder does that better.
+"""POST /v1/embeddings: by an encoder, as `fledge.load_encoder(...).embed` has it; else the mean of
+the last layer's hidden states over a text's tokens, as `fledge.load(...).embed` has it. A model
+that was trained to go on with texts was not trained to put like ones side by side: a sentence
+encoder does that better.
 https://platform.openai.com/docs/api-reference/embeddings
 """
 
@@ -16,9 +17,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from fledge.errors import UserError
-from fledge.serve.answering import measure
+from fledge.serve.answering import listen, measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
+from fledge.serve.encoders import ServedEncoder
 from fledge.serve.encoding import check_size, list_inputs
 from fledge.serve.measuring import embed
 from fledge.serve.served import Served
@@ -34,17 +36,23 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/v1/embeddings")
     async def answer_embeddings(request: Request) -> Response:
         body = await read_body(request, EmbeddingsBody)
-        served = service.served.find(body.model)
+        served = service.served.find_embedder(body.model)
         if body.dimensions is not None:
             raise ApiError(
                 400, "`dimensions` was given: an embedding of these models is not made to be cut. "
                 "Leave it out.", param="dimensions",
             )  # fmt: skip
-        rows = await asyncio.to_thread(open_all, served, body)
-        # One at a time: between two the engine goes on with the answers of others.
-        functions = [partial(embed, served, *row) for row in rows]
-        vectors = await measure(request, service, served, functions)
-        tokens = sum(own for _, own in rows)
+        if isinstance(served, ServedEncoder):
+            framed = await asyncio.to_thread(frame_all, served, body)
+            work = served.embed(framed)
+            vectors = await listen(request.receive, work, service.options.timeout_s)
+            tokens = sum(map(len, framed))
+        else:
+            rows = await asyncio.to_thread(open_all, served, body)
+            # One at a time: between two the engine goes on with the answers of others.
+            functions = [partial(embed, served, *row) for row in rows]
+            vectors = await measure(request, service, served, functions)
+            tokens = sum(own for _, own in rows)
         service.metrics.prompt_tokens[served.name] += tokens
         data = [
             {"object": "embedding", "index": i, "embedding": spell(vector, body.encoding_format)}
@@ -59,6 +67,15 @@ def make_router(service: Service) -> APIRouter:
 def open_all(served: Served, body: EmbeddingsBody) -> list[tuple[list[int], int]]:
     """Each input as `open_text` gives it. Raises ApiError."""
     return [open_text(served, each) for each in list_inputs(body.input, served, "input", INPUTS)]
+
+
+def frame_all(served: ServedEncoder, body: EmbeddingsBody) -> list[list[int]]:
+    """Each input as the encoder reads it. Raises ApiError."""
+    given = list_inputs(body.input, served, "input", INPUTS)
+    for each in given:
+        if isinstance(each, str):
+            check_size(served, len(each), "input")
+    return [served.frame(each) for each in given]
 
 
 def open_text(served: Served, given: str | list[int]) -> tuple[list[int], int]:

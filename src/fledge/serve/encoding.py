@@ -7,11 +7,15 @@ from typing import Any, cast
 
 from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
+from fledge.serve.encoders import ServedEncoder
 from fledge.serve.served import Served
 
 
 def list_inputs(
-    given: str | list[str] | list[int] | list[list[int]], served: Served, field: str, most: int
+    given: str | list[str] | list[int] | list[list[int]],
+    served: Served | ServedEncoder,
+    field: str,
+    most: int,
 ) -> list[str | list[int]]:
     """One input or several, each a text or ids. Raises ApiError for none, too many, and for ids
     that are no tokens.
@@ -39,7 +43,7 @@ def list_inputs(
     return list(listed)
 
 
-def check_size(served: Served, characters: int, param: str) -> None:
+def check_size(served: Served | ServedEncoder, characters: int, param: str) -> None:
     """Raises ApiError for more than fits, whatever its tokens."""
     if characters > served.most_characters:
         raise ApiError(

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from fledge import __version__
+from fledge.serve.encoders import ServedEncoder
 from fledge.serve.metrics import CONTENT_TYPE
 from fledge.serve.served import Served
 from fledge.serve.service import Service
@@ -19,12 +20,14 @@ def make_router(service: Service) -> APIRouter:
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        data = [describe(one) for one in served.models.values()]
+        data = [describe(one) for one in (*served.models.values(), *served.encoders.values())]
         return JSONResponse({"object": "list", "data": data})
 
     @router.get("/v1/models/{name:path}")
     async def show_model(name: str) -> Response:
-        return JSONResponse(describe(served.find(name)))
+        return JSONResponse(
+            describe(served.encoders[name] if name in served.encoders else served.find(name))
+        )
 
     @router.get("/health")
     async def tell_health() -> Response:
@@ -39,7 +42,7 @@ def make_router(service: Service) -> APIRouter:
     return router
 
 
-def describe(one: Served) -> dict[str, Any]:
+def describe(one: Served | ServedEncoder) -> dict[str, Any]:
     return {
         "id": one.name,
         "object": "model",

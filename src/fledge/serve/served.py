@@ -17,6 +17,7 @@ from fledge.hub.folder import Loaded
 from fledge.models.language.heads import ScalarModel
 from fledge.recipes.look.sample import spell_tokens
 from fledge.serve.api_errors import ApiError
+from fledge.serve.encoders import ServedEncoder
 from fledge.serve.engine_loop import EngineLoop
 from fledge.text.tokenizer import Tokenizer
 
@@ -67,18 +68,34 @@ class ServedReward:
 
 @dataclass(frozen=True)
 class ServedModels:
-    """By name; the first is the one that answers where none is named."""
+    """By name; the first that speaks is the one that answers where none is named."""
 
     models: Mapping[str, Served]
     rewards: Mapping[str, ServedReward] = field(default_factory=dict)
+    encoders: Mapping[str, ServedEncoder] = field(default_factory=dict)
 
     @property
     def default(self) -> Served:
+        """Raises ApiError where nothing speaks."""
+        if not self.models:
+            raise ApiError(
+                404,
+                f"{', '.join(self.encoders)} reads texts and writes none: it answers "
+                "/v1/embeddings alone.",
+                param="model",
+                code="model_not_found",
+            )
         return next(iter(self.models.values()))
 
+    def find_embedder(self, name: str | None) -> Served | ServedEncoder:
+        """An encoder where there is one, unless another is named. Raises ApiError."""
+        if name is None and self.encoders:
+            return next(iter(self.encoders.values()))
+        return self.encoders[name] if name in self.encoders else self.find(name)
+
     def find(self, name: str | None) -> Served:
-        """Raises ApiError for a name that is none of theirs."""
-        if name is None:
+        """Raises ApiError for a name that is none of theirs, and for an encoder's."""
+        if name is None or (name in self.encoders and not self.models):
             return self.default
         if name not in self.models:
             known = ", ".join(self.models)

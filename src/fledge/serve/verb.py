@@ -89,7 +89,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
         served = load_all(config, show)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(served, options),
+            build_app(served, options, page=bool(served.models)),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),
@@ -102,7 +102,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
             one.loop.abandon()
         raise KeyboardInterrupt
     show.line("serve: ended.")
-    return {"models": list(served.models)}
+    return {"models": [*served.models, *served.encoders]}
 
 
 def make_options(config: ServeConfig) -> Options:
@@ -164,17 +164,27 @@ def read_key(file: Path | None) -> bytes | None:
 
 def load_all(config: ServeConfig, show: Show) -> ServedModels:
     from fledge.engine.packed_weights import PackedWeights
+    from fledge.models.language.encoder import Encoder
+    from fledge.serve.encoders import ServedEncoder
     from fledge.serve.loading import load_many
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
+    encoders: dict[str, ServedEncoder] = {}
     every = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
-    speaking = [loaded.network for loaded, scalar in every if scalar is None]
+    speaking = [
+        loaded.network
+        for loaded, scalar in every
+        if scalar is None and not isinstance(loaded.network, Encoder)
+    ]
     packed = PackedWeights(speaking, config.precision)
     for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
+            continue
+        if isinstance(loaded.network, Encoder):
+            encoders[name] = ServedEncoder(name, loaded, config.queue, config.threads)
             continue
         positions = config.context or min(loaded.network.config.context, POSITIONS)
         models[name] = serve_model(
@@ -187,12 +197,12 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
             threads=config.threads,
             packed=packed,
         )
-    if not models:
+    if not models and not encoders:
         raise UserError(
             f"{', '.join(map(str, config.base))} scores texts and writes none: give a model that "
             "speaks beside it."
         )
-    return ServedModels(models, rewards)
+    return ServedModels(models, rewards, encoders)
 
 
 def name_all(folders: Sequence[Path]) -> list[str]:
@@ -220,6 +230,14 @@ def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show)
         )
     for reward in served.rewards.values():
         show.line(f"serve: {reward.name}: a reward model, which scores answers on the page")
+    for encoder in served.encoders.values():
+        show.line(
+            f"serve: {encoder.name}: an encoder of texts of up to {encoder.positions:,} tokens, "
+            "for /v1/embeddings"
+        )
     where = f"http://{host}:{port}"
+    if not served.models:
+        show.line(f"serve: listening at {where}/v1; try curl {where}/v1/models")
+        return
     show.line(f"serve: listening at {where}: a page for people, {where}/v1 for clients")
     show.line(f"serve: try curl {where}/v1/models, or {write_command('chat', config.base[0])}")

@@ -69,6 +69,11 @@ class OwnTokenizer(Tokenizer):
         self._token = [b""] * len(SPECIAL) + list(ordinary)
 
     @property
+    def file(self) -> str:
+        """The text of its tokenizer.json."""
+        return self._file
+
+    @property
     def pad(self) -> int:
         return 0
 

@@ -8,7 +8,7 @@ padding is never computed, and is seen by nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -164,19 +164,25 @@ class Encoder(nn.Module):
         rotary.reach(longest)
         return rotary(rows.positions, like.dtype, like.device)
 
-    def read_documents(self, tokens: Tensor, types: Tensor | None = None) -> Tensor:
-        """Hidden states of rows in which every `border` token opens a document, which nothing
-        outside of it sees.  [B, T], [B, T] -> [B, T, D]
+    def read_documents(
+        self, tokens: Tensor, lengths: Tensor | None = None, types: Tensor | None = None
+    ) -> Tensor:
+        """As `forward`, of rows in which every `border` token opens a document, which nothing
+        outside of it sees.  [B, T], [B], [B, T] -> [B, T, D]
         """
-        flat = tokens.flatten()
+        b, t = tokens.shape
         opens = torch.zeros_like(tokens, dtype=torch.bool)
         if self.border is not None:
             opens = tokens == self.border
         opens[:, 0] = True
-        begins = opens.flatten().nonzero()[:, 0].tolist()
+        inside = torch.ones_like(opens)
+        if lengths is not None:
+            inside = torch.arange(t, device=tokens.device) < lengths[:, None]
+        flat = tokens[inside]
+        begins = opens[inside].nonzero()[:, 0].tolist()
         sizes = [end - begin for begin, end in zip(begins, [*begins[1:], len(flat)], strict=True)]
-        said = self.read(flat, sizes, None if types is None else types.flatten())
-        return said.view(*tokens.shape, -1)
+        said = self.read(flat, sizes, None if types is None else types[inside])
+        return said.new_zeros(b, t, said.shape[-1]).index_put((inside,), said)
 
     def pooled(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """One vector for each row: of its first token or the mean of its tokens, through the pooler
@@ -230,19 +236,32 @@ def with_classifier(
     where rows are told apart, with the pooler or transform that its kind of network has, fresh if
     it had none. kind "": the trunk alone.
     """
-    before = network.config
-    rows = kind in ("sequence", "choice")
-    config = replace(
-        before, classifier=kind, labels=tuple(labels) if kind else (), masked=False, next=False,
-        replaced=False, transform=bool(kind) and before.norm_first,
-        pooler=rows and not before.norm_first,
-    )  # fmt: skip
-    fresh = Encoder(config, network.border, generator)
+    modern = network.config.norm_first
+    heads = {
+        "classifier": kind, "labels": tuple(labels) if kind else (), "masked": False,
+        "next": False, "replaced": False, "transform": bool(kind) and modern,
+        "pooler": kind in ("sequence", "choice") and not modern,
+    }  # fmt: skip
+    return with_heads(network, heads, generator, anew=("classifier.",))
+
+
+def with_heads(
+    network: Encoder,
+    heads: Mapping[str, Any],
+    generator: torch.Generator | None = None,
+    anew: tuple[str, ...] = (),
+) -> Encoder:
+    """The same trunk under heads that these fields of the config say; what it had of them it keeps,
+    but what begins with one of `anew`.
+    """
+    fresh = Encoder(replace(network.config, **heads), network.border, generator)
     kept = network.state_dict()
-    own = {name: kept.get(name, weight) for name, weight in fresh.state_dict().items()}
-    if "classifier.weight" in own:
-        own |= {name: fresh.state_dict()[name] for name in ("classifier.weight", "classifier.bias")}
+    own = {
+        name: weight if name.startswith(anew) else kept.get(name, weight)
+        for name, weight in fresh.state_dict().items()
+    }
     fresh.load_state_dict(own)
+    fresh.gradient_checkpointing = network.gradient_checkpointing
     return fresh.to(network.embedding.weight.device, network.embedding.weight.dtype)
 
 

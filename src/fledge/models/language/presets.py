@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.models.language.encoder_config import EncoderConfig, make_modern
 from fledge.models.language.recurrent_config import Cell, RecurrentConfig
 from fledge.models.language.transformer_config import TransformerConfig
 
@@ -72,6 +74,28 @@ def recurrent_config(preset: str, vocab_size: int, cell: Cell, **fields: Any) ->
         )
     known = {name: value for name, value in sizes.items() if name in own}
     return RecurrentConfig(**{**known, **given, "vocab_size": vocab_size, "cell": cell})
+
+
+def encoder_config(
+    preset: str, vocab_size: int, architecture: str, above: Mapping[str, Any], **fields: Any
+) -> EncoderConfig:
+    """As many layers, as wide, as the preset's transformer, with the given fields in their place.
+    architecture: bert or modernbert; above: fields of what stands on it. Raises UserError for an
+    unknown name, and for fields that an encoder has not.
+    """
+    own = {"layers", "width", "heads", "mlp_width", "context"}
+    own |= {"rope_theta", "tied"} if architecture == "modernbert" else set()
+    given = {name: value for name, value in fields.items() if value is not None}
+    if idle := sorted(given.keys() - own):
+        raise UserError(
+            f"architecture={architecture} has no {' and no '.join(idle)} to choose: leave "
+            f"{'it' if len(idle) == 1 else 'them'} out."
+        )
+    sizes = {name: value for name, value in find_preset(preset).items() if name in own}
+    sizes = {**sizes, "tied": given.get("tied", True), **given, **above}
+    if architecture == "modernbert":
+        return make_modern(vocab_size, **sizes)
+    return EncoderConfig(vocab_size, **sizes)
 
 
 def find_preset(preset: str) -> dict[str, Any]:

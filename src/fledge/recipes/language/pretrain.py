@@ -13,7 +13,7 @@ from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
-from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.hub.folder import Loaded, actions, is_encoder, load_model, save_model
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
@@ -21,8 +21,9 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
+from fledge.recipes.language.encode import EncoderFields, check_idle, pretrain_encoder
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
-from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
     check_sources,
@@ -45,7 +46,7 @@ SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
 class PretrainConfig(
-    FamilyField, SizeFields, NgramFields, FreezeFields, TrainingConfig, TextFields
+    FamilyField, SizeFields, NgramFields, EncoderFields, FreezeFields, TrainingConfig, TextFields
 ):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
@@ -97,12 +98,15 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
     config.use_family()
+    if config.architecture in ENCODERS or (config.base is not None and is_encoder(config.base)):
+        return pretrain_encoder(config, start, show, make_tokenizer)
     base = load_model(config.base).merged() if config.base else None
     config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
     if start.new:
         check_fields(config)
+        check_idle(config)
         check_sources(config.data, config.architecture, carry=config.carry)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None

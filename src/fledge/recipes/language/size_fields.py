@@ -5,19 +5,22 @@ hold.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, Field
 
 from fledge.errors import UserError
-from fledge.models.language.presets import recurrent_config, transformer_config
+from fledge.models.language.encoder import Encoder
+from fledge.models.language.presets import encoder_config, recurrent_config, transformer_config
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.seeds import generator_for
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
+
+ENCODERS = ("bert", "modernbert")
 
 
 class SizeFields(BaseModel):
@@ -26,10 +29,13 @@ class SizeFields(BaseModel):
     model: str = Field(
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
     )
-    architecture: Literal["transformer", "elman", "lstm", "gru", "mingru", "ngram"] = Field(
+    architecture: Literal[
+        "transformer", "elman", "lstm", "gru", "mingru", "ngram", "bert", "modernbert"
+    ] = Field(
         default="transformer",
         description="or a recurrent model: elman, lstm, gru, mingru (gates that see the input "
-        "alone, so that all steps train at once); or ngram, which is counted",
+        "alone, so that all steps train at once); ngram, which is counted; or an encoder, which "
+        "reads texts and writes none: bert, modernbert",
     )
     layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
@@ -57,9 +63,13 @@ class SizeFields(BaseModel):
         """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
         together, or into the device's memory.
         """
-        known = {"model", "architecture"}
-        given = {name: getattr(self, name) for name in SizeFields.model_fields if name not in known}
+        given = self._list_sizes()
         begin = generator_for(seed, "weights")
+        if self.architecture in ENCODERS:
+            raise UserError(
+                f"architecture={self.architecture} is an encoder, which writes no text, and is "
+                "made by `fledge pretrain`: here choose another."
+            )
         if self.architecture == "ngram":
             raise UserError(
                 "architecture=ngram is counted, by `fledge pretrain`: here choose another."
@@ -76,6 +86,28 @@ class SizeFields(BaseModel):
         sizes = transformer_config(self.model, vocab_size, **given)
         check_memory(sizes.parameters, device)
         return Transformer(sizes, border=border, generator=begin)
+
+    def make_encoder(
+        self,
+        vocab_size: int,
+        heads: Mapping[str, Any],
+        *,
+        border: int,
+        seed: int,
+        device: torch.device,
+    ) -> Encoder:
+        """An encoder of these sizes, on the CPU. heads: fields of what stands on it. Raises
+        UserError as `make_network` does.
+        """
+        sizes = encoder_config(
+            self.model, vocab_size, self.architecture, heads, **self._list_sizes()
+        )
+        check_memory(sizes.parameters, device)
+        return Encoder(sizes, border, generator_for(seed, "weights"))
+
+    def _list_sizes(self) -> dict[str, Any]:
+        known = {"model", "architecture"}
+        return {name: getattr(self, name) for name in SizeFields.model_fields if name not in known}
 
     def list_given(self, *also: str) -> list[str]:
         """Which of these fields, and of `also`, the user has given."""

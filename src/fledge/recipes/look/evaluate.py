@@ -12,7 +12,14 @@ from pydantic import ConfigDict, Field
 from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
-from fledge.hub.folder import Loaded
+from fledge.evaluate.masked import (
+    mask_windows,
+    measure_masked,
+    measure_replaced,
+    replace_windows,
+)
+from fledge.evaluate.masked import read_documents as read_encoder_documents
+from fledge.hub.folder import Loaded, is_encoder, load_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
@@ -23,6 +30,8 @@ from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
+from fledge.text.frames import read_frame
+from fledge.text.masking import read_masking
 
 
 class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields):
@@ -65,6 +74,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     config.use_family()
     if config.data is not None and labels_rows(config.base):
         return evaluate_labels(config, show)
+    if is_encoder(config.base):
+        return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
@@ -96,6 +107,45 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
         )
     return figures
+
+
+def evaluate_encoder(config: EvaluateConfig, show: Show) -> dict[str, Any]:
+    """By masked tokens, or replaced ones. Raises UserError for a task, and for an encoder without a
+    head for either.
+    """
+    if config.task is not None or config.data is None:
+        raise UserError(
+            f"{config.base} is an encoder, which answers no task: give data=TEXT, of which it "
+            "foretells masked tokens."
+        )
+    model = load_encoder(config.base)
+    network, c = model.network, model.network.config
+    if not c.masked and not c.replaced:
+        raise UserError(
+            f"{config.base} is an encoder that foretells no masked tokens (it has no head for "
+            "them): `fledge pretrain base=…` gives it one."
+        )
+    frame, masking = read_frame(model.tokenizer), read_masking(model.tokenizer, "tokens")
+    network.border = frame.before[0]
+    corpus = config.read(config.data, show.line)
+    test = (document for _, document in corpus.split("test"))
+    documents = corpus.documents() if config.whole else test
+    windows = read_encoder_documents(documents, model.tokenizer, frame, c.context)
+    if c.replaced:
+        figures = measure_replaced(network, replace_windows(windows, masking))
+        said = (
+            f"{figures['replaced_nats']:.3f} nats a token, of which replaced at random, "
+            f"{figures['replaced_accuracy']:.1%} right,"
+        )
+    else:
+        figures = measure_masked(network, mask_windows(windows, masking))
+        said = (
+            f"{figures['masked_nats']:.3f} nats a masked token (no bits per byte: what is around "
+            f"it is given), {figures['masked_accuracy']:.1%} right,"
+        )
+    part = config.data if config.whole else f"the test part of {config.data}"
+    show.line(f"{said} on {part}")
+    return {"base": str(config.base), **figures}
 
 
 FEW = 10_000  # bytes, of which a figure says little
