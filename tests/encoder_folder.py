@@ -16,7 +16,22 @@ from fledge.text.tokenizer import Tokenizer, load_tokenizer
 from tests.subjects import seeded
 from tests.text.foreign_kinds import wordpiece, write
 
-WORDS = "the quick brown fox jumps over lazy dog friends jump high one two three".split()
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "friends",
+    "jump",
+    "high",
+    "one",
+    "two",
+    "three",
+]
 NAMES = {
     "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]",
     "unk_token": "[UNK]",
@@ -33,9 +48,7 @@ def make_encoder(folder: Path, **sizes: Any) -> Path:
     """Of BERT's kind, width 32."""
     tokenizer = make_tokenizer(folder.parent / f"{folder.name}-tokenizer")
     config: dict[str, Any] = {"context": 48, "layers": 2, "width": 32, "heads": 2} | sizes
-    network = Encoder(
-        EncoderConfig(vocab_size=tokenizer.vocab_size, **config), generator=seeded(0)
-    )
+    network = Encoder(EncoderConfig(vocab_size=tokenizer.vocab_size, **config), generator=seeded(0))
     save_model(folder, network, tokenizer)
     return folder
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from tests.cli.commands import Cli, outcome
-
 from tests.encoder_folder import make_encoder, write_rows
 
 TASKS = ("classify", "pair", "tag", "choose", "embed")
@@ -164,6 +163,6 @@ def test_held_out_files_may_have_labels_that_nobody_learned(place: Path, cli: Cl
     done = cli(words, folder=place)
     assert done.code == 0, done.stderr
     assert "1 of the validation part are labelled OWL, which no training row is" in done.stdout
-    assert "9 rows of classify.jsonl are of texts that a held-out file has too" in done.stdout
+    assert "9 rows of classify.jsonl stand in a held-out file too" in done.stdout
     summary = json.loads((place / "own-parts" / "summary.json").read_text())
     assert summary["held_out"]["validation"] == 10

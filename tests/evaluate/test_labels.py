@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fledge.evaluate.labelling import mark_words
 from fledge.evaluate.labels import (
     correlate_ranks,
     count_confusions,
@@ -12,7 +13,6 @@ from fledge.evaluate.labels import (
     mean_f1,
     order_labels,
 )
-from fledge.evaluate.labelling import mark_words
 from tests.subjects import seeded
 
 
@@ -21,9 +21,7 @@ def test_figures_equal_those_of_scikit_learn() -> None:
     true, said = (torch.randint(0, 4, (200,), generator=seeded(n)) for n in (1, 2))
     table = count_confusions(true, said, 5)  # of the fifth label nothing is
     assert (table.numpy() == metrics.confusion_matrix(true, said, labels=range(5))).all()
-    theirs = metrics.precision_recall_fscore_support(
-        true, said, labels=range(5), zero_division=0
-    )
+    theirs = metrics.precision_recall_fscore_support(true, said, labels=range(5), zero_division=0)
     for place, ours in enumerate(list_agreements(table)):
         own = (ours.precision, ours.recall, ours.f1, ours.true)
         assert own == pytest.approx([each[place] for each in theirs], abs=1e-12)
@@ -45,6 +43,6 @@ def test_labels_have_one_order() -> None:
 
 
 def test_a_tagged_sentence_as_a_person_reads_it() -> None:
-    words, tags = "Ann Lee left Rome".split(), "B-PER I-PER O B-LOC".split()
+    words, tags = ["Ann", "Lee", "left", "Rome"], ["B-PER", "I-PER", "O", "B-LOC"]
     assert mark_words(words, tags, entities=True) == "[Ann Lee PER] left [Rome LOC]"
     assert mark_words(["a"], ["DET"], entities=False) == "a/DET"

@@ -32,8 +32,13 @@ def test_entities_of_tags(tags: str, entities: list[Any]) -> None:
 
 
 def test_every_scheme_comes_out_as_iob2() -> None:
-    wanted = "B-X I-X B-X O B-Y".split()
-    for tags in ("I-X I-X B-X O I-Y", "B-X E-X S-X O S-Y", "B-X L-X U-X O U-Y", "B-X I-X B-X O B-Y"):
+    wanted = ["B-X", "I-X", "B-X", "O", "B-Y"]
+    for tags in (
+        "I-X I-X B-X O I-Y",
+        "B-X E-X S-X O S-Y",
+        "B-X L-X U-X O U-Y",
+        "B-X I-X B-X O B-Y",
+    ):
         assert to_iob2(tags.split()) == wanted
 
 
@@ -47,7 +52,7 @@ def test_which_tags_name_entities() -> None:
 def test_an_entity_is_right_where_its_type_and_both_its_ends_are() -> None:
     """Of three true ones and three said ones one is both: precision, recall and F1 are a third."""
     count = EntityCount()
-    count.add("B-X I-X O B-Y O B-X".split(), "B-X O O B-Y O B-Y".split())
+    count.add(["B-X", "I-X", "O", "B-Y", "O", "B-X"], ["B-X", "O", "O", "B-Y", "O", "B-Y"])
     assert (count.whole.true, count.whole.said, count.whole.right) == (3, 3, 1)
     assert count.whole.precision == count.whole.recall == pytest.approx(1 / 3)
     assert count.whole.f1 == pytest.approx(1 / 3)

@@ -16,8 +16,8 @@ from fledge.sample.sentences import UNLABELLED
 from tests.encoder_folder import make_tokenizer
 
 SENTENCES = [
-    "The quick brown fox jumps over it !".split(),
-    "Quixotic Zwölf déjà-vu , x 3.14159".split(),
+    ["The", "quick", "brown", "fox", "jumps", "over", "it", "!"],
+    ["Quixotic", "Zwölf", "déjà-vu", ",", "x", "3.14159"],
     ["a"],
 ]
 

@@ -100,6 +100,13 @@ def content_of(row: LabelRow) -> str:
     return row.question if isinstance(row, Choices) else row.texts[0]
 
 
+def read_of(row: LabelRow) -> tuple[str, ...]:
+    """All that is read of a row, without what is said of it: the same text is the same row."""
+    if isinstance(row, TaggedWords):
+        return row.words
+    return (row.question, *row.choices) if isinstance(row, Choices) else row.texts
+
+
 def _read_text(fields: Fields) -> str:
     name = next((name for name in TEXTS if name in fields), TEXTS[0])
     return _check_written(fields.text(name))

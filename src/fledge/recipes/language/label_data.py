@@ -22,6 +22,7 @@ from fledge.rows.labels import (
     Likeness,
     TaggedWords,
     content_of,
+    read_of,
 )
 from fledge.runs.show import Show
 from fledge.sample.label_examples import Example, ExampleMaker, make_examples
@@ -91,7 +92,7 @@ def _divide(
     config: EncoderTuneConfig, read: Mapping[Split, list[LabelRow]], show: Show
 ) -> dict[Split, list[LabelRow]]:
     """Files that were given are their parts, whole; a part without one is held out of data, by what
-    its rows are of. What is held out is not trained on, whichever file it stands in.
+    its rows are of. What is held out is not trained on, though it stands in both files.
     """
     keys = [prompt_key(content_of(row)) for row in read["train"]]
     open_ = [part for part in SPLITS[1:] if part not in read]
@@ -108,13 +109,13 @@ def _divide(
             "some out, so what is learned is not measured."
         )
         open_, sides = [], {}
-    elsewhere = {prompt_key(content_of(row)) for part in SPLITS[1:] for row in read.get(part, [])}
+    elsewhere = {read_of(row) for part in SPLITS[1:] for row in read.get(part, [])}
     parts: dict[Split, list[LabelRow]] = {part: list(read.get(part, [])) for part in SPLITS[1:]}
     parts["train"] = []
     twice = 0
     for row, key in zip(read["train"], keys, strict=True):
         side = sides.get(key, "train")
-        if key in elsewhere:
+        if read_of(row) in elsewhere:
             twice += 1
         elif side in open_:
             parts[side].append(row)
@@ -122,8 +123,7 @@ def _divide(
             parts["train"].append(row)
     if twice:
         show.line(
-            f"{twice} rows of {config.data} are of texts that a held-out file has too, and are not "
-            "trained on."
+            f"{twice} rows of {config.data} stand in a held-out file too, and are not trained on."
         )
     if open_:
         few = say_few(str(config.data), {part: len(parts[part]) for part in open_})

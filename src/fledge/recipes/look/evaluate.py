@@ -72,7 +72,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
     config.use_family()
-    if config.data is not None and labels_rows(config.base):
+    if config.task is None and labels_rows(config.base):
         return evaluate_labels(config, show)
     if is_encoder(config.base):
         return evaluate_encoder(config, show)
