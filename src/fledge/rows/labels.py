@@ -5,7 +5,7 @@ with its choices, texts that mean the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fledge.errors import UserError
@@ -25,8 +25,15 @@ MEANINGS = (("anchor", "positive"), *PAIRS)
 TEXTS = ("text", "sentence")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FromLine:
+    """line: where it stands in its file, from 1; 0 of none."""
+
+    line: int = field(default=0, compare=False)
+
+
 @dataclass(frozen=True)
-class LabelledText:
+class LabelledText(FromLine):
     """One text, or two, and their label; UNKNOWN of one that is to be labelled."""
 
     texts: tuple[str, ...]
@@ -34,7 +41,7 @@ class LabelledText:
 
 
 @dataclass(frozen=True)
-class TaggedWords:
+class TaggedWords(FromLine):
     """Words, and as many tags; UNKNOWN each where they are to be tagged."""
 
     words: tuple[str, ...]
@@ -42,7 +49,7 @@ class TaggedWords:
 
 
 @dataclass(frozen=True)
-class Choices:
+class Choices(FromLine):
     """A question, and which of the choices is right; −1 where that is asked."""
 
     question: str
@@ -51,7 +58,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Likeness(FromLine):
     """Two texts that mean the same, or are as much alike as `score` says."""
 
     texts: tuple[str, str]

@@ -153,17 +153,15 @@ def name_words(
     return [otherwise if place is None else labels[said[place]] for place in example.places]
 
 
-def make_examples(
-    rows: Sequence[LabelRow], maker: ExampleMaker, lines: Sequence[int] = ()
-) -> list[Example[Any]]:
+def make_examples(rows: Sequence[LabelRow], maker: ExampleMaker) -> list[Example[Any]]:
     """Those that can be read. Raises UserError for others, counted by their reasons, unless they
-    are to be skipped. lines: where each row stands in its file, by default its number.
+    are to be skipped.
     """
     examples = []
-    for place, row in enumerate(rows):
+    for row in rows:
         try:
             examples.append(maker.make(row))
         except Unusable as fault:
-            maker.census.leave_out(fault.reason, lines[place] if lines else place + 1)
+            maker.census.leave_out(fault.reason, row.line)
     maker.census.settle()
     return examples

@@ -16,8 +16,7 @@ from fledge.rows.census import Census, Reading, Unusable
 from fledge.rows.entities import name_entities, to_iob2
 from fledge.rows.labels import LabelRow, LabelTask, TaggedWords, read_label_row
 from fledge.text.conll import read_conll
-from fledge.text.files import is_suffixed, open_bytes
-from fledge.text.rows import read_each
+from fledge.text.files import is_suffixed, json_rows, open_bytes
 
 TABLES = (".csv", ".tsv")
 COLUMNS = (".conll", ".bio", ".iob", ".iob2", ".conllu", ".txt")
@@ -37,18 +36,19 @@ def read_labelled(
     census = Census(str(path), reading)
     rows: list[LabelRow] = []
 
-    def use(row: dict[str, Any], where: str) -> None:
-        rows.append(read_label_row(task, row, where, census, labelled=labelled))
+    def use(line: int, row: dict[str, Any]) -> None:
+        read = read_label_row(task, row, f"line {line} of {path}", census, labelled=labelled)
+        rows.append(replace(read, line=line))
 
     if not path.exists() or is_suffixed(path, (".jsonl",)):
-        read_each(path, census, use)
+        _use_each(json_rows(path), census, use)
     elif is_suffixed(path, TABLES) and task not in ("tag", "choose"):
-        _use_each(read_table(path), path, census, use)
+        _use_each(read_table(path), census, use)
     elif is_suffixed(path, COLUMNS) and task == "tag":
         sentences = (
             (line, {"tokens": words, "tags": tags}) for line, words, tags in read_conll(path)
         )
-        _use_each(sentences, path, census, use)
+        _use_each(sentences, census, use)
     else:
         raise UserError(f"{path} is of a kind that is not read: {KINDS[task]} (each also .gz)")
     return _as_iob2(rows), census
@@ -104,14 +104,13 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _use_each(
     rows: Iterator[tuple[int, dict[str, Any]]],
-    path: Path,
     census: Census,
-    use: Callable[[dict[str, Any], str], None],
+    use: Callable[[int, dict[str, Any]], None],
 ) -> None:
     for line, row in rows:
         census.read += 1
         try:
-            use(row, f"line {line} of {path}")
+            use(line, row)
         except Unusable as fault:
             census.leave_out(fault.reason, line)
     census.settle()
