@@ -5,6 +5,8 @@ of its folder, it goes on after a kill with the same bits, and what cannot be do
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 import torch
 from tests.cli.commands import Cli, outcome
 from tests.encoder_folder import make_encoder, write_rows
+
+import fledge
 
 TASKS = ("classify", "pair", "tag", "choose", "embed")
 HEADLINES = {"tag": "entity_f1", "embed": "retrieval"}
@@ -32,6 +36,7 @@ def place(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_rows(folder / f"{task}.jsonl", task)
         done = cli(tune(task, task, "evaluate_every=10"), folder=folder)
         assert done.code == 0, done.stderr
+        (folder / f"{task}.said").write_text(done.stdout)
     return folder
 
 
@@ -45,6 +50,8 @@ def test_it_learns_what_a_glance_at_words_tells(task: str, place: Path, cli: Cli
     again = cli(["evaluate", task, f"data={task}.jsonl", "--json"], folder=place).result
     assert again[headline] == pytest.approx(summary["test"][headline], abs=1e-6)
     assert again["rows"] == summary["held_out"]["test"]
+    [proposed] = re.findall("^Next: fledge (.+)$", (place / f"{task}.said").read_text(), re.M)
+    assert cli(shlex.split(proposed), folder=place).code == 0
 
 
 def read_theirs(folder: Path, rows: list[Any], kind: str) -> list[torch.Tensor]:
@@ -77,6 +84,8 @@ def test_texts_and_pairs_are_labelled_as_transformers_does(place: Path, cli: Cli
     assert cli(["label", "pair", "text=a fox", "second=dog"], folder=place).stdout.startswith(
         "false 9"
     )
+    said = fledge.load_encoder(place / "classify").label("the quick fox")
+    assert said["label"] == "FOX"
 
 
 def test_words_are_tagged_as_the_pipeline_of_transformers_does(place: Path, cli: Cli) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -134,25 +135,28 @@ def train_encoder(
         )  # fmt: skip
         begun.save(course.run.model_folder, **{NOTE: task})
         test = course.test()
+        verb, fields = propose(task, data, config.test or config.data)
         return course.finish(
             {"task": task, **judged.tabulate("test")}, test=test, held_out=judge.items,
             figures={judge.headline: judge.logged}, censuses=data.censuses,
-            then=propose(config, task, course.run, data),
+            then=write_command(verb, course.run.folder, **fields),
         )  # fmt: skip
 
 
-def propose(config: EncoderTuneConfig, task: LabelTask, run: Run, data: LabelData) -> str:
-    """What to look at next: what it says of a row that it was not trained on."""
+def propose(task: LabelTask, data: LabelData, file: Path) -> tuple[str, dict[str, object]]:
+    """What to look at next, a verb and its fields: what it says of a row that it was not trained
+    on. file: rows of embeddings, which are measured.
+    """
     if task == "embed":
-        return write_command("evaluate", base=run.folder, data=config.test or config.data)
+        return "evaluate", {"data": file}
     row = [*data.parts["test"], *data.parts["validation"], *data.parts["train"]][0].row
     if isinstance(row, TaggedWords):
-        return write_command("label", run=run.folder, text=" ".join(row.words))
+        return "label", {"text": " ".join(row.words)}
     if isinstance(row, Choices):
         choices = json.dumps(row.choices, ensure_ascii=False)
-        return write_command("label", run=run.folder, text=row.question, choices=choices)
-    second = {"second": row.texts[1]} if task == "pair" else {}
-    return write_command("label", run=run.folder, text=row.texts[0], **second)
+        return "label", {"text": row.question, "choices": choices}
+    texts = (" ".join(text.split()) for text in row.texts)  # in one line
+    return "label", dict(zip(("text", "second"), texts, strict=False))
 
 
 class Learns(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.evaluate.labelling import mark_words, score_rows, spell_row
-from fledge.hub.folder import load_encoder
+from fledge.hub.folder import Loaded, load_encoder
 from fledge.recipes.constraint_fields import Texts
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.label_task import find_task
@@ -65,16 +65,13 @@ def label(config: LabelConfig, show: Show) -> dict[str, Any]:
     config.use_family()
     model = load_encoder(config.run)
     task = find_task(model, config.run)
-    rows, census = _read_rows(config, task)
-    maker = ExampleMaker(
-        model.tokenizer, model.network.config.labels, model.network.config.context, census
-    )
-    examples = make_examples(rows, maker)
+    if config.data is not None:
+        rows, census = read_labelled(config.data, task, config.reading, labelled=False)
+    else:
+        row = make_row(task, config.text or "", config.second, config.choices)
+        rows, census = [row], Census("text=", Reading(truncate="right"))
+    answers = label_rows(model, task, rows, census)
     tell([census], show)
-    answers = [
-        describe_answer(example, scores, model.network.config.labels)
-        for example, scores in zip(examples, score_rows(model.network, examples, task), strict=True)
-    ]
     if config.out is not None:
         lines = (json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
         write_text(config.out, "".join(lines))
@@ -85,36 +82,42 @@ def label(config: LabelConfig, show: Show) -> dict[str, Any]:
     return {"run": str(config.run), "task": task, "answers": answers}
 
 
-def _read_rows(config: LabelConfig, task: LabelTask) -> tuple[Sequence[LabelRow], Census]:
-    if config.data is not None:
-        return read_labelled(config.data, task, config.reading, labelled=False)
-    census = Census("text=", Reading(truncate="right"))
-    census.read = 1
-    return [_make_row(config, task)], census
+def label_rows(
+    model: Loaded, task: LabelTask, rows: Sequence[LabelRow], census: Census
+) -> list[dict[str, Any]]:
+    """What is said of each row. Raises UserError for rows that cannot be used."""
+    network = model.network
+    census.read = max(census.read, len(rows))
+    maker = ExampleMaker(model.tokenizer, network.config.labels, network.config.context, census)
+    examples = make_examples(rows, maker)
+    scores = score_rows(network, examples, task)
+    return [
+        describe_answer(example, row, network.config.labels)
+        for example, row in zip(examples, scores, strict=True)
+    ]
 
 
-def _make_row(config: LabelConfig, task: LabelTask) -> LabelRow:
-    """Of the command line. Raises UserError for what this task does not read."""
+def make_row(
+    task: LabelTask, text: str, second: str | None = None, choices: Sequence[str] | None = None
+) -> LabelRow:
+    """Of what a person gives. Raises UserError for what this task does not read."""
     wanted = {"pair": "second", "choose": "choices"}.get(task)
-    for name in ("second", "choices"):
-        given = getattr(config, name)
+    for name, given in (("second", second), ("choices", choices)):
         if (given is not None) != (name == wanted):
             raise UserError(
-                f"{config.run} labels by task={task}, which has {'no' if given else 'a'} {name}=: "
+                f"this model labels by task={task}, which has {'no' if given else 'a'} {name}=: "
                 f"{'leave it out' if given else 'give it too'}."
             )
-    text = config.text or ""
     if not text.strip():
         raise UserError("text= is empty: give what is to be labelled.")
     if task == "tag":
         words = tuple(_WORD.findall(text))
         return TaggedWords(words, (UNKNOWN,) * len(words))
-    if task == "choose":
-        choices = config.choices or ()
+    if choices is not None:
         if len(set(choices)) < 2:
             raise UserError('choices= needs two or more that differ, such as ["red", "blue"].')
-        return Choices(text, choices, -1)
-    return LabelledText((text,) if config.second is None else (text, config.second), UNKNOWN)
+        return Choices(text, tuple(choices), -1)
+    return LabelledText((text,) if second is None else (text, second), UNKNOWN)
 
 
 def describe_answer(example: Example[Any], scores: Tensor, labels: Sequence[str]) -> dict[str, Any]:
