@@ -12,6 +12,8 @@ from torch import nn
 
 from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.distillation import Distillation
+from fledge.algorithms.likelihood.masked import Masked, MaskedModel
+from fledge.algorithms.likelihood.replaced import Replaced
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO, Pretraining
 from fledge.algorithms.policy.reinforce import Baseline, Reinforce
@@ -24,10 +26,12 @@ from fledge.algorithms.preference.simpo import SimPO
 from fledge.critics import SeparateCritic, SharedCritic
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
+from fledge.models.language.encoder import Encoder, EncoderConfig
 from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.recurrent_config import RecurrentConfig
 from fledge.policy import TokenPolicy
+from fledge.sample.masked_rows import MaskedRows
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
@@ -102,6 +106,40 @@ def _carried(rows: slice, micro: int | None) -> Case:
     algorithm = Carried(actor, fit, Stopwatch())
     state = torch.randn(len(batch), 2, 16, dtype=torch.float64, generator=seeded(4))
     algorithm.state = state
+    return Case(algorithm, fit, Gradients(fit), batch)
+
+
+def masked(rows: slice, micro: int | None, *, replaced: bool = False) -> Case:
+    """16 rows of 4 to 11 tokens, of which two in three have a second text; replaced: with a
+    generator beside.
+    """
+    sizes = {"width": 16, "heads": 2, "layers": 2, "context": 12}
+    kind = {"replaced": True} if replaced else {"next": True, "pooler": True}
+    heads = {"masked": True, "transform": True}
+    config = EncoderConfig(11, **sizes, **(kind if replaced else kind | heads))
+    network = Encoder(config, border=1, generator=seeded(2)).double()
+    filler = EncoderConfig(11, **sizes | {"width": 8}, **heads)
+    generator = Encoder(filler, border=1, generator=seeded(3)).double() if replaced else None
+    model = MaskedModel(network, generator)
+    fit = learner(model, rows_per_micro_batch=micro)
+    size = torch.arange(16) % 8 + 4
+    inside = torch.arange(11) < size[:, None]
+    target = torch.randint(2, 11, (16, 11), generator=seeded(4)).where(inside, 0)
+    target[:, 0] = 1
+    chosen = inside & (torch.rand(16, 11, generator=seeded(5)) < 0.4)
+    chosen[:, 0] = False
+    chosen[0, 1] = True
+    types = (torch.arange(11) > 3).long().expand(16, 11)
+    batch = MaskedRows(
+        target.masked_fill(chosen, 10), target, chosen, types, size,
+        torch.arange(16) % 3 - 1,
+        torch.rand(16, 11, dtype=torch.float64, generator=seeded(6)),
+    )[rows]  # fmt: skip
+    algorithm = (
+        Replaced(model, fit, Stopwatch(), torch.arange(11) > 1)
+        if replaced
+        else Masked(model, fit, Stopwatch())
+    )
     return Case(algorithm, fit, Gradients(fit), batch)
 
 
@@ -202,4 +240,9 @@ DISTILLATION: dict[str, Callable[[slice, int | None], Case]] = {
     ),
 }
 EVERY |= PREFERENCES | DISTILLATION
+# Of encoders, whose rows are of a kind of their own.
+MASKED: dict[str, Callable[[slice, int | None], Case]] = {
+    "masked": lambda rows, micro: masked(rows, micro),
+    "replaced": lambda rows, micro: masked(rows, micro, replaced=True),
+}
 ALL_ROWS = slice(None)

@@ -56,7 +56,7 @@ class Metrics:
             lines.extend(f"{name}{{{labels}}} {value}" for labels, value in values.items())
 
         def by_model(counter: Counter[str]) -> dict[str, float]:
-            return {f'model="{escape(name)}"': counter[name] for name in served.models}
+            return {f'model="{escape(name)}"': counter[name] for name in served.names}
 
         tell(
             "fledge_responses_total", "counter", "Answers by route and status.",

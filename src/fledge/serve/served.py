@@ -75,6 +75,11 @@ class ServedModels:
     encoders: Mapping[str, ServedEncoder] = field(default_factory=dict)
 
     @property
+    def names(self) -> list[str]:
+        """Of those that answer."""
+        return [*self.models, *self.encoders]
+
+    @property
     def default(self) -> Served:
         """Raises ApiError where nothing speaks."""
         if not self.models:

@@ -102,7 +102,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
             one.loop.abandon()
         raise KeyboardInterrupt
     show.line("serve: ended.")
-    return {"models": [*served.models, *served.encoders]}
+    return {"models": served.names}
 
 
 def make_options(config: ServeConfig) -> Options:

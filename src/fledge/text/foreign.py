@@ -90,7 +90,13 @@ class ForeignTokenizer(Tokenizer):
             self._words[token["id"]] = token["content"].encode("utf-8")
         for number in self.special:
             self._words[number] = b""
-        self._leads = any(self.decode_bytes(self.encode(text)).startswith(b" ") for text in "a1.")
+        self._leads = any(map(self._leads_with_space, "a1."))
+
+    def _leads_with_space(self, text: str) -> bool:
+        try:
+            return self.decode_bytes(self.encode(text)).startswith(b" ")
+        except UserError:  # a vocabulary without this character, nor a token for what it has not
+            return False
 
     def _read_places(self, files: ForeignFiles, ids: Mapping[str, int]) -> None:
         """What opens, closes and fills."""

@@ -56,10 +56,9 @@ class Masking:
             pieces = [maskable.nonzero()[0][[i]] for i in random.permutation(number)[:wanted]]
         else:
             words = self.find_words(tokens)
-            drawn = _draw_spans(words, random) if self.unit == "spans" else [
-                words[i] for i in random.permutation(len(words))
-            ]  # fmt: skip
-            pieces = _fit(drawn, wanted)
+            choose = _choose_spans if self.unit == "spans" else _choose_words
+            # One that is longer than all that is wanted is still whole.
+            pieces = choose(words, wanted, random) or [min(words, key=len)]
         return self._corrupt(tokens, pieces, random)
 
     def find_words(self, tokens: Ints) -> list[Ints]:
@@ -99,41 +98,36 @@ class Masking:
         return read
 
 
-def _draw_spans(words: list[Ints], random: np.random.Generator) -> list[Ints]:
-    """Runs of words, which do not overlap, in the order in which they are drawn, until all words
-    are in one.
-    """
+def _choose_words(words: list[Ints], wanted: int, random: np.random.Generator) -> list[Ints]:
+    """Those that fit into what is left, in the order in which they are drawn."""
+    kept: list[Ints] = []
+    for i in random.permutation(len(words)):
+        if len(words[i]) <= wanted:
+            kept.append(words[i])
+            wanted -= len(words[i])
+        if not wanted:
+            break
+    return kept
+
+
+def _choose_spans(words: list[Ints], wanted: int, random: np.random.Generator) -> list[Ints]:
+    """Runs of words, which do not overlap, each as long as is drawn for it and fits."""
     free = np.ones(len(words), dtype=bool)
     spans: list[Ints] = []
     for start in random.permutation(len(words)):
         length = min(int(random.geometric(SPAN_STOP)), LONGEST_SPAN)
         end = start
-        most = min(start + length, len(words))
-        while end < most and free[end] and (end == start or _is_beside(words, end)):
+        while end < min(start + length, len(words)) and free[end] and len(words[end]) <= wanted:
+            if end > start and words[end][0] != words[end - 1][-1] + 1:
+                break  # a special token stands between
+            wanted -= len(words[end])
             end += 1
         if end > start:
             free[start:end] = False
             spans.append(np.concatenate(words[start:end]))
-    return spans
-
-
-def _is_beside(words: list[Ints], place: int) -> bool:
-    """Whether no special token stands between a word and the one before it."""
-    return bool(words[place][0] == words[place - 1][-1] + 1)
-
-
-def _fit(drawn: list[Ints], wanted: int) -> list[Ints]:
-    """Those that fit into what is left, in their order; where none does, the shortest's first
-    tokens would be half a word: the shortest alone.
-    """
-    kept: list[Ints] = []
-    for places in drawn:
-        if len(places) <= wanted:
-            kept.append(places)
-            wanted -= len(places)
         if not wanted:
             break
-    return kept or [min(drawn, key=len)]
+    return spans
 
 
 def read_masking(tokenizer: Tokenizer, unit: Unit, rate: float = RATE) -> Masking:

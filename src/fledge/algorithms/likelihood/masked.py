@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,8 +42,10 @@ def read_rows(network: Encoder, rows: MaskedRows, tokens: Tensor) -> Tensor:
 
 
 def masked_nll(network: Encoder, hidden: Tensor, rows: MaskedRows) -> tuple[Tensor, Tensor]:
-    """−log p of each chosen token, in float32, and whether it is the likeliest.  -> [N] twice"""
-    logits = network.masked_logits(hidden[rows.chosen]).float()
+    """−log p of each chosen token, in float32 at least, and whether it is the likeliest.  -> [N]
+    twice
+    """
+    logits = _widen(network.masked_logits(hidden[rows.chosen]))
     target = rows.target[rows.chosen]
     right = logits.detach().argmax(-1) == target
     return F.cross_entropy(logits, target, reduction="none"), right
@@ -51,10 +54,14 @@ def masked_nll(network: Encoder, hidden: Tensor, rows: MaskedRows) -> tuple[Tens
 def next_nll(network: Encoder, hidden: Tensor, rows: MaskedRows) -> tuple[Tensor, Tensor]:
     """The same of whether the second text is another's, of the rows that have one.  -> [N] twice"""
     asked = rows.another >= 0
-    logits = network.next_logits(hidden[asked], rows.size[asked]).float()
+    logits = _widen(network.next_logits(hidden[asked], rows.size[asked]))
     target = rows.another[asked]
     right = logits.detach().argmax(-1) == target
     return F.cross_entropy(logits, target, reduction="none"), right
+
+
+def _widen(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class Masked:

@@ -14,13 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fledge.algorithms.likelihood.masked import Masked, masked_nll, read_rows
+from fledge.algorithms.likelihood.masked import Masked, MaskedModel, masked_nll, read_rows
+from fledge.learner import Learner
 from fledge.sample.masked_rows import MaskedRows
+from fledge.stopwatch import Stopwatch
 
 WEIGHT = 50.0  # λ (§3.3)
 
 
 class Replaced(Masked):
+    """sayable: what the generator may put there, [V] bool: no special token, which would give it
+    away, or open a document.
+    """
+
+    def __init__(
+        self, model: MaskedModel, learner: Learner, stopwatch: Stopwatch, sayable: Tensor
+    ) -> None:
+        super().__init__(model, learner, stopwatch)
+        self.sayable = sayable.to(learner.device)
+
     def update(
         self, batch: MaskedRows, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
@@ -38,11 +50,12 @@ class Replaced(Masked):
             nats, _ = masked_nll(generator, hidden, rows)
             with torch.no_grad():
                 logits = generator.masked_logits(hidden[rows.chosen])
-                filled = fill_rows(rows, logits)
+                filled = fill_rows(rows, logits.masked_fill(~self.sayable, float("-inf")))
             there = _find_inside(rows)
-            said = network.replaced_logits(read_rows(network, rows, filled)[there]).float()
+            said = network.replaced_logits(read_rows(network, rows, filled)[there])
+            said = said.to(torch.promote_types(said.dtype, torch.float32))
             replaced = (filled != rows.target)[there]
-            own = F.binary_cross_entropy_with_logits(said, replaced.float(), reduction="sum")
+            own = F.binary_cross_entropy_with_logits(said, replaced.to(said), reduction="sum")
             figures = {
                 "masked_nats": nats.sum() / count,
                 "replaced_nats": own / tokens,

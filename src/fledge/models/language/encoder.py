@@ -255,6 +255,7 @@ def with_heads(
     but what begins with one of `anew`.
     """
     fresh = Encoder(replace(network.config, **heads), network.border, generator)
+    fresh.to(network.embedding.weight.device, network.embedding.weight.dtype)
     kept = network.state_dict()
     own = {
         name: weight if name.startswith(anew) else kept.get(name, weight)
@@ -262,7 +263,7 @@ def with_heads(
     }
     fresh.load_state_dict(own)
     fresh.gradient_checkpointing = network.gradient_checkpointing
-    return fresh.to(network.embedding.weight.device, network.embedding.weight.dtype)
+    return fresh
 
 
 def average(hidden: Tensor, lengths: Tensor | None = None) -> Tensor:

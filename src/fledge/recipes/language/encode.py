@@ -106,9 +106,13 @@ def pretrain_encoder(config: Any, start: Start, show: Show, make_tokenizer: Any)
         judge = judge_masked(
             network, text, frame, masking, row_tokens, config.evaluation_rows, samples
         )
-        algorithm = (Replaced if model.generator is not None else Masked)(
-            model, config.learner(model, settle(course, config)), course.stopwatch
-        )
+        learner = config.learner(model, settle(course, config))
+        if model.generator is None:
+            algorithm = Masked(model, learner, course.stopwatch)
+        else:
+            sayable = torch.zeros(network.config.vocab_size, dtype=torch.bool)
+            sayable[masking.ordinary] = True
+            algorithm = Replaced(model, learner, course.stopwatch, sayable)
         course.say(
             f"{network.config.parameters / 1e6:.2f} M parameters"
             f"{describe_trainable(network)} on {len(text['train']) / 1e6:.2f} M tokens "
