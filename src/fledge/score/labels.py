@@ -54,5 +54,7 @@ def _classify(encoder: Encoder, sentences: Sentences) -> Tensor:
 
 
 def embed(encoder: Encoder, sentences: Sentences, pooling: Pooling) -> Tensor:
-    """In fp32.  -> [B, D]"""
-    return pool(read(encoder, sentences).float(), sentences.length, pooling)
+    """In fp32 or finer.  -> [B, D]"""
+    hidden = read(encoder, sentences)
+    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    return pool(hidden, sentences.length, pooling)

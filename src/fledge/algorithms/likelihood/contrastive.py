@@ -115,16 +115,18 @@ class Contrastive:
     @torch.no_grad()
     def _embed_all(self, batch: AlikePairs) -> tuple[Tensor, Tensor]:
         """Of all rows of the step, each rank of its own; cut as they are differentiated.  -> [B, D]
-        twice, fp32
+        twice
         """
         own = rank_sums.own_rows(batch)
+        # A rank without rows asks about the first, for the shape of the answer.
+        asked = own if len(own) else batch[:1]
         said: list[tuple[Tensor, Tensor]] = []
         places: list[Tensor] = []
-        for piece, rows in self.learner.micro_batches.cut_with_rows(own):
+        for piece, rows in self.learner.micro_batches.cut_with_rows(asked):
             places.append(rows)
             with self.learner.autocast():
                 said.append(self._embed_both(piece.to(self.learner.device)))
-        order = torch.cat(places).argsort()
+        order = torch.cat(places).argsort()[: len(own)]
         both = (torch.cat([pair[side] for pair in said])[order] for side in (0, 1))
         anchor, positive = (rank_sums.join_rows(x, batch) for x in both)
         return anchor, positive

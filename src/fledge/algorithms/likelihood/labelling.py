@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fledge.fit import nll
@@ -53,7 +54,10 @@ class Labelling:
 
 
 def log_prob_of_labels(encoder: Encoder, rows: LabelBatch) -> tuple[Tensor, Tensor]:
-    """Of every label for each thing that has one, in fp32, and which it has.  -> [N, L], [N]"""
+    """Of every label for each thing that has one, in fp32 or finer, and which it has.  -> [N, L],
+    [N]
+    """
     logits = score_labels(encoder, rows)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     labelled = rows.target != UNLABELLED
-    return logits[labelled].float().log_softmax(-1), rows.target[labelled]
+    return logits[labelled].log_softmax(-1), rows.target[labelled]
