@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fledge.evaluate.judge import Figures, Judge
+from fledge.evaluate.judge import Figures
 from fledge.evaluate.labels import (
     Agreement,
     EntityCount,
@@ -24,15 +24,11 @@ from fledge.models.language.encoder import Encoder
 from fledge.models.language.sentence_vectors import PLAIN_MEAN, Pooling
 from fledge.rows.entities import list_entities, name_entities
 from fledge.rows.labels import Choices, LabelledText, LabelTask, TaggedWords
-from fledge.runs.folder import Run
 from fledge.sample.label_examples import STACK, Example, name_words
 from fledge.sample.sentences import UNLABELLED, AlikePairs
 from fledge.score.labels import embed, score_labels
-from fledge.splits import HeldOut
 
 AT_A_TIME = 4096  # tokens that are read together
-MOST_LABELS = 50  # of a confusion table
-KEPT = 12  # answers an evaluation writes to samples.jsonl
 
 
 @dataclass(frozen=True)
@@ -185,68 +181,3 @@ def judge_vectors(examples: Sequence[Example[Any]], vectors: Tensor) -> Figures:
     # The same text may be the partner of several.
     found = [texts[best] == own for best, own in zip(nearest, texts, strict=True)]
     return {"retrieval": sum(found) / len(found)}
-
-
-def choose_headline(
-    task: LabelTask, labels: Sequence[str], held_out: Mapping[HeldOut, Sequence[Example[Any]]]
-) -> str:
-    """The figure that a run is judged by."""
-    if task == "tag" and name_entities(labels):
-        return "entity_f1"
-    if task != "embed":
-        return "accuracy"
-    rows = [example.row for part in held_out.values() for example in part]
-    return "spearman" if rows and all(row.score is not None for row in rows) else "retrieval"
-
-
-class LabelJudge:
-    """Answers to each held-out part, the newest of which it keeps."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        task: LabelTask,
-        labels: Sequence[str],
-        held_out: Mapping[HeldOut, Sequence[Example[Any]]],
-        run: Run,
-        pooling: Pooling = PLAIN_MEAN,
-    ) -> None:
-        self.encoder, self.task, self.labels, self.held_out = encoder, task, labels, held_out
-        self.run, self.pooling, self.answers = run, pooling, dict[HeldOut, Answers]()
-
-    def read(self, part: HeldOut, step: int) -> Figures:
-        examples = self.held_out[part]
-        answers = answer_rows(self.encoder, examples, self.task, self.labels, self.pooling)
-        self.answers[part] = answers
-        if part == "validation":
-            shown = zip(examples, answers.said, answers.true, strict=False)
-            for example, said, true in list(shown)[:KEPT]:
-                self.run.samples.write(
-                    {
-                        "step": step, "prompt": spell_row(example.row), "completion": said,
-                        "answer": true, "exact": said == true,
-                    }
-                )  # fmt: skip
-        return answers.figures
-
-    def judge(self, headline: str) -> Judge:
-        items: dict[HeldOut, int] = {part: len(rows) for part, rows in self.held_out.items()}
-        return Judge(self.read, headline, items=items, what="row", prefix="validation_")
-
-    def tabulate(self, part: HeldOut) -> dict[str, Any]:
-        """The confusion table of the newest answers to a part, a row a true label, for a run's
-        summary; nothing where there is none, or it is too large to look at.
-        """
-        answers = self.answers.get(part)
-        if answers is None or answers.confusions is None or len(self.labels) > MOST_LABELS:
-            return {}
-        return {"labels": list(self.labels), "confusions": answers.confusions.tolist()}
-
-
-def spell_row(row: Any) -> str:
-    """What was read, in a line or two."""
-    if isinstance(row, TaggedWords):
-        return " ".join(row.words)
-    if isinstance(row, Choices):
-        return "\n".join([row.question, *(f"– {choice}" for choice in row.choices)])
-    return "\n".join(row.texts)

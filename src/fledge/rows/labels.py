@@ -114,6 +114,15 @@ def read_of(row: LabelRow) -> tuple[str, ...]:
     return (row.question, *row.choices) if isinstance(row, Choices) else row.texts
 
 
+def spell_row(row: LabelRow) -> str:
+    """What was read, in a line or two."""
+    if isinstance(row, TaggedWords):
+        return " ".join(row.words)
+    if isinstance(row, Choices):
+        return "\n".join([row.question, *(f"– {choice}" for choice in row.choices)])
+    return "\n".join(row.texts)
+
+
 def _read_text(fields: Fields) -> str:
     name = next((name for name in TEXTS if name in fields), TEXTS[0])
     return _check_written(fields.text(name))

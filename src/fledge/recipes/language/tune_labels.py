@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.contrastive import Contrastive
 from fledge.algorithms.likelihood.labelling import Labelling
-from fledge.evaluate.labelling import LabelJudge, choose_headline
+from fledge.evaluate.label_judge import LabelJudge, choose_headline
 from fledge.hub.folder import Loaded, load_encoder
 from fledge.learner import Learner
 from fledge.loop import Algorithm

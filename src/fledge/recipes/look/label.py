@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.evaluate.labelling import mark_words, score_rows, spell_row
+from fledge.evaluate.labelling import mark_words, score_rows
 from fledge.hub.folder import Loaded, load_encoder
 from fledge.recipes.constraint_fields import Texts
 from fledge.recipes.family_field import FamilyField
@@ -29,6 +29,7 @@ from fledge.rows.labels import (
     LabelRow,
     LabelTask,
     TaggedWords,
+    spell_row,
 )
 from fledge.runs.atomic import write_text
 from fledge.runs.show import Show
