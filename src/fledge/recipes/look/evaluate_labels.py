@@ -5,6 +5,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,11 +51,13 @@ def labels_rows(base: Path) -> bool:
 
 
 def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
-    """Of the whole file; of one that the run was tuned on its test part, unless `whole`."""
+    """Of the whole file; of one that the run was tuned on its test part, unless `whole`. Rows beyond
+    the context are cut on the right.
+    """
     model = load_encoder(config.base)
     task = find_task(model, config.base, vectors=True)
     path = Path(str(config.data))
-    rows, census = read_labelled(path, task, config.reading)
+    rows, census = read_labelled(path, task, replace(config.reading, truncate="right"))
     learned = not config.whole and was_learned(config.base, path)
     rows = keep_test(rows) if learned else rows
     labels = model.network.config.labels

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def label(config: LabelConfig, show: Show) -> dict[str, Any]:
     model = load_encoder(config.run)
     task = find_task(model, config.run)
     if config.data is not None:
-        rows, census = read_labelled(config.data, task, config.reading, labelled=False)
+        reading = replace(config.reading, truncate="right")
+        rows, census = read_labelled(config.data, task, reading, labelled=False)
     else:
         row = make_row(task, config.text or "", config.second, config.choices)
         rows, census = [row], Census("text=", Reading(truncate="right"))
