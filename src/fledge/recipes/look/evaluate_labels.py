@@ -51,8 +51,8 @@ def labels_rows(base: Path) -> bool:
 
 
 def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
-    """Of the whole file; of one that the run was tuned on its test part, unless `whole`. Rows beyond
-    the context are cut on the right.
+    """Of the whole file; of one that the run was tuned on its test part, unless `whole`. What goes
+    beyond the context is cut on the right.
     """
     model = load_encoder(config.base)
     task = find_task(model, config.base, vectors=True)
