@@ -93,9 +93,11 @@ STAGES = {
     "fit hmm": FIT_CHAIN,
     "fit kalman": FIT_SPACE,
 }
+ENCODER = PRETRAIN.replace(" heads=2", " heads=2 architecture=bert")
 # What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
+    "pretrain replaced": f"{ENCODER} objective=rtd masking=spans",
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",

@@ -12,7 +12,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.front.model import list_texts
 from fledge.hub.families import family_of
-from fledge.hub.folder import Loaded
+from fledge.hub.folder import Loaded, load_encoder
 from fledge.hub.sentence_texts import embed_texts
 from fledge.models.language.encoder import Encoder
 from fledge.recipes.language.label_task import find_task
@@ -108,6 +108,17 @@ class EncoderModel:
         """
         self.loaded.save(Path(folder))
         return Path(folder)
+
+    def is_as_saved(self) -> bool:
+        """Whether its folder still holds these very weights."""
+        try:
+            saved = load_encoder(self.folder).network.state_dict()
+        except UserError:
+            return False
+        now = self.network.state_dict()
+        return saved.keys() == now.keys() and all(
+            torch.equal(saved[name], now[name].cpu()) for name in saved
+        )
 
     def __repr__(self) -> str:
         family: Any = family_of(self.network)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.points import encode_points
 from fledge.front.reward_model import RewardModel
@@ -66,7 +67,7 @@ class GivenFolder:
             return tuple(self.settle(field, each) for each in value)
         if isinstance(value, TrainedRun | RewardModel):
             return str(value.folder)
-        if isinstance(value, Model):
+        if isinstance(value, Model | EncoderModel):
             return str(value.folder if value.is_as_saved() else self._keep(field, value.save))
         if isinstance(value, Tokenizer):
             return str(self._keep(field, value.save))

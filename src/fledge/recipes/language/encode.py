@@ -14,12 +14,14 @@ from pydantic import BaseModel, Field
 
 from fledge.algorithms.likelihood.masked import Masked, MaskedModel, read_rows
 from fledge.algorithms.likelihood.replaced import Replaced
+from fledge.data_names import split_sources
 from fledge.errors import UserError
 from fledge.evaluate.masked import judge_masked, mask_windows, read_held_out
 from fledge.hub.folder import Loaded, load_encoder, save_model
 from fledge.models.language.encoder import Encoder, with_heads
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.language.count import NgramFields
 from fledge.recipes.language.freeze_fields import describe_trainable
 from fledge.recipes.language.text_data import keep_text
 from fledge.recipes.training import trains_every_weight
@@ -38,8 +40,8 @@ from fledge.text.tokenizer import Tokenizer
 SHOWN = 48  # tokens of the sample that an evaluation writes
 SMALLER = 4  # the generator's width is this part of the encoder's (Clark et al. 2020, §3.2)
 
-# Fields of `pretrain` that say nothing of an encoder.
-IDLE = {"carry", "compile", "shard", "tensor_parallel", "family"}
+# Fields of `pretrain` that mean nothing here, unless they are left at this.
+IDLE = {"carry": (False,), "compile": ("auto", "no"), "shard": ("none",), "tensor_parallel": (1,)}
 
 
 class EncoderFields(BaseModel):
@@ -143,11 +145,17 @@ def settle(course: Course, config: Any) -> str:
 
 def check_fields(config: Any, base: Loaded | None) -> None:
     """Raises UserError for fields that would do nothing, or do not go together."""
-    idle = sorted(IDLE & config.model_fields_set)
+    for name, usual in IDLE.items():
+        value = getattr(config, name)
+        if value not in usual:
+            raise UserError(f"{name}={value} was given, which an encoder has not: leave it out.")
+    idle = sorted(NgramFields.model_fields.keys() & config.model_fields_set)
     if idle:
-        raise UserError(f"{', '.join(idle)}: not of an encoder, leave out.")
-    if "," in config.data:
-        raise UserError(f"data={config.data} has weights: an encoder reads one text.")
+        raise UserError(f"{', '.join(idle)}: of architecture=ngram, which was not given.")
+    if len(split_sources(config.data)) > 1:
+        raise UserError(
+            f"data={config.data} has weights, and an encoder learns from one text: leave them out."
+        )
     if base is not None:
         given = config.list_given("tokenizer", "vocab_size")
         if given:
