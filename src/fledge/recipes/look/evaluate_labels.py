@@ -51,22 +51,22 @@ def labels_rows(base: Path) -> bool:
 
 
 def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
-    """Of the whole file; of one that the run was tuned on its test part, unless `whole`. What goes
-    beyond the context is cut on the right.
+    """Of the whole file; of one that the run was tuned on the part that it held out for its test,
+    unless `whole`. What goes beyond the context is cut on the right.
     """
     model = load_encoder(config.base)
     task = find_task(model, config.base, vectors=True)
     path = Path(str(config.data))
     rows, census = read_labelled(path, task, replace(config.reading, truncate="right"))
-    learned = not config.whole and was_learned(config.base, path)
-    rows = keep_test(rows) if learned else rows
+    divided = not config.whole and holds_test_of(config.base, path)
+    rows = keep_test(rows) if divided else rows
     labels = model.network.config.labels
     maker = ExampleMaker(model.tokenizer, labels, model.network.config.context, census)
     examples = make_examples(rows, maker)
     tell([census], show)
     answers = answer_rows(model.network, examples, task, labels, model.pooling or UNIT)
     said = ", ".join(f"{spell_name(k)} {format_value(k, v)}" for k, v in answers.figures.items())
-    part = f"the test part of {path}" if learned else str(path)
+    part = f"the test part of {path}" if divided else str(path)
     show.line(f"{said}, on {len(examples):,} rows of {part}")
     table: dict[str, dict[str, float]] = {}
     for name, each in answers.by_label.items():
@@ -83,18 +83,16 @@ def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def was_learned(base: Path, data: Path) -> bool:
-    """Whether a run was tuned on this very file."""
+def holds_test_of(base: Path, data: Path) -> bool:
+    """Whether a run was tuned on this very file, and held a part of it out for a test."""
     if not is_run(base):
         return False
-    own = Run.open(base).config.get("data")
-    data = data.expanduser()
-    return (
-        isinstance(own, str)
-        and Path(own).expanduser().exists()
-        and data.exists()
-        and (Path(own).expanduser().samefile(data))
-    )
+    config = Run.open(base).config
+    own = config.get("data")
+    if not isinstance(own, str) or config.get("test") is not None:
+        return False
+    learned, asked = Path(own).expanduser(), data.expanduser()
+    return learned.exists() and asked.exists() and learned.samefile(asked)
 
 
 def keep_test(rows: Sequence[LabelRow]) -> list[LabelRow]:
