@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.hub.encoder_family import (
-    EncoderNames,
-    SavedEncoder,
-    make_encoder_family,
-    read_activation,
-)
+from fledge.hub.encoder_family import SavedEncoder, make_encoder_family, read_activation
+from fledge.hub.encoder_weights import EncoderNames
 from fledge.hub.family import Part, Positive
 from fledge.hub.transformer_family import Epsilon, Layers, Size, Window, refuse, write_activation
 from fledge.models.language.encoder_config import EncoderConfig

@@ -21,7 +21,8 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
-from fledge.recipes.language.encode import EncoderFields, check_idle, pretrain_encoder
+from fledge.recipes.language.encode import pretrain_encoder
+from fledge.recipes.language.encoder_fields import EncoderFields, check_idle
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
