@@ -97,11 +97,12 @@ def test_what_is_wrong_is_said_with_its_line(
 
 
 def test_each_row_knows_its_line(tmp_path: Path) -> None:
-    for name, content, task, lines in (
+    cases: list[tuple[str, str, LabelTask, list[int]]] = [
         ("a.csv", 'text,label\n"two\nlines",1\n\nb,0\n', "classify", [3, 5]),
         ("a.conll", "-DOCSTART- O\n\na O\nb O\n\n\nc O\n", "tag", [3, 7]),
         ("a.jsonl", '\n{"text": "a", "label": 1}\n', "classify", [2]),
-    ):
+    ]
+    for name, content, task, lines in cases:
         assert [row.line for row in read(tmp_path / name, content, task)] == lines
 
 

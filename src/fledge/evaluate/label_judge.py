@@ -45,7 +45,8 @@ class LabelJudge:
         run: Run,
         pooling: Pooling = PLAIN_MEAN,
     ) -> None:
-        self.encoder, self.task, self.labels, self.held_out = encoder, task, labels, held_out
+        self.task: LabelTask = task
+        self.encoder, self.labels, self.held_out = encoder, labels, held_out
         self.run, self.pooling, self.answers = run, pooling, dict[HeldOut, Answers]()
 
     def read(self, part: HeldOut, step: int) -> Figures:

@@ -28,7 +28,7 @@ from fledge.sample.label_examples import STACK, Example, name_words
 from fledge.sample.sentences import UNLABELLED, AlikePairs
 from fledge.score.labels import embed, score_labels
 
-AT_A_TIME = 4096  # tokens that are read together
+AT_A_TIME = 1024  # tokens that are read together
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,7 @@ from fledge.rows.labels import (
 )
 from fledge.sample.sentences import (
     UNLABELLED,
-    ChoiceIds,
     Encoded,
-    LabelledIds,
-    PairIds,
-    TaggedIds,
     stack_choices,
     stack_labelled,
     stack_pairs,
@@ -35,7 +31,6 @@ from fledge.text.frames import Frame, cut_texts, read_frame
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Rows
 
-Ids = LabelledIds | TaggedIds | ChoiceIds | PairIds
 Row = TypeVar("Row", bound=LabelRow)
 
 STACK: dict[LabelTask, Callable[[Sequence[Any]], Rows]] = {
@@ -49,12 +44,12 @@ STACK: dict[LabelTask, Callable[[Sequence[Any]], Rows]] = {
 
 @dataclass(frozen=True)
 class Example(Generic[Row]):
-    """places: of each word the place of its first token; none of one that has no token, or was cut
-    off.
+    """ids: LabelledIds, TaggedIds, ChoiceIds or PairIds, as the row is. places: of each word the
+    place of its first token; none of one that has no token, or was cut off.
     """
 
     row: Row
-    ids: Ids
+    ids: Any
     places: tuple[int | None, ...] = ()
 
 
@@ -94,7 +89,8 @@ class ExampleMaker:
     def encode(self, texts: Sequence[str]) -> Encoded:
         """One text or a pair in its frame. Raises Unusable."""
         ids = self._fit([self.tokenizer.encode(text) for text in texts])
-        return Encoded(*map(tuple, self.frame.frame(*ids)))
+        framed, types = self.frame.frame(ids[0], ids[1] if len(ids) == 2 else None)
+        return Encoded(tuple(framed), tuple(types))
 
     def _fit(self, texts: Sequence[list[int]]) -> list[list[int]]:
         """The ids of one text or two that the context has room for; of two the longer one is cut
@@ -128,7 +124,8 @@ class ExampleMaker:
             else place - first
             for place in places
         ]  # fmt: skip
-        encoded = Encoded(*map(tuple, self.frame.frame(kept)))
+        framed, types = self.frame.frame(kept)
+        encoded = Encoded(tuple(framed), tuple(types))
         tags = [UNLABELLED] * len(encoded)
         for place, tag in zip(places, row.tags, strict=True):
             if place is not None:

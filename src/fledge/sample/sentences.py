@@ -155,8 +155,11 @@ def stack_choices(rows: Sequence[ChoiceIds], pad: int = 0) -> ChoiceRows:
 def stack_pairs(rows: Sequence[PairIds], pad: int = 0) -> AlikePairs:
     """Texts are named by their ids, so that the same text has the same name."""
     names: dict[tuple[int, ...], int] = {}
-    sides = [[row[side] for row in rows] for side in (1, 2)]
-    numbers = [
-        torch.tensor([names.setdefault(each.ids, len(names)) for each in side]) for side in sides
-    ]
-    return AlikePairs(*(stack_sentences(side, pad) for side in sides), *numbers)
+    anchors, positives = [row[1] for row in rows], [row[2] for row in rows]
+    name, other_name = (
+        torch.tensor([names.setdefault(each.ids, len(names)) for each in side])
+        for side in (anchors, positives)
+    )
+    return AlikePairs(
+        stack_sentences(anchors, pad), stack_sentences(positives, pad), name, other_name
+    )

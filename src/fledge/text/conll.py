@@ -4,9 +4,9 @@ sentence; in parts, so that a corpus of any length costs its rows alone.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from fledge.errors import UserError
 from fledge.text.files import open_bytes
@@ -51,7 +51,7 @@ def read_conll(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
         yield begin, words, tags
 
 
-def _read_lines(file: io.BufferedIOBase, path: Path) -> Iterator[str]:
+def _read_lines(file: BinaryIO, path: Path) -> Iterator[str]:
     for number, content in enumerate(file, 1):
         try:
             text = content.decode("utf-8-sig" if number == 1 else "utf-8")

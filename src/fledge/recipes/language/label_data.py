@@ -5,7 +5,7 @@ ids.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fledge.rows.labels import (
 )
 from fledge.runs.show import Show
 from fledge.sample.label_examples import Example, ExampleMaker, make_examples
-from fledge.splits import SPLITS, HeldOut, Split, divide, prompt_key, say_few
+from fledge.splits import HELD_OUT, SPLITS, HeldOut, Split, divide, prompt_key, say_few
 from fledge.text.labelled_files import read_labelled
 from fledge.text.tokenizer import Tokenizer
 
@@ -59,11 +59,11 @@ def read_label_data(
     cannot be read or learned from, and for labels that the training rows have and the order has
     not.
     """
-    read = {
-        part: read_labelled(path, task, config.reading)
-        for part, path in _list_files(config).items()
-    }
-    rows = _divide(config, {part: rows for part, (rows, _) in read.items()}, show)
+    whole: dict[Split, list[LabelRow]] = {}
+    censuses: dict[Split, Census] = {}
+    for part, path in _list_files(config):
+        whole[part], censuses[part] = read_labelled(path, task, config.reading)
+    rows = _divide(config, whole, show)
     if len(rows["train"]) < FEWEST:
         raise UserError(
             f"{config.data} has {len(rows['train'])} rows to learn from: {FEWEST} or more are "
@@ -73,7 +73,6 @@ def read_label_data(
         _check_scores(rows, config.data)
     order = choose_labels(task, rows["train"], labels, config.data)
     parts: dict[Split, Sequence[Example[Any]]] = {}
-    censuses = {part: census for part, (_, census) in read.items()}
     for part in SPLITS:
         census = censuses.get(part, censuses["train"])
         parts[part] = make_examples(rows[part], ExampleMaker(tokenizer, order, context, census))
@@ -83,9 +82,13 @@ def read_label_data(
     return LabelData(parts, order, list(censuses.values()))
 
 
-def _list_files(config: EncoderTuneConfig) -> dict[Split, Path]:
-    given = {"train": config.data, "validation": config.validation, "test": config.test}
-    return {part: path for part, path in given.items() if path is not None}
+def _list_files(config: EncoderTuneConfig) -> Iterator[tuple[Split, Path]]:
+    """The parts that have a file."""
+    yield "train", config.data
+    if config.validation is not None:
+        yield "validation", config.validation
+    if config.test is not None:
+        yield "test", config.test
 
 
 def _divide(
@@ -95,7 +98,7 @@ def _divide(
     its rows are of. What is held out is not trained on, though it stands in both files.
     """
     keys = [prompt_key(content_of(row)) for row in read["train"]]
-    open_ = [part for part in SPLITS[1:] if part not in read]
+    open_: list[HeldOut] = [part for part in HELD_OUT if part not in read]
     sides = divide(keys) if open_ else {}
     if sides is None and len(open_) == 1:
         other = next(part for part in SPLITS[1:] if part not in open_)
@@ -151,12 +154,11 @@ def choose_labels(
             f"{data} has the label {_list_some(left_out)}, which labels= does not name: add it, or "
             "leave labels out to take all that there are."
         )
-    order = tuple(given) or order_labels(seen)
-    if len(order) < 2:
+    if len(seen) < 2:
         raise UserError(
-            f"all rows of {data} have the label {order[0]}: give rows of two labels or more."
+            f"all rows of {data} have the label {', '.join(seen)}: give rows of two labels or more."
         )
-    return order
+    return tuple(given) or order_labels(seen)
 
 
 def count_labels(rows: Sequence[LabelRow]) -> Counter[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -22,6 +22,11 @@ EPOCHS = 3
 
 class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
     """Of an encoder's rows."""
+
+    # A step of sentences fits mostly; one of long texts is cut, or its activations would take more
+    # than the weights, gradients and moments together.
+    micro_batch_tokens: ClassVar[int] = 1024
+    micro_batches_from: ClassVar[int] = SMALL
 
     base: Path = Field(description="the encoder to start from: a run or a model folder")
     data: Path = Field(description="rows to learn from")

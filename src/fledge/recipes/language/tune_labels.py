@@ -29,7 +29,7 @@ from fledge.recipes.language.label_fields import (
     TuneEmbedConfig,
     TuneLabelsConfig,
 )
-from fledge.recipes.language.label_task import NOTE, UNIT
+from fledge.recipes.language.label_task import UNIT
 from fledge.recipes.training import trains_every_weight
 from fledge.rows.labels import Choices, LabelTask, TaggedWords
 from fledge.runs.folder import Run
@@ -63,8 +63,8 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     def make(learner: Learner, course: Course) -> Algorithm:
         return Labelling(network, learner, course.stopwatch)
 
-    begun = replace(base, network=network, pooling=None)
-    return train_encoder(config, config.task, start, begun, data, make)
+    base = replace(base, network=network, pooling=None)  # the other lets go of its weights
+    return train_encoder(config, config.task, start, base, data, make)
 
 
 def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> Summary:
@@ -81,8 +81,8 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
             dimensions=dimensions,
         )  # fmt: skip
 
-    begun = replace(base, network=network, pooling=pooling)
-    return train_encoder(config, "embed", start, begun, data, make)
+    base = replace(base, network=network, pooling=pooling)
+    return train_encoder(config, "embed", start, base, data, make)
 
 
 def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
@@ -123,7 +123,8 @@ def train_encoder(
         course.say(f"{size} on {config.data}, {describe_task(task, data)}, {speed.describe()}")
         sampler = ConversationRows(
             Shuffled(rows, config.seed), rows_per_step=config.rows_per_step, seed=config.seed,
-            window=config.window, rows_in_all=config.rows_in_all(len(rows)), stack=stack,
+            window=config.window, rows_in_all=config.rows_in_all(len(rows)),
+            stack=lambda some, pad: stack(some),
         )  # fmt: skip
         judged = LabelJudge(
             network, task, data.labels, data.held_out, course.run, begun.pooling or UNIT
@@ -133,7 +134,7 @@ def train_encoder(
             make(config.learner(network, speed.precision), course), sampler,
             [judge] if judge.items["validation"] else [], figure="loss",
         )  # fmt: skip
-        begun.save(course.run.model_folder, **{NOTE: task})
+        begun.save(course.run.model_folder, fledge_task=task)
         test = course.test()
         verb, fields = propose(task, data, config.test or config.data)
         return course.finish(
@@ -143,7 +144,7 @@ def train_encoder(
         )  # fmt: skip
 
 
-def propose(task: LabelTask, data: LabelData, file: Path) -> tuple[str, dict[str, object]]:
+def propose(task: LabelTask, data: LabelData, file: Path) -> tuple[str, dict[str, Any]]:
     """What to look at next, a verb and its fields: what it says of a row that it was not trained
     on. file: rows of embeddings, which are measured.
     """
