@@ -29,6 +29,7 @@ from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.saving import Saving
+from fledge.scale.layout import Layout
 from fledge.scale.sharding import Sharded
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import from_rows
@@ -123,6 +124,7 @@ def measure_ranks(world: int, layers: int, width: int, folder: Path) -> list[dic
 
 
 def measure_step(layers: int, width: int, divided: bool) -> dict[str, int]:
+    give_back()  # what the saves before left to this process
     before = read_resident("VmRSS:")
     config = TransformerConfig(
         vocab_size=8192, context=64, layers=layers, width=width, heads=width // 64,
@@ -131,14 +133,13 @@ def measure_step(layers: int, width: int, divided: bool) -> dict[str, int]:
     policy = TokenPolicy(Transformer(config))
     parameters = sum(p.numel() for p in policy.parameters())
     if divided:
-        Sharded(policy, "cpu")
+        Sharded(policy, "cpu", Layout(1, RANKS))
     learner = Learner(policy, Schedule(1e-4, 10), rows_per_micro_batch=1)
     algorithm = Supervised(policy, learner, Stopwatch())
     rows = [[(7 * n + row) % 8192 for n in range(16)] for row in range(RANKS)]
     batch = from_rows(rows, [[False] + [True] * 15 for _ in rows])
     algorithm.update(batch)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here again (man 5 proc)
     held: list[int] = []
     step = learner.optimizer.step
@@ -152,6 +153,12 @@ def measure_step(layers: int, width: int, divided: bool) -> dict[str, int]:
     learner.optimizer.step = count_and_step  # pyright: ignore[reportAttributeAccessIssue]
     algorithm.update(batch)
     return {"parameters": parameters, "held": held[0], "peak": read_resident("VmHWM:") - before}
+
+
+def give_back() -> None:
+    """Memory that nothing uses, to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def count_bytes(x: Any) -> int:

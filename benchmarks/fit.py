@@ -80,13 +80,13 @@ class Theirs:
         from sklearn.mixture import GaussianMixture as Peer
 
         x, K = x.astype(self.dtype, copy=False), len(start["weights_init"])
-        start = {name: each.astype(self.dtype) for name, each in start.items()}
         self.x = x
-        self.peer: Any = Peer(K, reg_covar=0, max_iter=1, tol=0, **start)
+        same: Any = {name: each.astype(self.dtype) for name, each in start.items()}
+        self.peer: Any = Peer(K, reg_covar=0, max_iter=1, tol=0, **same)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.peer.fit(x[: 50 * K])  # checks, and makes what a step needs
-        self.peer.weights_, self.peer.means_ = start["weights_init"], start["means_init"]
+        self.peer.weights_, self.peer.means_ = same["weights_init"], same["means_init"]
         self.peer.precisions_cholesky_ = np.stack([np.eye(x.shape[1], dtype=self.dtype)] * K)
 
     def step(self) -> float:

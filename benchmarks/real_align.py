@@ -70,7 +70,7 @@ def main() -> None:
     unmet = [
         {"name": name, "figure": 0.0, "aim": aim, "holds": False, "reason": why(name, missing)}
         for name, aim in AIMS.items()
-        if name not in ratios
+        if name not in ratios and name.split(",")[0] in parts
     ]
     figures["missing"] = missing
     aims = [judge(name, ratios[name], aim) for name, aim in AIMS.items() if name in ratios]

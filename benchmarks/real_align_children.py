@@ -59,6 +59,7 @@ def grpo_ours(given: Given) -> dict[str, float]:
     from fledge.sample.generate import Completion
     from fledge.sample.rollouts import Rollouts, build_trajectories
     from fledge.stopwatch import Stopwatch
+    from fledge.tasks.examples import Example
     from fledge.tasks.named import load_task
 
     loaded, policy, learner = begin_ours(given)
@@ -77,12 +78,17 @@ def grpo_ours(given: Given) -> dict[str, float]:
     stopwatch = Stopwatch()
     first = GRPO(policy, learner, stopwatch).update(rows.replace(logp=pieces[0]))
 
+    def score(
+        examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
+    ) -> dict[str, list[float]]:
+        return {"reward": judge([one.tokens for one in completions])}
+
     allowed = torch.ones(policy.network.config.vocab_size, dtype=torch.bool)
     allowed[given["banned"]] = False
     policy = TokenPolicy(loaded.network, allowed)
     sampler = Rollouts(
         policy, loaded.tokenizer, load_task(given["task"]),
-        lambda _, said, __: {"reward": judge([one.tokens for one in said])}, stopwatch,
+        score, stopwatch,
         prompts_per_step=given["prompts_per_step"], samples_per_prompt=samples,
         max_new_tokens=given["new"], seed=0, precision=given["generation"],
     )  # fmt: skip

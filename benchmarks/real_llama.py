@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import urllib.request
 from collections.abc import Sequence
@@ -19,14 +20,13 @@ class Llama:
 
     def __init__(self, path: Path, rows: int, positions: int, threads: int) -> None:
         """positions: of a row. Raises ImportError where xllamacpp is not installed."""
-        import xllamacpp
-
-        params: Any = xllamacpp.CommonParams()
+        llama: Any = importlib.import_module("xllamacpp")  # its names are those of its binary
+        params: Any = llama.CommonParams()
         params.model.path = str(path)
         params.n_parallel, params.n_ctx = rows, rows * positions
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity = False, -1
-        self._server: Any = xllamacpp.Server(params)
+        self._server: Any = llama.Server(params)
 
     def go_on(self, prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
         """Greedily, exactly so many tokens."""

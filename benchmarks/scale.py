@@ -1,13 +1,14 @@
 """Optimizer steps by two processes over gloo, on the CPU: against one process with as many threads,
 and against `transformers` in two processes.
 
-A Llama of 6 layers × 256, 4,096 tokens in the vocabulary; 16 rows of 128 tokens a step, float32,
-AdamW, clipped at 1. `one` is one process with two threads; all others are two processes with one
-thread each: `replicated`, `divided` (shard=fsdp) and `products` (tensor_parallel=2). The peers
-train `LlamaForCausalLM` of the same sizes, each rank on half of the rows: by Accelerate, which on a
-CPU divides nothing (it takes FSDP for GPUs alone) and so is DistributedDataParallel; and under
-torch's own fully_shard, block by block, as Accelerate would do it. All sides are started at once
-and step in turn; none but the side whose turn it is computes. No round begins after `--seconds`.
+A Llama of 6 layers × 256, 4,096 tokens in the vocabulary; 16 rows of 128 tokens a step, AdamW,
+clipped at 1; products in float32, or in bfloat16 by autocast (`--precision bf16`). `one` is one
+process with two threads; all others are two processes with one thread each: `replicated`,
+`divided` (shard=fsdp) and `products` (tensor_parallel=2). The peers train `LlamaForCausalLM` of the
+same sizes, each rank on half of the rows: by Accelerate, which on a CPU divides nothing (it takes
+FSDP for GPUs alone) and so is DistributedDataParallel; and under torch's own fully_shard, block by
+block, as Accelerate would do it. All sides are started at once and step in turn; none but the side
+whose turn it is computes. No round begins after `--seconds`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ AIMS = {
 }
 
 
-def begin_ours(side: str, tokens: torch.Tensor) -> Callable[[], float]:
+def begin_ours(side: str, tokens: torch.Tensor, precision: str) -> Callable[[], float]:
     """A step, which gives its loss."""
     from fledge import ranks
     from fledge.algorithms.likelihood.supervised import Supervised
@@ -57,14 +58,14 @@ def begin_ours(side: str, tokens: torch.Tensor) -> Callable[[], float]:
         from fledge.scale.sharding import Sharded
 
         Sharded(policy, "cpu", Layout(1, 2) if side == "divided" else Layout(1, 1, 2))
-    learner = Learner(policy, Schedule(1e-3, 10_000))
+    learner = Learner(policy, Schedule(1e-3, 10_000), precision=precision)
     batch = from_rows(tokens.tolist(), [[True] * tokens.shape[1]] * len(tokens))
     supervised = Supervised(policy, learner, Stopwatch())
     assert ranks.world() == RANKS[side]
     return lambda: supervised.update(batch)["loss"]
 
 
-def begin_theirs(side: str, tokens: torch.Tensor) -> Callable[[], float]:
+def begin_theirs(side: str, tokens: torch.Tensor, precision: str) -> Callable[[], float]:
     from torch import distributed, nn
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -86,7 +87,7 @@ def begin_theirs(side: str, tokens: torch.Tensor) -> Callable[[], float]:
     if side == "accelerate":
         from accelerate import Accelerator
 
-        accelerator = Accelerator(cpu=True)
+        accelerator = Accelerator(cpu=True, mixed_precision="bf16" if precision == "bf16" else "no")
         model, optimizer = accelerator.prepare(model, make(model.parameters(), 1e-3, fused=True))
         backward, clip = accelerator.backward, accelerator.clip_grad_norm_
     else:
@@ -98,8 +99,11 @@ def begin_theirs(side: str, tokens: torch.Tensor) -> Callable[[], float]:
         optimizer = make(model.parameters(), 1e-3)
         backward, clip = torch.Tensor.backward, nn.utils.clip_grad_norm_
 
+    half = precision == "bf16" and side == "fully_shard"  # Accelerate has wrapped its own
+
     def step() -> float:
-        loss = model(input_ids=own, labels=own).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model(input_ids=own, labels=own).loss
         backward(loss)
         clip(model.parameters(), 1.0)
         optimizer.step()
@@ -111,7 +115,7 @@ def begin_theirs(side: str, tokens: torch.Tensor) -> Callable[[], float]:
     return step
 
 
-def take_turns(side: str, length: int) -> None:
+def take_turns(side: str, length: int, precision: str) -> None:
     """A process of one side: a line in is a turn, a line out its seconds and the first loss."""
     from torch import distributed
 
@@ -120,7 +124,7 @@ def take_turns(side: str, length: int) -> None:
         distributed.init_process_group("gloo")
     tokens = torch.randint(VOCABULARY, (ROWS, length), generator=torch.Generator().manual_seed(1))
     begin = begin_theirs if side in ("accelerate", "fully_shard") else begin_ours
-    step = begin(side, tokens)
+    step = begin(side, tokens, precision)
     loss = step()
     print(json.dumps(loss), flush=True)
     for _ in sys.stdin:
@@ -134,12 +138,15 @@ def take_turns(side: str, length: int) -> None:
 class Side:
     """Its processes, of which all hear and the first is heard."""
 
-    def __init__(self, name: str, length: int) -> None:
+    def __init__(self, name: str, length: int, precision: str) -> None:
         with socket.create_server(("localhost", 0)) as free:
             port = str(free.getsockname()[1])
         self.processes = [
             subprocess.Popen(
-                [sys.executable, __file__, "--side", name, "--length", str(length)],
+                [
+                    *(sys.executable, __file__, "--side", name),
+                    *("--length", str(length), "--precision", precision),
+                ],
                 env=os.environ
                 | {
                     "RANK": str(rank),
@@ -185,16 +192,18 @@ class Side:
 
 def main() -> None:
     given = options(__doc__, side="of a process of one side", length="tokens of a row",
-                    seconds="no round begins later")  # fmt: skip
+                    seconds="no round begins later",
+                    precision="fp32, unless given, or bf16")  # fmt: skip
     length = int(given.length or (32 if given.quick else 128))
+    precision = given.precision or "fp32"
     if given.side:
-        take_turns(given.side, length)
+        take_turns(given.side, length, precision)
     rounds, limit = (2 if given.quick else ROUNDS), float(given.seconds or SECONDS)
     sides: dict[str, Side] = {}
     absent: dict[str, str] = {}
     for name in RANKS:
         try:
-            sides[name] = Side(name, length)
+            sides[name] = Side(name, length, precision)
             say(f"{name}: first loss {sides[name].loss:.4f}")
         except RuntimeError as error:
             absent[name] = str(error)

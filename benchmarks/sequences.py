@@ -111,7 +111,7 @@ class Dynamax:
         jax.config.update("jax_enable_x64", True)
         from dynamax.hidden_markov_model import DiagonalGaussianHMM
 
-        given = as_arrays(model)
+        given: dict[str, Any] = dict(as_arrays(model))
         peer = DiagonalGaussianHMM(model.states, WIDTH)
         self.parameters, properties = peer.initialize(
             initial_probs=given["start"], transition_matrix=given["transition"],

@@ -96,6 +96,9 @@ class Layer(nn.Module):
 
 
 class Plain(nn.Module):
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, WIDTH)

@@ -30,9 +30,10 @@ from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
-from fledge.sample.conversations import ConversationRows, Row, Shuffled
+from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.stopwatch import Stopwatch
 from fledge.text.conversations import rows_from_jsonl
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import train_tokenizer
 from side_by_side import Times, alternate, finish, options, rate_table, say
 
@@ -46,7 +47,7 @@ OURS = ((8, None), (8, 4), (1, None), (1, 4))
 REAL = "instruct/alpaca-en-demo.jsonl.gz"
 
 
-def made_up_rows(number: int) -> list[Row]:
+def made_up_rows(number: int) -> list[TokenRow]:
     random = np.random.default_rng(0)
     lengths = np.clip(
         random.lognormal(mean=np.log(60), sigma=0.67, size=number), 8, CONTEXT
@@ -54,13 +55,13 @@ def made_up_rows(number: int) -> list[Row]:
     return [row_of(int(length), random) for length in lengths]
 
 
-def row_of(length: int, random: np.random.Generator) -> Row:
+def row_of(length: int, random: np.random.Generator) -> TokenRow:
     return random.integers(SPECIAL, VOCABULARY, length).tolist(), [
         i >= length * 4 // 10 for i in range(length)
     ]
 
 
-def real_rows(number: int) -> list[Row] | None:
+def real_rows(number: int) -> list[TokenRow] | None:
     """Rows of made-up tokens with the lengths of real conversations, at four characters a token."""
     folder = Path(
         os.environ.get("FLEDGE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -82,7 +83,7 @@ def real_rows(number: int) -> list[Row] | None:
     return [row_of(size, random) for size in sizes if 8 <= size <= CONTEXT][:number]
 
 
-def padding(rows: list[Row]) -> float:
+def padding(rows: list[TokenRow]) -> float:
     """The share of padding in batches formed at random."""
     order = np.random.default_rng(1).permutation(len(rows))
     lengths = np.array([len(rows[i][0]) for i in order[: len(rows) // ROWS * ROWS]]).reshape(
@@ -92,7 +93,7 @@ def padding(rows: list[Row]) -> float:
 
 
 def our_side(
-    rows: list[Row], steps: int, precision: str, window: int, micro: int | None
+    rows: list[TokenRow], steps: int, precision: str, window: int, micro: int | None
 ) -> Callable[[], float]:
     """Seconds per real token over the next `steps` steps. A multiple of the window's steps takes
     rows of every length.
@@ -122,7 +123,7 @@ def our_side(
 
 
 def their_side(
-    rows: list[Row], steps: int, precision: str, grouped: bool, folder: Path
+    rows: list[TokenRow], steps: int, precision: str, grouped: bool, folder: Path
 ) -> Callable[[], float]:
     """The same of TRL: each call trains on from where the model is; the first step of a call is not
     timed.
@@ -198,7 +199,7 @@ def their_side(
 
 
 def measure(
-    rows: list[Row],
+    rows: list[TokenRow],
     precision: str,
     quick: bool,
     folder: Path,

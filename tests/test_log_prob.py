@@ -324,8 +324,12 @@ def test_capped_logits_have_the_chances_and_gradients_of_their_formula(rule: Dec
     torch.testing.assert_close(own, wanted)
 
 
+@pytest.mark.parametrize("kept", [0, 30, 2**23])  # no chunk, the first of 28 numbers, all
 @pytest.mark.parametrize("rule", [Decoding(), Decoding(temperature=0.7, top_k=3)])
-def test_of_a_weight_that_does_not_learn_the_gradient_is_the_same(rule: Decoding) -> None:
+def test_the_gradient_is_the_same_of_chunks_kept_made_again_and_of_a_weight_that_stands_still(
+    rule: Decoding, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fledge.log_prob.KEPT", kept)
     hidden = torch.randn(9, 5, dtype=torch.float64, generator=seeded(1))
     weight = torch.randn(7, 5, dtype=torch.float64, generator=seeded(2))
     allowed = torch.tensor([True] * 6 + [False])
@@ -337,11 +341,13 @@ def test_of_a_weight_that_does_not_learn_the_gradient_is_the_same(rule: Decoding
         logp, _ = log_prob(h, w, action, rule, allowed, chunk=4)
         logp.backward(given)
         assert h.grad is not None
-        return h.grad
+        return torch.cat([h.grad, w.grad]) if w.grad is not None else h.grad
 
     plain = hidden.clone().requires_grad_()  # by autograd, the logits whole
-    whole = restrict(plain @ weight.T, rule, allowed).log_softmax(-1)
+    last = weight.clone().requires_grad_()
+    whole = restrict(plain @ last.T, rule, allowed).log_softmax(-1)
     whole.gather(-1, action[:, None]).squeeze(-1).backward(given)
     assert plain.grad is not None
+    assert last.grad is not None
     torch.testing.assert_close(gradient(learns=False), plain.grad)
-    torch.testing.assert_close(gradient(learns=True), plain.grad)
+    torch.testing.assert_close(gradient(learns=True), torch.cat([plain.grad, last.grad]))

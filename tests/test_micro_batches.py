@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.micro_batches import MicroBatches, group_by_length
+from fledge.micro_batches import MicroBatches, cut_in_order, group_by_length
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories, from_rows
 from tests.subjects import Gradients, learner, policy_of, seeded, transformer
@@ -108,3 +110,17 @@ def test_a_step_is_the_same_and_its_padding_is_gone() -> None:
     assert sum(b * t for b, t in seen[0]) == 112
     assert all(b * t <= 40 for b, t in seen[1])
     assert sum(b * t for b, t in seen[1]) <= 70
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 200))
+def test_neighbours_are_read_together_as_far_as_the_tokens_reach(
+    lengths: list[int], tokens: int
+) -> None:
+    parts = list(cut_in_order(lengths, tokens))
+    assert [n for part in parts for n in range(part.start, part.stop)] == list(range(len(lengths)))
+    for part, following in itertools.zip_longest(parts, parts[1:]):
+        steps = (part.stop - part.start) * max(lengths[part])
+        assert part.stop == part.start + 1 or (part.stop > part.start and steps <= tokens)
+        if following is not None:  # one more would have been too many
+            wider = lengths[part.start : following.start + 1]
+            assert len(wider) * max(wider) > tokens

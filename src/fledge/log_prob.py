@@ -23,6 +23,7 @@ PIECE = 256  # tokens in one of them
 # On a CPU: numbers of a chunk of logits, 32 MB, of which there are some three at a time; and the
 # fewest rows, below which reading the weight costs more than multiplying by it.
 CHUNK, FEWEST = 2**23, 128
+KEPT = CHUNK  # numbers of the first chunks, which stand until the backward pass
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,10 @@ class _ChunkedLogProb(torch.autograd.Function):
 
     Where the weight does not learn (`fixed`) the gradient of log π is made beside it, ∂log π/∂h =
     W_a − Σ_v p(v) W_v: two matrix products for three. Else the backward pass computes each chunk's
-    logits again: one more matrix product for memory that does not grow with N. A chunk is written
-    in place from logits to gradient: on a CPU every further pass over it costs a tenth of its
-    matrix product.
+    logits again: one more matrix product for memory that does not grow with N. The first chunks
+    are spared it: their probabilities are kept (`kept` numbers at the most, what stands at a time
+    anyway). A chunk is written in place from logits to gradient: on a CPU every further pass over
+    it costs a tenth of its matrix product.
     """
 
     @staticmethod
@@ -160,6 +162,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         entropy: bool,
         cap: float,
         fixed: bool,
+        kept: int,
         support: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
@@ -169,6 +172,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         )
         banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
         slope = torch.empty_like(hidden) if fixed else None
+        spared: list[Tensor] = []
 
         def score(part: slice) -> None:  # whose logits are gone before the next are made
             raw = cap_logits(hidden[part] @ weight.T, cap)
@@ -190,11 +194,13 @@ class _ChunkedLogProb(torch.autograd.Function):
                 away = p.div_(mass).neg_()
                 away.scatter_add_(-1, action[part, None], torch.ones_like(away[:, :1]))
                 slope[part] = away.to(hidden.dtype) @ weight
+            elif part.start * len(weight) + p.numel() <= kept:
+                spared.append(p.div_(mass))
 
         for a in range(0, n, chunk):
             score(slice(a, a + chunk))
         if slope is None:
-            ctx.save_for_backward(hidden, weight, action, banned, normaliser, support)
+            ctx.save_for_backward(hidden, weight, action, banned, normaliser, support, *spared)
         else:
             ctx.save_for_backward(slope)
         ctx.rule, ctx.chunk, ctx.entropy, ctx.cap, ctx.fixed = rule, chunk, entropy, cap, fixed
@@ -207,24 +213,27 @@ class _ChunkedLogProb(torch.autograd.Function):
         scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
         if ctx.fixed:
             (slope,) = ctx.saved_tensors
-            return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 9
-        hidden, weight, action, banned, normaliser, support = ctx.saved_tensors
+            return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 10
+        hidden, weight, action, banned, normaliser, support, *spared = ctx.saved_tensors
         g_hidden = torch.empty_like(hidden)
         g_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
-        for a in range(0, hidden.shape[0], chunk):
+        for number, a in enumerate(range(0, hidden.shape[0], chunk)):
             part = slice(a, a + chunk)
-            h = hidden[part]
-            logits = cap_logits(h @ weight.T, cap)
-            slope = 1 - (logits / cap).square_() if cap else None
-            logp = _logits(logits, rule, banned, action[part], _cut(support, part))
-            logp = logp.sub_(normaliser[part, None])
-            if ctx.entropy:  # ∂H/∂logit = −p (log p + H)
-                p = logp.exp()
-                surprise = logp.masked_fill_(p == 0, 0.0)
-                here = -(p * surprise).sum(-1, keepdim=True)
-                g = p * (-g_logp[part, None] - g_entropy[part, None] * (surprise + here))
+            h, slope = hidden[part], None
+            if number < len(spared):
+                g = spared[number] * -g_logp[part, None]  # not in place: it may be asked again
             else:
-                g = logp.exp_().mul_(-g_logp[part, None])
+                logits = cap_logits(h @ weight.T, cap)
+                slope = 1 - (logits / cap).square_() if cap else None
+                logp = _logits(logits, rule, banned, action[part], _cut(support, part))
+                logp = logp.sub_(normaliser[part, None])
+                if ctx.entropy:  # ∂H/∂logit = −p (log p + H)
+                    p = logp.exp()
+                    surprise = logp.masked_fill_(p == 0, 0.0)
+                    here = -(p * surprise).sum(-1, keepdim=True)
+                    g = p * (-g_logp[part, None] - g_entropy[part, None] * (surprise + here))
+                else:
+                    g = logp.exp_().mul_(-g_logp[part, None])
             g.scatter_add_(-1, action[part, None], g_logp[part, None])
             if scale != 1.0:
                 g /= scale
@@ -233,7 +242,7 @@ class _ChunkedLogProb(torch.autograd.Function):
             g = g.to(h.dtype)
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
-        return g_hidden, g_weight.to(weight.dtype), *[None] * 8
+        return g_hidden, g_weight.to(weight.dtype), *[None] * 9
 
 
 def size_chunk(chunk: int, weight: Tensor) -> int:
@@ -329,6 +338,7 @@ def log_prob(
         return _look_up(hidden, weight, action, rule, allowed, chunk, entropy, support)
     learns = torch.is_grad_enabled() and hidden.requires_grad
     fixed = learns and not (weight.requires_grad or entropy or cap)
+    kept = KEPT if learns and not (entropy or cap) else 0
     if torch.is_autocast_enabled(hidden.device.type):
         hidden, weight = (
             x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight)
@@ -336,7 +346,9 @@ def log_prob(
     chunk = size_chunk(chunk, weight)
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
-        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed, support)
+        return apply(
+            hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed, kept, support
+        )
 
 
 def _look_up(

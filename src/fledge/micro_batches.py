@@ -4,7 +4,7 @@ little of what is computed is padding. They change memory and seconds, never wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from fledge.trajectories import Trajectories
 # What a micro-batch costs beside its tokens, in tokens: reading the weights twice, and products too
 # narrow to keep the cores busy.
 COST = 64
+# Tokens that are read at a time where nothing is learned, padding included: as many rows as have
+# so many, since what a network holds meanwhile grows with the tokens and not with the rows.
+READ = 4096
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,21 @@ class MicroBatches:
         return group_by_length(
             lengths, self.tokens, prompts=None if prompts is None else prompts.cpu()[chosen]
         )
+
+
+def cut_in_order(lengths: Iterable[int], tokens: int = READ) -> Iterator[slice]:
+    """Neighbours in groups of at most `tokens` steps, padding included, and at least one row.
+
+    lengths: steps of each row, those of all its sequences together.
+    """
+    sizes, begin, longest = list(lengths), 0, 0
+    for place, size in enumerate(sizes):
+        longest = max(longest, size)
+        if place > begin and (place + 1 - begin) * longest > tokens:
+            yield slice(begin, place)
+            begin, longest = place, size
+    if sizes:
+        yield slice(begin, len(sizes))
 
 
 def group_by_length(

@@ -38,7 +38,7 @@ def model() -> ScalarModel:
 def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(
     tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reward_model, "AT_A_TIME", tokens)
+    monkeypatch.setattr(reward_model, "READ", tokens)
     judge = model()
     alone = [float(judge(torch.tensor([c.prompt + c.tokens]))[0, -1].detach()) for c in COMPLETIONS]
     assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None).raw(

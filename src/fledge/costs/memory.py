@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledge.costs.work import Work
-from fledge.log_prob import CHUNK, FEWEST
+from fledge.log_prob import CHUNK, FEWEST, KEPT
 from fledge.models.language.norms import NormKind
 
 NUMBER = 4  # bytes of a number that is learned
@@ -237,18 +237,20 @@ def _again(work: Work, on_cpu: bool) -> list[Term]:
 
 def _loss(work: Work, on_cpu: bool) -> list[Term]:
     """On the way back the logits of a chunk and their gradient in the product's precision, the
-    head's gradient in float32 and the product that is added to it: more than on the way there. And
-    the head in the product's precision.
+    first chunks' probabilities where they were kept, the head's gradient in float32 and the product
+    that is added to it: more than on the way there. And the head in the product's precision.
     """
     c, b = work.sizes, work.width
     rows = max(FEWEST, CHUNK // c.vocab_size) if on_cpu else CHUNK_ROWS
     rows = min(rows, CHUNK_ROWS, work.piece_tokens)
-    one, head = NUMBER * rows * c.vocab_size, c.vocab_size * c.width
+    kept = min(work.piece_tokens, KEPT // (rows * c.vocab_size) * rows)
+    one, head = NUMBER * (rows + kept) * c.vocab_size, c.vocab_size * c.width
     rounded = b * rows * c.vocab_size if b < NUMBER else 0
     backward = Term(
         "logits and the head's gradient",
         one + rounded + (NUMBER + b) * head + b * work.piece_tokens * c.width,
-        f"{4 + (b if rounded else 0)}·{rows}·V + {4 + b}·V·D + {b}·n·D",
+        f"{4 + (b if rounded else 0)}·{rows}·V + {4 + b}·V·D + {b}·n·D"
+        + (f" + 4·{kept}·V" if kept else ""),
     )
     if b == NUMBER:
         return [backward]

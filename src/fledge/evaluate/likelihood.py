@@ -13,6 +13,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
+from fledge.micro_batches import READ, cut_in_order
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import token_rows
 from fledge.sample.documents import text_rows
@@ -62,13 +63,14 @@ def measure_likelihood(
 
 
 def measure_conversation_loss(
-    policy: TokenPolicy, rows: Sequence[TokenRow], at_a_time: int = 32
+    policy: TokenPolicy, rows: Sequence[TokenRow], at_a_time: int = READ
 ) -> float:
-    """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would
-    be a perfect score.
+    """Mean nats per trained token over held-out rows, so many tokens at a time. Raises UserError
+    where there is none: 0 would be a perfect score.
     """
     ordered = sort_by_length(rows)
-    pieces = (ordered[a : a + at_a_time] for a in range(0, len(ordered), at_a_time))
+    steps = (len(tokens) for tokens, _ in ordered)
+    pieces = (ordered[part] for part in cut_in_order(steps, at_a_time))
     measured = measure_likelihood(policy, map(token_rows, pieces))
     if not measured.tokens:
         raise UserError(
@@ -105,15 +107,15 @@ def spread_windows(stream: TokenStream, context: int, rows: int) -> list[int]:
 
 
 def read_windows(
-    stream: TokenStream, context: int, rows: int, begin: int | None, at_a_time: int = 16
+    stream: TokenStream, context: int, rows: int, begin: int | None
 ) -> Iterator[Trajectories]:
     """Those windows, some at a time. Raises UserError for a text without a token to foretell."""
     context = min(context, len(stream) - 1)
     if context < 1:
         raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
     starts = spread_windows(stream, context, rows)
-    for a in range(0, len(starts), at_a_time):
-        windows = [stream[start : start + context + 1] for start in starts[a : a + at_a_time]]
+    for part in cut_in_order([context] * len(starts)):
+        windows = [stream[start : start + context + 1] for start in starts[part]]
         yield text_rows(torch.stack([torch.from_numpy(window) for window in windows]), begin)
 
 
@@ -161,13 +163,13 @@ def read_documents(
     documents: Iterable[AnyDocument],
     tokenizer: Tokenizer,
     context: int,
-    rows_at_a_time: int = 16,
+    at_a_time: int = READ,
     tokens_waiting: int = 2**20,
 ) -> Iterator[Trajectories]:
     """Every token of every document once, each document in windows of the context.
 
-    Windows of the same length wait for each other until there are `rows_at_a_time`, or more than
-    `tokens_waiting` in all.
+    Windows of the same length wait for each other until they have `at_a_time` tokens together, or
+    there are more than `tokens_waiting` in all.
     """
     windows: dict[int, list[np.ndarray]] = {}
     waiting = 0
@@ -179,9 +181,9 @@ def read_documents(
         same_length = windows.setdefault(len(window), [])
         same_length.append(window.copy())  # not a view, which would keep its whole batch
         waiting += len(window)
-        if len(same_length) == rows_at_a_time:
+        if (len(same_length) + 1) * (len(window) - 1) > at_a_time:
             yield stack(windows.pop(len(window)))
-            waiting -= len(window) * rows_at_a_time
+            waiting -= len(window) * len(same_length)
         if waiting > tokens_waiting:
             yield from map(stack, windows.values())
             windows, waiting = {}, 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fledge.evaluate.judge import Figures, Judge
+from fledge.micro_batches import cut_in_order
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import pair_rows, token_rows
@@ -17,8 +18,6 @@ from fledge.score.reference import answer_logp, answer_tokens
 from fledge.splits import HeldOut
 from fledge.text.packed import JudgedRow, Pair, TokenRow
 from fledge.weigh import difference
-
-AT_A_TIME = 128  # rows scored at a time
 
 # The reward that a policy implies: of log π, log π_ref and the number of tokens of each answer.
 ImpliedReward = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -103,8 +102,8 @@ def _judge(
 def score_answers(policy: TokenPolicy, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N] each"""
     logp, tokens = [], []
-    for a in range(0, len(pairs), AT_A_TIME):
-        batch = pair_rows(pairs[a : a + AT_A_TIME]).to(policy.network.unembedding.device)
+    for part in cut_in_order(map(count_steps, pairs)):
+        batch = pair_rows(pairs[part]).to(policy.network.unembedding.device)
         sides = (batch.preferred, batch.rejected)
         logp.append(torch.stack([answer_logp(policy, side) for side in sides]))
         tokens.append(torch.stack([answer_tokens(side) for side in sides]))
@@ -115,8 +114,8 @@ def score_answers(policy: TokenPolicy, pairs: Sequence[Pair]) -> tuple[Tensor, T
 def score_rows(policy: TokenPolicy, rows: Sequence[TokenRow]) -> Tensor:
     """log π of each row's answer.  -> [N]"""
     logp = []
-    for a in range(0, len(rows), AT_A_TIME):
-        batch = token_rows(rows[a : a + AT_A_TIME]).to(policy.network.unembedding.device)
+    for part in cut_in_order(len(tokens) for tokens, _ in rows):
+        batch = token_rows(rows[part]).to(policy.network.unembedding.device)
         logp.append(answer_logp(policy, batch).cpu())
     return torch.cat(logp)
 
@@ -125,11 +124,15 @@ def score_rows(policy: TokenPolicy, rows: Sequence[TokenRow]) -> Tensor:
 def score_pairs(model: ScalarModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """A reward model's scores of the preferred and of the rejected answers, [N] each."""
     preferred, rejected = [], []
-    for a in range(0, len(pairs), AT_A_TIME):
-        batch = pair_rows(pairs[a : a + AT_A_TIME]).to(model.network.unembedding.device)
+    for part in cut_in_order(map(count_steps, pairs)):
+        batch = pair_rows(pairs[part]).to(model.network.unembedding.device)
         preferred.append(model.score(batch.preferred.obs, batch.preferred.last()).cpu())
         rejected.append(model.score(batch.rejected.obs, batch.rejected.last()).cpu())
     return torch.cat(preferred), torch.cat(rejected)
+
+
+def count_steps(pair: Pair) -> int:
+    return len(pair[0][0]) + len(pair[1][0])
 
 
 def measure_share_ahead(high: Tensor, low: Tensor) -> float:

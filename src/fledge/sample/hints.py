@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.micro_batches import READ, MicroBatches
 from fledge.sample.generate import Completion
 from fledge.sample.rollouts import Group, Rollouts, encode_prompt, join_groups
 from fledge.tasks.named import Example, Task
@@ -81,16 +82,20 @@ class Hints:
         return tokens if len(tokens) < self.context else None
 
     @torch.no_grad()
-    def use_own_logp(self, batch: Sampled, rows: Tensor, at_a_time: int = 128) -> Sampled:
+    def use_own_logp(self, batch: Sampled, rows: Tensor) -> Sampled:
         """The batch with the policy's log π(y|x) of some rows [B], in place of that of the question
         they were sampled for.
         """
         policy, logp, place = self.rollouts.policy, batch.logp.clone(), rows.nonzero().squeeze(1)
+
+        def score(part: Sampled) -> list[Tensor]:
+            part = part.to(policy.network.unembedding.device)
+            return [policy.log_prob(part.obs, part.action, part.chosen)]
+
         with self.rollouts.stopwatch.phase("score"):
-            for a in range(0, len(place), at_a_time):
-                some = place[a : a + at_a_time]
-                part = batch[some].to(policy.network.unembedding.device)
-                logp[some] = policy.log_prob(part.obs, part.action, part.chosen).to(logp)
+            if len(place):
+                [own] = MicroBatches(tokens=READ).map(score, batch[place])
+                logp[place] = own.to(logp)
         return batch.replace(logp=logp)
 
     def state_dict(self) -> dict[str, Any]:

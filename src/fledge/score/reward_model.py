@@ -9,15 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fledge.micro_batches import MicroBatches
+from fledge.micro_batches import READ, MicroBatches
 from fledge.models.language.heads import ScalarModel
 from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.score.verifier import Verifier
 from fledge.tasks.named import Example
 from fledge.trajectories import Trajectories, from_rows
-
-AT_A_TIME = 4096  # tokens of completions of like length, padding included
 
 
 class RewardModelScore:
@@ -65,5 +63,5 @@ class RewardModelScore:
             piece = piece.to(device)
             return [self.model.score(piece.obs, piece.last())]
 
-        [scores] = MicroBatches(tokens=AT_A_TIME).map(score, from_rows(rows, own))
+        [scores] = MicroBatches(tokens=READ).map(score, from_rows(rows, own))
         return scores

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from fledge.evaluate.likelihood import read_windows
+from fledge.micro_batches import cut_in_order
 from fledge.models.language.calibration import longest_row
 from fledge.models.language.rounded_network import Rows
 from fledge.recipes.language.rows import ReadingFields, divide_conversations
@@ -27,7 +28,6 @@ from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 LONGEST = 512  # tokens of a row: longer ones say little more of what matrices are given to read
-AT_A_TIME = 8  # rows of an evaluation
 
 
 class MaterialFields(ReadingFields, TextFields):
@@ -83,7 +83,7 @@ def read_conversation_material(
     longest = min(LONGEST, longest_row(network))
     ids = [drawn(i)[0][:longest] for i in range(number)]
     test = divided.held_out["test"][: config.evaluation_rows]
-    pieces = [token_rows(test[a : a + AT_A_TIME]) for a in range(0, len(test), AT_A_TIME)]
+    pieces = [token_rows(test[part]) for part in cut_in_order(len(row) for row, _ in test)]
     return Material(pad_rows(ids), pieces, "conversation", [census])
 
 
@@ -97,7 +97,7 @@ def read_text_material(
     context = min(LONGEST, longest_row(network))
 
     def read(part: Split, rows: int) -> list[Trajectories]:
-        return list(read_windows(text[part], context, rows, tokenizer.begin, AT_A_TIME))
+        return list(read_windows(text[part], context, rows, tokenizer.begin))
 
     calibration = read("train", config.calibration_rows)
     held_out = read("test", config.evaluation_rows)

@@ -17,6 +17,7 @@ from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import judge_conversations, judge_text, read_windows
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
+from fledge.micro_batches import cut_in_order
 from fledge.policy import TokenPolicy
 from fledge.recipes.language.judge_fields import AnswerFields, PerhapsTaskName, QuestionFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
@@ -39,8 +40,6 @@ from fledge.text.held_out import sort_by_length
 from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
-
-AT_A_TIME = 32  # rows of an evaluation
 
 Pieces = Mapping[HeldOut, Sequence[Trajectories]]
 
@@ -189,7 +188,7 @@ def prepare_conversation_lessons(
         rows_in_all=config.rows_in_all(len(divided.train)),
     )  # fmt: skip
     pieces: Pieces = {
-        part: [token_rows(kept[a : a + AT_A_TIME]) for a in range(0, len(kept), AT_A_TIME)]
+        part: [token_rows(kept[some]) for some in cut_in_order(len(row) for row, _ in kept)]
         for part, kept in held_out.items()
     }
     return Lessons(
@@ -219,9 +218,7 @@ def prepare_text_lessons(
     pieces: Pieces = {
         part: [
             rows.trim()
-            for rows in read_windows(
-                text[part], context, config.evaluation_rows, tokenizer.begin, AT_A_TIME
-            )
+            for rows in read_windows(text[part], context, config.evaluation_rows, tokenizer.begin)
         ]
         for part in HELD_OUT
     }
@@ -234,4 +231,5 @@ def prepare_text_lessons(
 
 
 def cut_in_pieces(rows: Trajectories) -> list[Trajectories]:
-    return [rows[a : a + AT_A_TIME].trim() for a in range(0, len(rows), AT_A_TIME)]
+    steps = rows.lengths.squeeze(1).tolist()
+    return [rows[some].trim() for some in cut_in_order(steps)]
