@@ -53,33 +53,39 @@ def test_the_folder_is_one_that_transformers_opens(run: Path) -> None:
 def test_it_is_measured_and_goes_on_from_a_base(
     run: Path, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
+    assert cli(f"export run={run} out=copy", folder=tmp_path).code == 0
+    copy, own = (fledge.load_encoder(each) for each in (tmp_path / "copy", run))
+    assert torch.equal(copy.embed("a text"), own.embed("a text"))
     measured = cli(models.fill(f"evaluate base={run} data={{text}} --json"), folder=tmp_path).result
     assert 0 < measured["masked_nats"] < 8
     assert "bits_per_byte" not in measured
-    words = f"pretrain base={run} data={{text}} objective=nsp steps=2 tokens_per_step=256"
-    done = cli(models.fill(f"{words} evaluation_rows=8 out=more"), folder=tmp_path)
-    if done.code == 2:  # the text's parts are one document each
-        assert "takes a second text from another one" in done.stderr
-    words = words.replace("nsp", "mlm")
-    done = cli(models.fill(f"{words} evaluation_rows=8 out=again"), folder=tmp_path)
+    words = f"pretrain base={run} steps=2 tokens_per_step=256 evaluation_rows=8"
+    done = cli(models.fill(f"{words} data={{text}} masking=words out=again"), folder=tmp_path)
     assert done.code == 0, done.stderr
     first = json.loads((tmp_path / "again" / "metrics.jsonl").read_text().splitlines()[0])
-    last = json.loads((run / "summary.json").read_text())["after"]
-    assert first["validation_masked_nats"] == pytest.approx(last["masked_nats"], abs=1e-5)
+    figure = "validation_masked_nats"
+    last = json.loads((run / "summary.json").read_text())["after"][figure]
+    assert first[figure] == pytest.approx(last, abs=1e-5)
+    (tmp_path / "books").mkdir()
+    for i in range(300):
+        (tmp_path / "books" / f"{i}.txt").write_text(f"the {i}th of some texts, " * 3)
+    paired = cli(f"{words} data=books objective=nsp out=pairs --json", folder=tmp_path).result
+    assert 0 <= paired["test"]["next_accuracy"] <= 1
+    config = json.loads((tmp_path / "pairs" / "model" / "config.json").read_text())
+    assert config["architectures"] == ["BertForPreTraining"]
 
 
 @pytest.mark.parametrize(
     "words",
     ["sample prompt=a", "chat", "tune data={rows}", "align task=reverse",
-     "show attention text=abc", "evaluate task=reverse", "export format=gguf"],
+     "show attention text=abc", "evaluate task=reverse", "show rope"],
 )  # fmt: skip
 def test_what_writes_text_refuses_it(
     words: str, run: Path, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     verb, *rest = models.fill(words)
-    given = f"run={run}" if verb == "export" else f"base={run}"
-    said = cli([*([verb, rest.pop(0)] if verb == "show" else [verb]), given, *rest],
-               folder=tmp_path, stdin="").complaint  # fmt: skip
+    command = [verb, rest.pop(0)] if verb == "show" else [verb]
+    said = cli([*command, f"base={run}", *rest], folder=tmp_path, stdin="").complaint
     assert "encoder" in said
 
 

@@ -32,7 +32,8 @@ HEADS = ("MaskedLM", "PreTraining", "NextSentencePrediction", "SequenceClassific
          "TokenClassification", "MultipleChoice", "")  # fmt: skip
 NAMES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert", "electra": "Electra",
          "modernbert": "ModernBert"}  # fmt: skip
-LOCAL = {"local_attention": 6, "bos_token_id": 1, "eos_token_id": 2}
+# Rows of 18 tokens are attended to in blocks, shorter ones under a mask.
+LOCAL = {"local_attention": 4, "bos_token_id": 1, "eos_token_id": 2}
 ROPES = {"full_attention": {"rope_type": "default", "rope_theta": 500.0},
          "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}}  # fmt: skip
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -1,5 +1,5 @@
-"""What the weights of fledge's encoder are called in other makers' files: a table of names a family,
-and the shapes, which its config gives.
+"""What the weights of fledge's encoder are called in other makers' files: a table of names a
+family, and the shapes, which its config gives.
 """
 
 from __future__ import annotations

@@ -145,8 +145,9 @@ class MaskedPairs(_Numbered):
         self.begins, self.ends = begins[usable], ends[usable]
         if len(self.begins) < 2 or self.room < 2:
             raise UserError(
-                f"the text has {len(self.begins)} documents of two tokens or more: objective=nsp "
-                "takes a second text from another one. Give more, or objective=mlm."
+                f"a part of the text (training, validation or test) has {len(self.begins)} "
+                "documents of two tokens or more: objective=nsp takes a second text from another "
+                "one. Give more, or objective=mlm."
             )
         self.weights = (self.ends - self.begins).cumsum()
         self.key = seed_for(seed, "noise", "pairs")
