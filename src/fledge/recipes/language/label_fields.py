@@ -54,6 +54,12 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
         description=f"at its peak; by default {RATES[SMALL]:g}, {RATES[LARGE]:g} from "
         f"{SMALL // 10**6} million parameters on, {LARGE_RATE:g} from {LARGE // 10**6} million on",
     )
+    rows_per_micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows differentiated at a time: memory only, never the numbers; by default a "
+        "whole step, and 1,024 tokens of a model of 4 million parameters or more",
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="of the learning rate after its rise"
     )
