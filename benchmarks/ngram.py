@@ -28,7 +28,8 @@ import numpy as np
 from fledge.algorithms.likelihood.smoothing import kneser_ney
 from fledge.hub.arpa import BEGIN, END, spell, write_arpa
 from fledge.models.language.ngram import Ngram
-from fledge.text.ngram_counts import Ints, count_ngrams
+from fledge.text.ngram_counts import Ints
+from fledge.text.ngram_passes import count_ngrams
 from fledge.text.python_prose import python_prose
 from side_by_side import alternate, finish, judge, options, say, seconds, speed_up, table
 

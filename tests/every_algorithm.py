@@ -117,9 +117,9 @@ def masked(rows: slice, micro: int | None, *, replaced: bool = False) -> Case:
     """16 rows of 4 to 11 tokens, of which two in three have a second text; replaced: with a
     generator beside.
     """
-    sizes = {"width": 16, "heads": 2, "layers": 2, "context": 12}
-    kind = {"replaced": True} if replaced else {"next": True, "pooler": True}
-    heads = {"masked": True, "transform": True}
+    sizes: dict[str, Any] = {"width": 16, "heads": 2, "layers": 2, "context": 12}
+    kind: dict[str, Any] = {"replaced": True} if replaced else {"next": True, "pooler": True}
+    heads: dict[str, Any] = {"masked": True, "transform": True}
     config = EncoderConfig(11, **sizes, **(kind if replaced else kind | heads))
     network = Encoder(config, border=1, generator=seeded(2)).double()
     filler = EncoderConfig(11, **sizes | {"width": 8}, **heads)

@@ -53,6 +53,7 @@ from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune
+from fledge.front.verbs import vectors as vectors
 from fledge.front.verbs import verify as verify
 from fledge.loop import Interrupted as Interrupted
 from fledge.recipes.control.agents import Agent as Agent

@@ -92,12 +92,13 @@ def test_what_writes_text_refuses_it(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (f"{PRETRAIN} objective=mlm", "objective: of an encoder, which was not asked for"),
+        (f"{PRETRAIN} objective=mlm", "objective=mlm: of an encoder, which was not asked for"),
         (f"{MODERN} objective=nsp", "a modern encoder, which has no head for it"),
         (f"{MODERN} objective=rtd", "a modern encoder, which has no head for it"),
         (f"{ENCODER} kv_heads=1", "architecture=bert has no kv_heads to choose"),
         (f"{ENCODER} carry=true", "carry=True was given, which an encoder has not"),
-        (f"{ENCODER} order=3", "order: of architecture=ngram"),
+        (f"{ENCODER} order=3", "order was given, which an encoder has not"),
+        (f"{ENCODER} objective=spans", "objective=spans is none of an encoder's"),
         (f"{ENCODER} row_tokens=65", "more than the model's context of 64 tokens"),
         ("distill teacher={tune} data={rows} architecture=bert", "is an encoder, which writes no"),
     ],

@@ -24,6 +24,7 @@ from tests.cli.commands import (
     CONTROL_DQN,
     CONTROL_TABLE,
     DISTILL,
+    ENCODER,
     FIT,
     PREFER,
     PRETRAIN,
@@ -142,6 +143,8 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/count.py": [
         finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
     ],
+    "recipes/language/encode.py": [finished(ENCODER)],
+    "recipes/language/vectors.py": [finished("vectors data={text} dims=4 min_count=1 epochs=1")],
     "recipes/language/tune.py": [finished(TUNE)],
     "recipes/language/reward.py": [
         finished(REWARD),

@@ -14,7 +14,7 @@ from fledge.engine.engine import Engine
 from fledge.log_prob import Decoding
 from fledge.models.language.ngram_network import NgramConfig, NgramNetwork
 from fledge.policy import TokenPolicy
-from fledge.text.ngram_counts import count_ngrams
+from fledge.text.ngram_passes import count_ngrams
 from tests.engine.test_slow_form import requests
 from tests.subjects import seeded
 

@@ -44,8 +44,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of this machine."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     assert compiler is not None
-    path = tmp_path_factory.mktemp("compiled") / native._name_library(compiler).name
-    native.compile_native(compiler, path)
+    path = tmp_path_factory.mktemp("compiled") / native._name_library(compiler, native.SOURCES).name
+    native.compile_native(compiler, path, native.SOURCES)
     return path
 
 
@@ -70,14 +70,14 @@ def test_without_a_compiler_the_engine_is_as_it_was(
 def test_what_was_compiled_is_kept_and_another_source_is_compiled_anew(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = native._name_library("/usr/bin/cc")
+    first = native._name_library("/usr/bin/cc", native.SOURCES)
     assert first.parent == place
     changed = tmp_path / "csrc"
     shutil.copytree(native.SOURCES, changed)
     with (changed / "numbers.h").open("a") as file:
         file.write("\n")
     monkeypatch.setattr(native, "SOURCES", changed)
-    assert native._name_library("/usr/bin/cc") != first
+    assert native._name_library("/usr/bin/cc", native.SOURCES) != first
 
 
 def leave_if_loaded(_number: int) -> None:

@@ -1,4 +1,4 @@
-"""Figures of labels against scikit-learn and scipy, and by hand."""
+"""Figures of labels against scikit-learn, and by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 
 from fledge.evaluate.labelling import mark_words
 from fledge.evaluate.labels import (
-    correlate_ranks,
     count_confusions,
     list_agreements,
     mean_f1,
@@ -26,16 +25,6 @@ def test_figures_equal_those_of_scikit_learn() -> None:
         own = (ours.precision, ours.recall, ours.f1, ours.true)
         assert own == pytest.approx([each[place] for each in theirs], abs=1e-12)
     assert mean_f1(table) == pytest.approx(metrics.f1_score(true, said, average="macro"))
-
-
-def test_rank_correlation_equals_that_of_scipy_with_ties() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    one = torch.randint(0, 9, (80,), generator=seeded(3)).double()
-    other = one + torch.randint(0, 12, (80,), generator=seeded(4))
-    assert correlate_ranks(one, other) == pytest.approx(
-        stats.spearmanr(one, other).statistic, abs=1e-12
-    )
-    assert correlate_ranks(one, torch.ones(80)) == 0.0
 
 
 def test_labels_have_one_order() -> None:

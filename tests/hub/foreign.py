@@ -87,6 +87,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     ("mixtral", {"num_local_experts": 3, "num_experts_per_tok": 1, "sliding_window": 5,
                  "head_dim": 6, "tie_word_embeddings": True}),
+    ("minimax_m2", {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 8,
+                    "rotary_dim": 4, "tie_word_embeddings": True}),
+    ("minimax_m2", {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 4}),
 ]  # fmt: skip
 
 
@@ -116,6 +119,9 @@ def make(model_type: str, options: dict[str, Any], seed: int = 0) -> Any:
             weight += 0.3 * noise
         else:
             weight.copy_(noise / weight.shape[-1] ** 0.5)
+    for name, bias in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            bias.normal_(0, 0.3, generator=seeded(len(name)))
     return model.eval()
 
 

@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> N
     for rows in (4 * 512, 16 * 512):
         tracemalloc.start()
         try:
-            curves, _ = read_curves(
+            curves, *_ = read_curves(
                 {"step": step, "loss": step / 7, "reward": step % 11, "lost": None}
                 for step in range(rows)
             )

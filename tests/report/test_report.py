@@ -239,7 +239,7 @@ def test_figures_that_belong_together_share_a_picture() -> None:
         for i in range(3)
     ]
     rows = [*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}]
-    figures, _ = read_curves(rows)
+    figures, *_ = read_curves(rows)
     pictures, more = draw_pictures(figures)
     assert [(picture.title, picture.legend) for picture in pictures] == [
         ("Loss", ["loss", "validation loss"]),
@@ -267,7 +267,7 @@ def steps(true_end: float, proxy_end: float, number: int) -> list[dict[str, floa
 
 
 def judge(rows: list[dict[str, float]]) -> Overoptimisation | None:
-    _, scores = read_curves(rows)
+    _, scores, _ = read_curves(rows)
     return find_overoptimisation(scores)
 
 

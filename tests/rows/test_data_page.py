@@ -55,7 +55,7 @@ def examples() -> list[tuple[str, str]]:
 
 def test_every_section_has_its_examples() -> None:
     assert {name for name, _ in examples()} == READERS.keys()
-    assert len(examples()) == 32
+    assert len(examples()) == 33
 
 
 @pytest.mark.parametrize(("section", "line"), examples())

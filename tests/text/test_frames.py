@@ -31,7 +31,8 @@ PROCESSORS = {
 
 def read_theirs(folder: Path, *texts: str) -> tuple[list[int], list[int]]:
     """By the library, from the files as they were saved."""
-    encoded = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode(*texts)
+    library: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoded = library.encode(*texts)
     return encoded.ids, encoded.type_ids
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fledge.text.ngram_counts import WORD, count_ngrams
+from fledge.errors import UserError
+from fledge.text.documents import Document
+from fledge.text.ngram_counts import WORD
+from fledge.text.ngram_passes import Pieces, count_ngrams, count_together
+from fledge.text.shard_writer import write_shards
+from fledge.text.shards import TokenStream
+from fledge.text.tokenizer import train_tokenizer
 
 BORDER = 0
 
@@ -35,3 +42,20 @@ def test_they_are_a_dictionary_s(border: int | None, pieces: list[int], run: int
         assert dict(zip(grams, one.counts.tolist(), strict=True)) == wanted
         assert (np.diff(one.keys) > 0).all()
         assert [shorter[i] for i in one.suffix.tolist()] == [gram[1:] for gram in grams]
+
+
+def test_processes_count_what_one_does(tmp_path: Path) -> None:
+    texts = ["ab c" * (i % 3) + f"{i % 7}" + "de" * (i % 4) for i in range(60)]
+    tokenizer = train_tokenizer("bytes", ())
+    write_shards(tmp_path, (("train", Document(text, "")) for text in texts), tokenizer, 300)
+    stream = TokenStream(tmp_path, "train")
+    size, border = tokenizer.vocab_size, tokenizer.border
+    alone = count_ngrams([stream[: len(stream)]], 4, size, border)
+    together = count_ngrams(Pieces(stream), 3, size, border)
+    together = count_together(stream, together, processes=2, run=150)
+    for one, other in zip(alone.grams, together.grams, strict=True):
+        for part in ("keys", "counts", "suffix"):
+            assert np.array_equal(getattr(one, part), getattr(other, part))
+    (tmp_path / "train-00000.bin").unlink()
+    with pytest.raises(UserError, match=r"train-00000\.bin is missing"):
+        count_together(stream, together, processes=2)

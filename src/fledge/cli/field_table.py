@@ -107,10 +107,16 @@ _TITLES = {
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
     "EncoderFields": "of architecture=bert and modernbert",
+    "ObjectiveFields": "of what is learned of a text",
+    "ExpertFields": "of a mixture of experts",
+    "RoutingSettings": "of a mixture of experts",
     "PretrainConfig": "of raw text",
+    "QuestionsOfVectors": "asked of vectors that are there",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("EarlyStopFields", "EncoderTuneConfig", "PairsConfig", "QuestionFields")
+IN_FULL = (
+    "EarlyStopFields", "EncoderTuneConfig", "PairsConfig", "QuestionFields", "QuestionsOfVectors",
+)  # fmt: skip
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 

@@ -89,6 +89,12 @@ VERBS: dict[str, Verb] = {
         "CompareConfig",
         True,
     ),
+    "vectors": Verb(
+        "a vector for each word of a text, and what is near what",
+        "fledge.recipes.language.vectors",
+        "VectorsConfig",
+        True,
+    ),
     "compress": Verb(
         "make a model smaller: int8, int4, pruning",
         "fledge.recipes.language.compress",
@@ -255,6 +261,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "CompareConfig": (
         "fledge compare data=books/ models=ngram5,lstm,gru,decoder",
         "fledge compare models=ngram3,mingru,decoder model=mini steps=2000",
+    ),
+    "VectorsConfig": (
+        "fledge vectors data=books/ model=skipgram dims=100 threads=2",
+        "fledge vectors run=runs/vectors near=king",
     ),
     "CompressConfig": (
         "fledge compress base=runs/tune method=int4 data=chats.jsonl",

@@ -8,17 +8,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fledge.engine.encoder_decoder_form import EncoderDecoderForm
 from fledge.engine.generation import Generation, GenerationTransformer, has_fast_form
 from fledge.engine.packed_weights import PackedWeights
 from fledge.engine.prompted_form import PromptedForm
 from fledge.engine.recurrent_form import RecurrentForm
 from fledge.engine.slow_form import SlowForm
+from fledge.models.language.encoder_decoder import EncoderDecoder
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 
 _FAST: dict[type, Callable[[Any, Generation], Any]] = {
     Transformer: GenerationTransformer,
     Recurrent: RecurrentForm,
+    EncoderDecoder: EncoderDecoderForm,
 }
 
 
@@ -36,8 +39,8 @@ def make_form(
     packed: PackedWeights | None = None,
 ) -> Any:
     """The network as it is now, for rows of up to so many positions, by default its context. The
-    slow form and the recurrent one know no precision but the network's own. packed: weights that
-    other networks have too.
+    forms of a recurrent network and of an encoder–decoder, and the slow one, know no precision but
+    the network's own. packed: weights that other networks have too.
     """
     # A class that is derived may compute something else, and then its parent's form would be wrong.
     make = _FAST.get(type(network))

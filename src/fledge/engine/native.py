@@ -1,4 +1,5 @@
-"""The library of `csrc/`, compiled once for the machine at hand where it has a C compiler.
+"""Libraries of C, that of `csrc/` first of all, compiled once for the machine at hand where it has
+a C compiler.
 
 What was compiled is kept in the cache folder of the user. Without a compiler, on a processor
 without these instructions, or where torch is told not to use them (ATEN_CPU_CAPABILITY=avx2), the
@@ -41,22 +42,9 @@ def load_native() -> Any:
     """The library, or None where it cannot be made or run. Where it is the cache folder or the
     compiler that fails, standard error says so, once.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    # Threads of POSIX, and a processor whose flags can be read: they name the file.
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return None
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
         return None
-    try:
-        library = _open_or_compile(compiler)
-    # RuntimeError: the user has no home.
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        print(
-            f"fledge: the engine's C library cannot be had ({_shorten(error)}): torch's kernels do "
-            "its work, more slowly. Point XDG_CACHE_HOME at a folder of yours to keep it in.",
-            file=sys.stderr,
-        )
-        return None
+    library = load_sources(SOURCES, "the engine's C library", "torch's kernels do its work")
     if library is None or not any(library.has_kind(kind) for kind in KINDS.values()):
         return None
     library.multiply.argtypes = [
@@ -71,14 +59,35 @@ def load_native() -> Any:
     return library
 
 
-def _open_or_compile(compiler: str | None) -> Any:
+def load_sources(folder: Path, name: str, instead: str) -> Any:
+    """The library of a folder of C, or None where it cannot be made or run. Where it is the cache
+    folder or the compiler that fails, standard error says so of its `name`, and what is done
+    `instead`.
+    """
+    # Threads of POSIX, and a processor whose flags can be read: they name the file.
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return None
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    try:
+        return _open_or_compile(compiler, folder)
+    # RuntimeError: the user has no home.
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(
+            f"fledge: {name} cannot be had ({_shorten(error)}): {instead}, more slowly. Point "
+            "XDG_CACHE_HOME at a folder of yours to keep it in.",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _open_or_compile(compiler: str | None, folder: Path) -> Any:
     """None where there is none, and no compiler to make one. Raises OSError, RuntimeError and
     SubprocessError.
     """
-    path = _name_library(compiler)
+    path = _name_library(compiler, folder)
     library = _open_library(path)
     if library is None and compiler is not None:
-        compile_native(compiler, path)
+        compile_native(compiler, path, folder)
         library = _open_library(path)
     return library
 
@@ -98,7 +107,7 @@ def has_native(kind: str) -> bool:
     return library is not None and bool(library.has_kind(KINDS[kind]))
 
 
-def _name_library(compiler: str | None) -> Path:
+def _name_library(compiler: str | None, folder: Path) -> Path:
     """A file of its own for every source, compiler and processor: a home may be shared by machines
     that have not the same instructions.
     """
@@ -107,7 +116,7 @@ def _name_library(compiler: str | None) -> Path:
     if information.is_file():
         lines = information.read_text(errors="replace").splitlines()
         flags += [next((line for line in lines if line.startswith("flags")), "")]
-    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
+    sources = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
     name = hashlib.sha256(sources + "\n".join(flags).encode()).hexdigest()[:24]
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache_home) / "fledge" / "native" / f"{name}.so"
@@ -144,7 +153,7 @@ def _sign(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def compile_native(compiler: str, path: Path) -> None:
+def compile_native(compiler: str, path: Path, folder: Path) -> None:
     """Written beside and renamed: two processes may come here at once. Raises OSError and
     SubprocessError.
     """
@@ -153,7 +162,7 @@ def compile_native(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         beside = Path(place) / path.name
         subprocess.run(
-            [compiler, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(beside), "-lm"],
+            [compiler, *FLAGS, *sorted(map(str, folder.glob("*.c"))), "-o", str(beside), "-lm"],
             check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMPILE_S,
         )  # fmt: skip
         with beside.open("ab") as file:

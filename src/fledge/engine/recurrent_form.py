@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.engine.recurrent_step import CellStep, lay_out
 from fledge.engine.slow_form import TokenCache
 from fledge.models.language.recurrent import Recurrent
+from fledge.models.language.recurrent_cells import KernelCell
 
 
 class StateCache(TokenCache):
@@ -66,14 +68,18 @@ class StateCache(TokenCache):
 
 
 class RecurrentForm:
-    """Of a network as it is, in its own precision."""
+    """Of a network as it is now, in its own precision; made anew when its weights change."""
 
     incremental = True
     packs = False
 
+    @torch.no_grad()
     def __init__(self, network: Recurrent, precision: Any = "fp32") -> None:
         self.network = network
         self.device: torch.device = network.unembedding.device
+        kernels = [cell for cell in network.cells if isinstance(cell, KernelCell)]
+        self.cells = [CellStep(cell) for cell in kernels]  # none of a mingru
+        self.last = lay_out(network.unembedding.detach())
 
     def make_cache(self, slots: int, positions: int) -> StateCache:
         return StateCache(self.network, slots, positions)
@@ -92,10 +98,20 @@ class RecurrentForm:
         b = len(tokens)
         cache.rewind(range(b), held[:b])
         cache.store[torch.arange(b, device=self.device), lengths] = tokens
-        states = cache.states[:b]
-        said, cache.states[:b] = self.network.run(tokens[:, None], states)
+        said, cache.states[:b] = self._advance_by_one(tokens, cache.states[:b])
         cache.read[:b] = [n + 1 for n in held[:b]]
-        return said[:, 0]
+        return said
+
+    def _advance_by_one(self, tokens: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[B], [B, L, S] -> [B, D], [B, L, S]"""
+        if not self.cells:
+            said, after = self.network.run(tokens[:, None], states)
+            return said[:, 0], after
+        x, ends = self.network.embedding(tokens), []
+        for cell, state in zip(self.cells, states.unbind(1), strict=True):
+            x, end = cell(x, state)
+            ends.append(end)
+        return x, torch.stack(ends, 1)
 
     @torch.no_grad()
     def extend(
@@ -117,4 +133,4 @@ class RecurrentForm:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V]"""
-        return hidden @ self.network.unembedding.T
+        return self.last(hidden)

@@ -128,8 +128,11 @@ def fit_prompt(
     """The part of the prompt that the network reads, from its last document border on, since
     attention never crosses one; and how many tokens may follow.
 
-    positions: how many a slot holds, by default the network's context.
+    positions: how many a slot holds, by default the network's context. Raises UserError for a
+    prompt that the network cannot go on from, where it has a `check_prompt`.
     """
+    if (check := getattr(network, "check_prompt", None)) is not None:
+        check(request.prompt)
     prompt, border = list(request.prompt), getattr(network, "border", None)
     if border is not None and border in prompt[1:]:
         prompt = prompt[len(prompt) - 1 - prompt[::-1].index(border) :]

@@ -14,7 +14,6 @@ from fledge.evaluate.judge import Figures
 from fledge.evaluate.labels import (
     Agreement,
     EntityCount,
-    correlate_ranks,
     count_confusions,
     list_agreements,
     mean_f1,
@@ -22,6 +21,7 @@ from fledge.evaluate.labels import (
 from fledge.micro_batches import group_by_length
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.sentence_vectors import PLAIN_MEAN, Pooling
+from fledge.models.language.word_vectors import correlate_ranks
 from fledge.rows.entities import list_entities, name_entities
 from fledge.rows.labels import Choices, LabelledText, LabelTask, TaggedWords
 from fledge.sample.label_examples import STACK, Example, name_words
@@ -175,7 +175,7 @@ def judge_vectors(examples: Sequence[Example[Any]], vectors: Tensor) -> Figures:
     scores = [example.row.score for example in examples]
     if all(score is not None for score in scores):
         cosine = (anchor * positive).sum(-1)
-        return {"spearman": correlate_ranks(cosine.double(), torch.tensor(scores).double())}
+        return {"spearman": correlate_ranks(cosine.tolist(), scores)}
     texts = [example.row.texts[1] for example in examples]
     nearest = (anchor @ positive.T).argmax(-1).tolist()
     # The same text may be the partner of several.

@@ -1,5 +1,5 @@
-"""How well things are labelled: accuracy, F1 by label, the confusion table; of entities precision,
-recall and F1 by conlleval's rules; of likeness Spearman's rank correlation.
+"""How well things are labelled: F1 by label, the confusion table; of entities precision, recall and
+F1 by conlleval's rules.
 """
 
 from __future__ import annotations
@@ -86,21 +86,6 @@ def mean_f1(confusions: Tensor) -> float:
     """Over the labels that are true of something: macro-F1."""
     there = [each.f1 for each in list_agreements(confusions) if each.true]
     return sum(there) / len(there) if there else 0.0
-
-
-def rank(values: Tensor) -> Tensor:
-    """From 1; equal values share the mean of their places.  [N] -> [N] float64"""
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts.double() - 1) / 2)[inverse]
-
-
-def correlate_ranks(one: Tensor, other: Tensor) -> float:
-    """Spearman's ρ: the correlation of the ranks; 0 where one side is all alike.  [N], [N]"""
-    a, b = rank(one), rank(other)
-    a, b = a - a.mean(), b - b.mean()
-    scale = float((a.square().sum() * b.square().sum()).sqrt())
-    return float((a * b).sum()) / scale if scale else 0.0
 
 
 def order_labels(labels: Iterable[str]) -> tuple[str, ...]:

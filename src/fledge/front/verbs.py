@@ -48,6 +48,20 @@ def compare(data: Texts | None = None, *, verbose: bool = False, **fields: Any) 
     return run_verb("compare", {**_given(data=data), **fields}, verbose)
 
 
+def vectors(
+    data: Texts | None = None, *, verbose: bool = False, **fields: Any
+) -> TrainedRun | dict[str, Any]:
+    """Learn a vector for each word of a text: model="skipgram", "cbow" or "glove"; the run's
+    `.model` has near_word(word), complete(a, b, c), similarity(a, b).
+
+    Without data: ask vectors that are there, as run="runs/vectors", near="king"; the answer is a
+    dict.
+    """
+    if data is None:
+        return look_by_verb("vectors", fields, verbose)
+    return run_verb("vectors", {"data": data, **fields}, verbose)
+
+
 def tune(
     base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
 ) -> TrainedRun:

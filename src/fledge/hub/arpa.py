@@ -91,17 +91,27 @@ def _write(
             write(f"{p:.7g}\t{w}\t{b:.7g}\n" for p, w, b in rows)
 
 
-def read_arpa(file: Path) -> tuple[list[str], Ngram]:
-    """The words and the model of them. Raises UserError for a file that is none, or is cut off."""
+def read_arpa(file: Path, names: Sequence[str] | None = None) -> tuple[list[str], Ngram]:
+    """The words and the model of them. names: of all there may be, in their order; by default those
+    of the file, in its. Raises UserError for a file that is none, or is cut off.
+    """
     with file.open(encoding="utf-8", errors="surrogateescape") as lines:
         numbered = enumerate(lines, 1)
         sizes = _read_sizes(file, numbered)
-        numbers: dict[str, int] = {}
-        logp = np.full(sizes[0], -np.inf, np.float32)
-        left = np.zeros(sizes[0], np.float32)
-        for i, (_, p, words, b) in enumerate(_read_order(file, numbered, 1, sizes[0])):
-            numbers[words[0]] = i
-            logp[i], left[i] = _natural(p), b * _LN10
+        numbers = {name: i for i, name in enumerate(names or ())}
+        logp = np.full(len(numbers) or sizes[0], -np.inf, np.float32)
+        left = np.zeros(len(logp), np.float32)
+        for number, p, [word], b in _read_order(file, numbered, 1, sizes[0]):
+            if names is None and word in numbers:
+                raise _wrong(file, number, f"has {word!r} a second time")
+            if names is None:
+                numbers[word] = len(numbers)
+            elif word not in numbers:
+                if word == UNKNOWN:  # of which such a tokenizer has none
+                    continue
+                said = f"has {word!r}, which is no token of the tokenizer beside it"
+                raise _wrong(file, number, said)
+            logp[numbers[word]], left[numbers[word]] = _natural(p), b * _LN10
         longer: list[Order] = []
         for n, size in enumerate(sizes[1:], 2):
             longer.append(_read_longer(file, numbered, n, size, numbers, longer))

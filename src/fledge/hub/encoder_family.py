@@ -48,7 +48,10 @@ class SavedEncoder(ModelConfig):
     @property
     def classifier(self) -> Classifier:
         said = (self.architectures or [""])[0]
-        return next((kind for name, kind in _KINDS.items() if said.endswith(name)), "")
+        for name, kind in _KINDS.items():
+            if said.endswith(name):
+                return kind
+        return ""
 
     @property
     def labels(self) -> tuple[str, ...]:

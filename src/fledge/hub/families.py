@@ -7,11 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from fledge.errors import UserError
+from fledge.hub.bart import BART
 from fledge.hub.bert import BERT, DISTILBERT, ELECTRA, ROBERTA
 from fledge.hub.family import Family
 from fledge.hub.gemma import GEMMA, GEMMA2, GEMMA3
 from fledge.hub.gpt2 import GPT2
 from fledge.hub.llama import LLAMA, MISTRAL, SMOLLM3
+from fledge.hub.minimax import MINIMAX_M2
 from fledge.hub.mixtral import MIXTRAL
 from fledge.hub.modernbert import MODERNBERT
 from fledge.hub.neox import GPT_NEOX, STABLELM
@@ -20,14 +22,16 @@ from fledge.hub.olmo import OLMO2
 from fledge.hub.phi import PHI3
 from fledge.hub.qwen import QWEN2, QWEN3, QWEN3_MOE
 from fledge.hub.recurrent import RECURRENT
+from fledge.hub.t5 import MT5, T5
 
 # Where two families have the same network, it is written as the first.
 OF_OTHERS = (
     LLAMA, MISTRAL, QWEN3, QWEN2, SMOLLM3, MIXTRAL, QWEN3_MOE, GEMMA, GEMMA2, GEMMA3, PHI3, OLMO2,
-    GPT2, GPT_NEOX, STABLELM,
+    GPT2, GPT_NEOX, STABLELM, MINIMAX_M2,
 )  # fmt: skip
 ENCODERS = (BERT, ROBERTA, DISTILBERT, ELECTRA, MODERNBERT)
-BUILT_IN = (*OF_OTHERS, RECURRENT, NGRAM, *ENCODERS)
+ENCODER_DECODERS = (T5, MT5, BART)
+BUILT_IN = (*OF_OTHERS, *ENCODERS, *ENCODER_DECODERS, RECURRENT, NGRAM)
 _known = {family.model_type: family for family in BUILT_IN}
 
 

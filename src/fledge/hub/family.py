@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from fledge.text.tokenizer import Tokenizer
+
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -65,6 +67,10 @@ def _as_they_are(sizes: Any, weights: Mapping[str, Tensor]) -> Any:
     return sizes
 
 
+def _as_it_is(tokenizer: Tokenizer, sizes: Any) -> Tokenizer:
+    return tokenizer
+
+
 @dataclass(frozen=True)
 class Family:
     """`sizes` is whatever its network is built of: anything with vocab_size, context and width.
@@ -75,6 +81,7 @@ class Family:
     build: its parameters are then filled from the file one by one, whatever they were.
     adapt: sizes as the weights show them to be, where config.json may err. builds: whether a
         network is of this family.
+    tokenizer: that of the folder as the network reads it.
     prefix: of names, that files of a bare trunk lack. renamed: names that some files have, and
         what they are to `weights`. no_weights: a pattern of names that hold none (tables, masks).
     """
@@ -88,6 +95,7 @@ class Family:
     build: Callable[[Any, int | None], nn.Module]  # sizes, the token that opens a document
     builds: Callable[[Any], bool]
     adapt: Callable[[Any, Mapping[str, Tensor]], Any] = _as_they_are
+    tokenizer: Callable[[Tokenizer, Any], Tokenizer] = _as_it_is
     prefix: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     no_weights: str = r".*rotary_emb\.inv_freq"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.adapter_folder import (
@@ -28,6 +28,7 @@ from fledge.hub.adapter_folder import (
 )
 from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
 from fledge.hub.adapter_targets import ALL_LINEAR
+from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import ENCODERS, family_of
@@ -36,6 +37,7 @@ from fledge.hub.own_families import use_family_of
 from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
+from fledge.hub.word_vectors import is_of_vectors
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
@@ -145,12 +147,17 @@ def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
 
 def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself; or a GGUF file,
-    alone or in one of these. Raises UserError for anything else.
+    alone or in one of these; or an ARPA file. Raises UserError for anything else.
     """
-    if is_gguf(path):
+    if is_gguf(path) or is_arpa(path):
         return path
     if is_name(path):
         path = fetch_by_name(path)
+    if is_of_vectors(path):
+        raise UserError(
+            f"{path} has word vectors, which say nothing by themselves: ask them by `fledge "
+            "vectors run=`, or give a run of a language model."
+        )
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
             return folder
@@ -170,7 +177,7 @@ def find_model(path: Path) -> Path:
 
 def save_model(
     folder: Path,
-    network: nn.Module,
+    network: Any,
     tokenizer: Tokenizer,
     *,
     scalar: ScalarModel | None = None,
@@ -261,6 +268,8 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
+    if is_arpa(folder):
+        return Loaded(*open_arpa(folder), folder, {}), None
     check_model(folder.parent if is_gguf(folder) else folder)
     file = use_family_of(folder)
     loaded, score = (
@@ -278,6 +287,7 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
         weights, tokenizer = open_weights(folder, family), load_tokenizer(folder)
     sizes = family.read_config(config, folder)
     check_header(weights, family, sizes, config.scalar, sizes.width)
+    tokenizer = family.tokenizer(tokenizer, sizes)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
@@ -312,7 +322,10 @@ def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tenso
     network: Any
     network, score = put_on(under.network, folder, base.weights)
     own = (folder / "tokenizer.json").is_file()
-    tokenizer = load_tokenizer(folder) if own else under.tokenizer
+    tokenizer = under.tokenizer
+    if own:
+        read_as = family_of(under.network).tokenizer
+        tokenizer = read_as(load_tokenizer(folder), under.network.config)
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
     network.eval()

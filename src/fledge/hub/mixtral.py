@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fledge.hub.llama import write_window
 from fledge.hub.qwen import Count, check_experts
 from fledge.hub.transformer_family import (
     Epsilon,
@@ -15,6 +14,7 @@ from fledge.hub.transformer_family import (
     Window,
     make_family,
     read_sizes,
+    write_sizes,
 )
 from fledge.hub.weight_names import LLAMA_NAMES
 from fledge.models.language.mixture import Experts
@@ -37,13 +37,18 @@ def _read_mixtral(config: MixtralConfig, folder: Path) -> TransformerConfig:
     )  # fmt: skip
 
 
-def _write_mixtral(c: TransformerConfig) -> dict[str, Any]:
+def write_mixture(c: TransformerConfig) -> dict[str, Any]:
+    """The common entries, and those of experts."""
     experts = c.experts or Experts(1, 1, 1)
-    return write_window(c) | {
+    return write_sizes(c) | {
         "intermediate_size": experts.width,
         "num_local_experts": experts.number,
         "num_experts_per_tok": experts.used,
     }
+
+
+def _write_mixtral(c: TransformerConfig) -> dict[str, Any]:
+    return write_mixture(c) | {"sliding_window": c.window or None}
 
 
 NAMES = replace(

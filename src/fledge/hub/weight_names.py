@@ -46,6 +46,7 @@ LLAMA_NAMES = Names(
         "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
         "down": ("mlp.down_proj",),
         "mixture.router": ("mlp.gate",),
+        "mixture.bias": ("mlp.e_score_correction_bias",),
         "mixture.gate_up": ("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
         "mixture.down": ("mlp.experts.{}.down_proj",),
     },
@@ -133,6 +134,9 @@ def _list_experts(c: TransformerConfig, layer: int, names: Names) -> Iterator[We
     yield Weight(
         f"blocks.{layer}.mixture.router.weight", ((f"{begin}{router}.weight", (n, c.width)),)
     )
+    if c.experts.corrected:
+        [bias] = names.block["mixture.bias"]
+        yield Weight(f"blocks.{layer}.mixture.bias", ((f"{begin}{bias}", (n,)),))
     for part, shape in (("gate_up", (inner, c.width)), ("down", (c.width, inner))):
         theirs = tuple(
             (f"{begin}{name.format(expert)}.weight", shape)

@@ -21,6 +21,7 @@ from fledge.report.charts import draw_line_chart
 from fledge.report.confusions import draw_confusions
 from fledge.report.curves import Curve, Curves
 from fledge.report.drawn import Drawn
+from fledge.report.expert_loads import ExpertLoads, draw_expert_loads
 from fledge.report.figures import (
     PICTURES,
     ChartPlan,
@@ -45,6 +46,7 @@ _SENTENCES = {
     "reward": "A reward model learns which of two answers is the better one.",
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
+    "vectors": "Each word gets a vector, near those of words in the same company.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
@@ -64,7 +66,9 @@ _OF_ENCODERS = {  # by the task that an encoder is tuned on
 
 @dataclass(frozen=True)
 class Film:
-    """A picture that moves: what it shows, how, and its data as a URL has them."""
+    """A picture of the run's own, which may move: what it shows, how, and its data as a URL has
+    them.
+    """
 
     title: str
     note: str
@@ -111,10 +115,12 @@ class Chapter:
 
 def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
-    curves, scores = run.part(lambda: read_curves(run.metrics.each()), (Curves(), BothScores()))
+    nothing = Curves(), BothScores(), ExpertLoads()
+    curves, scores, loads = run.part(lambda: read_curves(run.metrics.each()), nothing)
     pictures, more = draw_pictures(curves)
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
+    pictures += draw_expert_loads(loads)
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     pictures += run.part(lambda: draw_confusions(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
@@ -177,6 +183,13 @@ _FILMS = {
         "What was inferred, moving from step to step",
         "image/svg+xml",
     ),
+    "map.svg": Film(
+        "A map of words",
+        "frequent words of four letters or more, by the direction of their vectors; names where "
+        "there is room",
+        "Words as points, near each other where their vectors are",
+        "image/svg+xml",
+    ),
 }
 
 
@@ -211,13 +224,14 @@ def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return changes + [(spell_name(name), format_value(name, value)) for name, value in single]
 
 
-def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores]:
+def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores, ExpertLoads]:
     """All that is drawn of metrics.jsonl, read once."""
-    curves, scores = Curves(), BothScores()
+    curves, scores, loads = Curves(), BothScores(), ExpertLoads()
     for row in rows:
         curves.add(row)
         scores.add(row)
-    return curves, scores
+        loads.add(row)
+    return curves, scores, loads
 
 
 def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:

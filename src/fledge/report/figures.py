@@ -27,9 +27,11 @@ _SHARES = {
     "stop_rate",
     "kept",
     "cut_actions",
+    "dropped_share",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING |= {"cells"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",
@@ -41,6 +43,7 @@ _WORDS = {
     "retrieval": "own partner the nearest",
     "spearman": "Spearman's ρ",
     "elbo": "bound on log p(x)",
+    "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
@@ -66,6 +69,11 @@ _WORDS = {
     "td_error": "TD error",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "balance": "balance of experts (1: even)",
+    "router_z": "squared log-sum of routers' logits",
+    "routing_entropy": "entropy of routing, nats",
+    "dropped_share": "choices beyond the experts' capacity",
+    "busiest_expert": "load of the busiest expert (1: even)",
 }
 
 
@@ -86,6 +94,7 @@ PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("Weighted squared error", ("squared_error",), "of the logarithm of a count", low=0),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
     ChartPlan("Masked tokens", ("masked_nats",), "nats a masked token"),
     ChartPlan("Replaced tokens", ("replaced_nats",), "nats a token"),

@@ -8,6 +8,7 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census, Unusable
 from fledge.rows.fields import Fields, quote
+from fledge.rows.slots import read_slots, write_slots
 from fledge.rows.turns import (
     SPEAKERS,
     Conversation,
@@ -21,7 +22,7 @@ ANSWERS = ("completion", "answer", "response")
 LISTS = ("messages", "conversations")
 SHAPES = (
     "A row is `prompt` and `completion` (or `answer`, or `response`), `instruction` and `output`, "
-    "`messages`, or `conversations`."
+    "`messages`, `conversations`, or `slots` and `text`."
 )
 
 
@@ -34,6 +35,7 @@ def read_conversation(row: Mapping[str, Any], where: str, census: Census) -> Con
         {"prompt": ..., "completion" or "answer" or "response": ...}   text or lists of turns (TRL)
         {"instruction": ..., "input": ..., "output": ...,
          "history": [[..., ...], ...]}                                 Alpaca
+        {"slots": {...}, "text": ...}                                  a table and its text
 
     Trained is what the assistant says, without turns marked `weight` 0 or `train` false, and
     without those of a `prompt`. Raises UserError for another shape, and Unusable for a conversation
@@ -42,6 +44,9 @@ def read_conversation(row: Mapping[str, Any], where: str, census: Census) -> Con
     fields = Fields(row, where, census)
     if any(name in fields for name in LISTS):
         turns = read_listed_turns(fields)
+    elif "slots" in fields:
+        asked = write_slots(read_slots(fields.take("slots"), where))
+        turns = [{"role": "user", "content": asked}, *read_answer_turns(fields, "text")]
     elif "instruction" in fields:
         turns = [*read_asked_turns(fields), *read_answer_turns(fields, "output")]
         _drop_copy(fields, turns)

@@ -84,6 +84,6 @@ def encode_text(served: Served, given: str | list[int]) -> list[int]:
         return given
     check_size(served, len(given), "prompt")
     try:
-        return [*served.tokenizer.prefix, *served.tokenizer.encode(given)]
+        return served.tokenizer.open_text(given)
     except UserError as error:
         raise ApiError(400, str(error)) from None

@@ -96,7 +96,9 @@ class ServedModels:
         """An encoder where there is one, unless another is named. Raises ApiError."""
         if name is None and self.encoders:
             return next(iter(self.encoders.values()))
-        return self.encoders[name] if name in self.encoders else self.find(name)
+        if name is not None and name in self.encoders:
+            return self.encoders[name]
+        return self.find(name)
 
     def find(self, name: str | None) -> Served:
         """Raises ApiError for a name that is none of theirs, and for an encoder's."""

@@ -19,6 +19,7 @@ from fledge.rows.census import Census, Reading
 from fledge.rows.questions import read_question
 from fledge.tasks.examples import Answered, Example
 from fledge.tasks.rows import Admit, ExampleRows, OfRows, PromptSides, list_usable
+from fledge.tasks.slots import SlotTask, check_slots
 from fledge.text.files import JsonLine, json_lines, open_bytes
 
 
@@ -77,18 +78,25 @@ class LinesOnDisk(Sequence[Example]):
         return Example(*read_question(json.loads(content), self.name, census), self.name)
 
 
-def load_answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> AnswerFileTask:
+def load_answer_file_task(
+    name: str, seed: int, reading: Reading, admit: Admit
+) -> AnswerFileTask | SlotTask:
     """Reads a .jsonl, one object a line, with a prompt and its answer in any shape that `fledge
-    tune` reads.
+    tune` reads. Where rows have `slots` a completion is judged by those that it says.
 
     Raises UserError, with the number of the line, for a line that is not JSON or has another shape,
     and, counted, for lines that cannot be used.
     """
     census, sides, lines = Census(name, reading), PromptSides(), LinesOnDisk(name, reading)
+    tables = 0  # rows with slots
 
     def make(line: JsonLine, number: int) -> Example:
         where = f"line {number} of {name}"
+        nonlocal tables
         example = Example(*read_question(line.row, where, census), name)
+        if "slots" in line.row:
+            check_slots(example)
+            tables += 1
         admit(example)
         return example
 
@@ -96,4 +104,10 @@ def load_answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) 
     for line, example in list_usable(census, numbered, make):
         lines.append(line)
         sides.append(example.prompt)
-    return AnswerFileTask(name, sides.deal(name, lines, seed, census))
+    if tables not in (0, len(lines)):
+        raise UserError(
+            f"{tables} rows of {name} have `slots` and {len(lines) - tables} have none: they are "
+            "judged in two ways, so put them in two files."
+        )
+    rows = sides.deal(name, lines, seed, census)
+    return SlotTask(name, rows) if tables else AnswerFileTask(name, rows)

@@ -39,7 +39,8 @@ class TaskRow:
             )
         row = render_example(self.tokenizer, example)
         try:
-            return fit(row, self.context, self.census, self.tokenizer.begin)
+            frame = self.tokenizer.begin, self.tokenizer.start
+            return fit(row, self.context, self.census, *frame)
         except Unusable:
             raise UserError(
                 f"an example of {example.task} has {len(row[0])} tokens and the model's context is "

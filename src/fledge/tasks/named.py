@@ -22,6 +22,7 @@ from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_functio
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.python_task import PythonTask, load_python_task
 from fledge.tasks.rows import Admit
+from fledge.tasks.slots import SlotTask
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -49,7 +50,7 @@ __all__ = [
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
 LONGEST_ALLOWED = 1000
 RUBBISH = ("", "???", "~~~~~~~~")
-_OF_ROWS = (AnswerFileTask, PythonTask, FunctionTask)
+_OF_ROWS = (AnswerFileTask, SlotTask, PythonTask, FunctionTask)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def read_conversations(
 
     def use(row: dict[str, Any], where: str) -> None:
         rendered = render(tokenizer, read_conversation(row, where, census))
-        rows.append(fit(rendered, context, census, tokenizer.begin))
+        rows.append(fit(rendered, context, census, tokenizer.begin, tokenizer.start))
 
     read_each(path, census, use)
     return rows, census

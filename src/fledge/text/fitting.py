@@ -23,8 +23,11 @@ def count_opening(ids: Sequence[int], begin: int | None) -> int:
     return int(begin is not None and list(ids[:1]) == [begin])
 
 
-def fit(row: TokenRow, context: int, census: Census, begin: int | None) -> TokenRow:
+def fit(
+    row: TokenRow, context: int, census: Census, begin: int | None, start: int | None = None
+) -> TokenRow:
     """The row, cut if it must be. begin: the token that opens a row, if the tokenizer has one.
+    start: the one from which a decoder begins, which stays, if the model is an encoder–decoder.
 
     Raises Unusable where it is too long and may not be cut, or where that leaves nothing.
     """
@@ -41,6 +44,8 @@ def fit(row: TokenRow, context: int, census: Census, begin: int | None) -> Token
         ids, own = ids[:opening] + ids[cut:], own[:opening] + own[cut:]
     if not any(own):
         raise Unusable(say_no_room(context))
+    if start is not None and start not in ids:
+        raise Unusable(say_long_answer(context))
     census.truncated += 1
     return ids, own
 
@@ -67,7 +72,7 @@ def fit_answers(
         opening = count_opening(rows[0][0], begin)
         start = longest - context + opening
         if start >= asked:
-            raise Unusable(f"an answer that alone is longer than the context of {context} tokens")
+            raise Unusable(say_long_answer(context))
         cut = [(ids[:opening] + ids[start:], own[:opening] + own[start:]) for ids, own in rows]
     census.truncated += 1
     return cut
@@ -75,6 +80,10 @@ def fit_answers(
 
 def say_too_long(context: int) -> str:
     return f"longer than the context of {context} tokens"
+
+
+def say_long_answer(context: int) -> str:
+    return f"an answer that alone is longer than the context of {context} tokens"
 
 
 def say_no_room(context: int) -> str:

@@ -66,7 +66,6 @@ class ForeignTokenizer(Tokenizer):
         named = [*files.named.values(), *files.additional, *_list_unknown(file["model"])]
         spelled = [token["content"] for token in added if token.get("special")]
         self.special_tokens = {word: ids[word] for word in [*spelled, *named] if word in ids}
-        """Spelling -> id."""
         self.special = frozenset(self.special_tokens.values())
         self._names = lru_cache(_ENCODERS)(self._name_all)
         self._encoder = lru_cache(_ENCODERS)(

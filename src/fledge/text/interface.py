@@ -31,6 +31,8 @@ class Tokenizer(ABC):
     """What stands before the tokens of a text that a model is to go on with; () for many models."""
     special: frozenset[int]
     """Every id that text cannot come to, the ends among them."""
+    special_tokens: Mapping[str, int]
+    """Special tokens by their spelling."""
 
     @property
     @abstractmethod
@@ -53,6 +55,11 @@ class Tokenizer(ABC):
         """The ids that end a completion: `end`, and whatever else ends a turn."""
 
     @property
+    def start(self) -> int | None:
+        """From which a decoder begins, of an encoder–decoder's."""
+        return None
+
+    @property
     def border(self) -> int | None:
         """A token across which attention never goes, where a model was trained so: ours were."""
         return None
@@ -72,6 +79,10 @@ class Tokenizer(ABC):
                 "told apart: name an eos_token in its tokenizer_config.json."
             )
         return (self.end,)
+
+    def open_text(self, text: str) -> list[int]:
+        """The ids of a text that a model is to go on with, behind what opens it."""
+        return [*self.prefix, *self.encode(text)]
 
     @property
     def closing(self) -> tuple[int, ...]:

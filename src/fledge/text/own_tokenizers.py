@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -20,14 +20,17 @@ from fledge.errors import UserError
 from fledge.rows.tools import Known, Tools
 from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
 from fledge.text.interface import Tokenizer, check_utf8
+from fledge.text.objectives import SENTINEL
 from fledge.text.own_chat import CHAT_TEMPLATE, render_own
 from fledge.text.pieces import cut_at_words
 from fledge.text.tokenizer_file import (
     SPECIAL,
+    add_special,
     bpe_encoder,
     bpe_file,
     bpe_vocabulary,
     characters_file,
+    read_added,
     read_characters,
     read_merges,
 )
@@ -58,7 +61,6 @@ class OwnTokenizer(Tokenizer):
     """
 
     system, user, assistant = range(3, len(SPECIAL))
-    special = frozenset(range(len(SPECIAL)))
     prefix = (1,)
 
     def __init__(self, file: str, ordinary: Sequence[bytes]) -> None:
@@ -66,7 +68,18 @@ class OwnTokenizer(Tokenizer):
         by id from 6 on.
         """
         self._file = file
-        self._token = [b""] * len(SPECIAL) + list(ordinary)
+        ids = [*range(len(SPECIAL))]
+        added = read_added(file, len(SPECIAL) + len(ordinary))
+        ids += range(len(SPECIAL) + len(ordinary), len(SPECIAL) + len(ordinary) + len(added))
+        self._token = [b""] * len(SPECIAL) + list(ordinary) + [b""] * len(added)
+        self.special_tokens = dict(zip([*SPECIAL, *added], ids, strict=True))
+        self.special = frozenset(ids)
+
+    def extend(self, names: Sequence[str]) -> OwnTokenizer:
+        """The same with further special tokens behind all ids. Raises UserError for one that it
+        has.
+        """
+        return from_file(add_special(self._file, names), cast(TokenizerKind, self.kind))
 
     @property
     def file(self) -> str:
@@ -99,9 +112,10 @@ class OwnTokenizer(Tokenizer):
 
     @property
     def sayable(self) -> np.ndarray:
-        """Text and the end, no other special token."""
+        """Text, the end, and what stands for parts of a text; no other special token."""
         allowed = np.ones(self.vocab_size, dtype=bool)
-        allowed[list(self.special - self.ends)] = False
+        sentinels = {n for name, n in self.special_tokens.items() if name.startswith(SENTINEL)}
+        allowed[list(self.special - self.ends - sentinels)] = False
         return allowed
 
     def fits(self, rows: int) -> bool:
@@ -134,9 +148,7 @@ class OwnTokenizer(Tokenizer):
             "eos_token": SPECIAL[self.end],
             "pad_token": SPECIAL[self.pad],
             "additional_special_tokens": [
-                SPECIAL[self.system],
-                SPECIAL[self.user],
-                SPECIAL[self.assistant],
+                name for name, number in self.special_tokens.items() if number >= self.system
             ],
             "clean_up_tokenization_spaces": False,
             "chat_template": CHAT_TEMPLATE,

@@ -142,11 +142,11 @@ class TokenStream:
 
         What the files hold is believed: `find_damage` compares it.
         """
-        self._folder = Path(folder)
-        index = read_index(self._folder)
+        self.folder, self.split = Path(folder), split
+        index = read_index(self.folder)
         if split not in index["splits"]:
             raise UserError(
-                f"{self._folder / 'index.json'} says nothing of the split {split}: {MEND}"
+                f"{self.folder / 'index.json'} says nothing of the split {split}: {MEND}"
             )
         entry = index["splits"][split]
         self.vocab_size: int = index["vocab_size"]
@@ -164,7 +164,7 @@ class TokenStream:
         """Tokens of each source, which follow each other."""
 
     def _check(self, entry: FileEntry, dtype: np.dtype) -> Path:
-        path = self._folder / entry["file"]
+        path = self.folder / entry["file"]
         wanted = entry["count"] * dtype.itemsize
         try:
             size = path.stat().st_size

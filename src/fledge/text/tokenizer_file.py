@@ -2,12 +2,13 @@
 characters, and read back.
 
 The ids follow from these alone: 0 to 5 the special tokens, then 256 bytes and the merges in order,
-    or the characters.
+    or the characters; and last the special tokens that an objective of pre-training needs.
 Format: https://huggingface.co/docs/tokenizers.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from tokenizers import decoders, models, pre_tokenizers
 from typing_extensions import TypedDict
 
+from fledge.errors import UserError
 from fledge.json_file import parse_json
 from fledge.text.bpe import Merge, printable_bytes, spell, unspell
 
@@ -37,6 +39,17 @@ class _WordsFile(TypedDict):
     """What is read of a tokenizer.json of characters."""
 
     model: _Words
+
+
+class _Added(TypedDict):
+    id: int
+    content: str
+
+
+class _AddedFile(TypedDict):
+    """What is read of special tokens."""
+
+    added_tokens: list[_Added]
 
 
 class _BpeFile(TypedDict):
@@ -105,6 +118,35 @@ def _with_special(encoder: tokenizers.Tokenizer) -> str:
         [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL]
     )
     return encoder.to_str(pretty=True) + "\n"
+
+
+def add_special(file: str, names: Sequence[str]) -> str:
+    """The same tokenizer.json with further special tokens, behind all of its ids. Raises UserError
+    for one that it has, as a special token or as a word.
+    """
+    content = json.loads(file)
+    words, listed = content["model"]["vocab"], content["added_tokens"]
+    known = {*words, *(token["content"] for token in listed)}
+    if doubled := sorted(known.intersection(names)):
+        raise UserError(
+            f"the tokenizer has {doubled[0]} already: train one on text without it, or leave out "
+            "what needs it."
+        )
+    first = len(words) + len(listed) - len(SPECIAL)
+    pattern = listed[0]
+    listed += [pattern | {"id": first + n, "content": name} for n, name in enumerate(names)]
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def read_added(file: str, first: int) -> list[str]:
+    """The special tokens behind all others, from the id `first` on. Raises UserError, or ValueError
+    where they do not follow it.
+    """
+    listed = parse_json(file.encode(), _AddedFile, "tokenizer.json", mend=MEND)["added_tokens"]
+    added = [(token["id"], token["content"]) for token in listed if token["content"] not in SPECIAL]
+    if [number for number, _ in added] != list(range(first, first + len(added))):
+        raise ValueError("its special tokens do not follow the others in order")
+    return [name for _, name in added]
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from fledge.algorithms.likelihood.smoothing import (
     kneser_ney,
 )
 from fledge.models.language.ngram import Ngram
-from fledge.text.ngram_counts import count_ngrams
+from fledge.text.ngram_passes import count_ngrams
 
 VOCAB, BEGIN, END = 7, 0, 1
 SAYABLE = np.arange(VOCAB) != BEGIN

@@ -5,6 +5,8 @@ tests/hub/test_encoders.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from fledge.models.language.sentence_vectors import Pooling, embed_rows, pool
 from tests.subjects import seeded
 
 BORDER = 1
-SIZES = {"width": 16, "layers": 3, "heads": 2, "context": 24}
+SIZES: dict[str, Any] = {"width": 16, "layers": 3, "heads": 2, "context": 24}
 KINDS = {
     "bert": EncoderConfig(12, **SIZES, transform=True, masked=True, pooler=True),
     "modern": make_modern(12, **SIZES, window=2, transform=True, masked=True),

@@ -17,7 +17,8 @@ from fledge.models.language.ngram import Ngram
 from fledge.models.language.ngram_network import NgramNetwork
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
-from fledge.text.ngram_counts import Counts, Grams, Ints, count_longer, count_words
+from fledge.text.ngram_counts import Counts, Grams, HeldText, Ints, count_words, hold_text
+from fledge.text.ngram_passes import Pieces, count_longer, count_together
 
 
 class Counting:
@@ -35,6 +36,7 @@ class Counting:
         self.policy, self.stopwatch = policy, stopwatch
         self.smoothing, self.k, self.prune = smoothing, k, prune
         self.counts: Counts | None = None
+        self.held: HeldText | None = None  # the text, where it fits into memory
 
     def update(
         self, batch: Iterable[Ints], between_steps: Callable[[], None] = lambda: None
@@ -48,13 +50,21 @@ class Counting:
                 size, border = network.config.vocab_size, network.border
                 self.counts = count_words(batch, size, border)
             else:
-                self.counts = count_longer(batch, self.counts)
+                self.counts = self._count_longer(batch, self.counts)
             network.become(self.estimate(self.counts))
             self.policy.raise_version()
         last = (
             self.counts.grams[-1].keys if self.counts.grams else np.flatnonzero(self.counts.words)
         )
         return {"ngrams": float(len(last)), "order": float(self.counts.order)}
+
+    def _count_longer(self, batch: Iterable[Ints], counts: Counts) -> Counts:
+        self.held = self.held or hold_text(batch, counts)
+        if self.held is not None:
+            return self.held.count_longer(counts)
+        if isinstance(batch, Pieces):  # which other processes can read too
+            return count_together(batch.stream, counts)
+        return count_longer(batch, counts)
 
     def estimate(self, counts: Counts) -> Ngram:
         allowed = self.policy.allowed

@@ -24,6 +24,8 @@ from fledge.weights_version import count_changes
 class MaskedModel(nn.Module):
     """What learns: the encoder, and with it a generator where it has one."""
 
+    generator: Encoder | None
+
     def __init__(self, network: Encoder, generator: Encoder | None = None) -> None:
         super().__init__()
         self.network: Any = network

@@ -9,6 +9,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.models.language.encoder_config import EncoderConfig, make_modern
+from fledge.models.language.encoder_decoder_config import EncoderDecoderConfig, Style
 from fledge.models.language.recurrent_config import Cell, RecurrentConfig
 from fledge.models.language.transformer_config import TransformerConfig
 
@@ -107,3 +108,32 @@ def find_preset(preset: str) -> dict[str, Any]:
             f"model={preset} is no preset: it must be one of {', '.join(PRESETS)}.{hint}"
         )
     return PRESETS[preset]
+
+
+def encoder_decoder_config(
+    preset: str, vocab_size: int, style: Style, start: int, **fields: Any
+) -> EncoderDecoderConfig:
+    """As wide as the preset's transformer, with half of its layers on either side, and the given
+    fields in their place. Raises UserError for an unknown name, and for fields that only a decoder
+    has.
+    """
+    sizes = find_preset(preset)
+    given = {name: value for name, value in fields.items() if value is not None}
+    own = {"layers", "width", "heads", "mlp_width", "context"}
+    own |= {"tied"} if style == "t5" else set()
+    if idle := sorted(name for name in given if name not in own):
+        raise UserError(
+            f"architecture={style} has no {' and no '.join(idle)}: leave "
+            f"{'it' if len(idle) == 1 else 'them'} out."
+        )
+    layers = given.pop("layers", max(1, int(sizes["layers"]) // 2))
+    tied = given.pop("tied", True)
+    known = {name: sizes[name] for name in ("width", "heads", "context")}
+    of_style: dict[str, Any] = {
+        "t5": {"gated": True, "activation": "gelu_tanh", "scaled_output": tied},
+        "bart": {"gated": False, "activation": "gelu", "norm_eps": 1e-5},
+    }[style]
+    return EncoderDecoderConfig(
+        vocab_size=vocab_size, start=start, style=style, encoder_layers=layers,
+        decoder_layers=layers, tied=tied, **{**known, **of_style, **given},
+    )  # fmt: skip

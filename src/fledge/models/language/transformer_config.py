@@ -125,6 +125,14 @@ class TransformerConfig:
         """How many numbers a network of these sizes learns."""
         return sum(self._count_block(layer) for layer in range(self.layers)) + self._count_outside()
 
+    @property
+    def active_parameters(self) -> int:
+        """How many of them a token is computed with: of experts, those it uses."""
+        if self.experts is None:
+            return self.parameters
+        idle = (self.experts.number - self.experts.used) * 3 * self.experts.width * self.width
+        return self.parameters - idle * sum(map(self.has_experts, range(self.layers)))
+
     def _count_block(self, layer: int) -> int:
         wide = (self.heads + 2 * self.kv_heads) * self.head_width
         attention = (wide + self.heads * self.head_width) * self.width

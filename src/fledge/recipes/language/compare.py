@@ -18,6 +18,7 @@ from fledge.loop import Interrupted
 from fledge.recipes.carry_on import run_inside
 from fledge.recipes.course import Summary
 from fledge.recipes.language.count import MEANT, NgramFields
+from fledge.recipes.language.expert_fields import ExpertFields
 from fledge.recipes.language.pretrain import PretrainConfig, pretrain
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.figures import format_duration
@@ -27,6 +28,8 @@ from fledge.runs.folder import Allowed, Run
 from fledge.runs.show import Show
 
 NETWORKS = ("transformer", "elman", "lstm", "gru", "mingru")
+OF_EXPERTS = frozenset(ExpertFields.model_fields)
+EXPERTS = 8  # of a mixture, where no number is given
 JUDGEMENTS = 8  # of each model that learns by steps, on its way
 
 
@@ -37,8 +40,8 @@ class CompareConfig(PretrainConfig):
 
     models: str = Field(
         default="ngram5,lstm",
-        description="ngram1 to ngram7, transformer (decoder), elman, lstm, gru, mingru; each with "
-        "the other fields as they are given",
+        description="ngram1 to ngram7, transformer (decoder), moe (the same with experts), elman, "
+        "lstm, gru, mingru; each with the other fields as they are given",
     )
 
 
@@ -59,10 +62,10 @@ def compare(config: CompareConfig, show: Show, run: Run | None = None) -> Summar
 def check_models(config: CompareConfig, names: list[str]) -> None:
     """Raises UserError."""
     for name in names:
-        if name not in (*NETWORKS, "decoder") and not re.fullmatch(r"ngram[1-7]", name):
+        if name not in (*NETWORKS, "decoder", "moe") and not re.fullmatch(r"ngram[1-7]", name):
             raise UserError(
                 f"models={config.models} names {name!r}: give some of ngram1 to ngram7, "
-                f"decoder, {', '.join(NETWORKS)}, with commas between."
+                f"decoder, moe, {', '.join(NETWORKS)}, with commas between."
             )
     if len(set(names)) < len(names):
         raise UserError(f"models={config.models} names a model twice.")
@@ -72,6 +75,10 @@ def check_models(config: CompareConfig, names: list[str]) -> None:
             f"{', '.join(idle)}: models= says which models are trained, and all are fresh: leave "
             "it out."
         )
+    if "moe" in names:
+        choose(config, "moe", config.tokenizer, Path()).check_experts("transformer")
+    elif given := sorted(OF_EXPERTS & config.model_fields_set):
+        raise UserError(f"{', '.join(given)}: of moe, which models={config.models} does not name.")
 
 
 def compare_in(run: Run, names: list[str], config: CompareConfig, show: Show) -> Summary:
@@ -119,7 +126,11 @@ def choose(config: CompareConfig, name: str, tokenizer: str, folder: Path) -> Pr
         kept = {field: value for field, value in given.items() if field in MEANT}
         return PretrainConfig(**kept, architecture="ngram", order=int(name[-1]))
     given.setdefault("evaluate_every", max(1, config.steps // JUDGEMENTS))
-    kind: Any = "transformer" if name == "decoder" else name
+    if name == "moe":
+        given.setdefault("experts", EXPERTS)
+    else:
+        given = {field: value for field, value in given.items() if field not in OF_EXPERTS}
+    kind: Any = "transformer" if name in ("decoder", "moe") else name
     return PretrainConfig(**given, architecture=kind)
 
 

@@ -4,10 +4,9 @@ text as an n-gram has tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from fledge.algorithms.likelihood.counting import Counting
@@ -20,11 +19,9 @@ from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Course, Summary
 from fledge.splits import Split
-from fledge.text.ngram_counts import Ints
+from fledge.text.ngram_passes import Pieces
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
-
-PIECE = 2**20  # tokens of the text that are in memory at a time
 
 # What of the fields of `pretrain` is said of a model that is counted.
 MEANT = {
@@ -89,20 +86,6 @@ class WholeText:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """There is none."""
-
-
-class Pieces:
-    """Of a stream, in order, as often as they are asked for."""
-
-    def __init__(self, stream: TokenStream) -> None:
-        self.stream = stream
-
-    def __iter__(self) -> Iterator[Ints]:
-        for begin in range(0, len(self.stream), PIECE):
-            yield np.asarray(self.stream[begin : begin + PIECE])
-
-    def count_actions(self) -> int:
-        return len(self.stream)
 
 
 def check_fields(config: Counted) -> None:

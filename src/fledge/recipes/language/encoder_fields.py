@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -10,7 +10,11 @@ from fledge.data_names import split_sources
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.language.count import NgramFields
+from fledge.recipes.language.expert_fields import ExpertFields
+from fledge.recipes.language.objective_fields import EncoderObjective, ObjectiveFields
 from fledge.text.masking import RATE
+
+OBJECTIVES = get_args(EncoderObjective)
 
 # Fields of `pretrain` that mean nothing here, unless they are left at this.
 IDLE = {"carry": (False,), "compile": ("auto", "no"), "shard": ("none",), "tensor_parallel": (1,)}
@@ -19,11 +23,6 @@ IDLE = {"carry": (False,), "compile": ("auto", "no"), "shard": ("none",), "tenso
 class EncoderFields(BaseModel):
     """Of architecture=bert and modernbert."""
 
-    objective: Literal["mlm", "nsp", "rtd"] | None = Field(
-        default=None,
-        description="of an encoder: mlm, masked tokens (by default); nsp, and which text follows "
-        "another; rtd, which tokens a small generator has replaced (ELECTRA)",
-    )
     masking: Literal["tokens", "words", "spans"] | None = Field(
         default=None,
         description="of an encoder: what is masked whole, tokens (by default), words, or spans of "
@@ -38,6 +37,8 @@ class EncoderFields(BaseModel):
 def check_idle(config: Any) -> None:
     """Raises UserError for fields of encoders given to another model."""
     idle = sorted(EncoderFields.model_fields.keys() & config.model_fields_set)
+    if config.objective in OBJECTIVES:
+        idle.append(f"objective={config.objective}")
     if idle:
         raise UserError(
             f"{', '.join(idle)}: of an encoder, which was not asked for: give architecture=bert or "
@@ -51,9 +52,14 @@ def check_fields(config: Any, base: Loaded | None) -> None:
         value = getattr(config, name)
         if value not in usual:
             raise UserError(f"{name}={value} was given, which an encoder has not: leave it out.")
-    idle = sorted(NgramFields.model_fields.keys() & config.model_fields_set)
-    if idle:
-        raise UserError(f"{', '.join(idle)}: of architecture=ngram, which was not given.")
+    if config.objective not in (None, *OBJECTIVES):
+        raise UserError(
+            f"objective={config.objective} is none of an encoder's: give {', '.join(OBJECTIVES)}."
+        )
+    others = (NgramFields, ExpertFields, ObjectiveFields)
+    foreign = {name for each in others for name in each.model_fields} - {"objective"}
+    if idle := sorted(foreign & config.model_fields_set):
+        raise UserError(f"{', '.join(idle)} was given, which an encoder has not: leave it out.")
     if len(split_sources(config.data)) > 1:
         raise UserError(
             f"data={config.data} has weights, and an encoder learns from one text: leave them out."

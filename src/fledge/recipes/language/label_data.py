@@ -201,6 +201,13 @@ def _check_scores(rows: Mapping[Split, Sequence[LabelRow]], data: Path) -> None:
             "some held-out rows have a `score` and some have none: give files with scores as both "
             "validation= and test=, or as neither."
         )
+    for part in HELD_OUT:
+        scores = {row.score for row in rows[part] if isinstance(row, Likeness)}
+        if any(held_out) and len(scores) < 2:
+            raise UserError(
+                f"all rows of the {part} part have the same `score`, which orders nothing: give a "
+                "file of several."
+            )
 
 
 def _list_some(names: Sequence[str]) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from fledge.algorithms.likelihood.carried import Carried
+from fledge.algorithms.likelihood.routed import Routed
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
+from fledge.evaluate.targets import judge_targets
+from fledge.hub.encoder_decoder_family import read_pair_tokenizer
 from fledge.hub.folder import Loaded, actions, is_encoder, load_model, save_model
+from fledge.learner import Learner
+from fledge.models.language.encoder_decoder import EncoderDecoder
+from fledge.models.language.mixture import list_mixtures
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
@@ -23,34 +28,48 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
 from fledge.recipes.language.encode import pretrain_encoder
 from fledge.recipes.language.encoder_fields import EncoderFields, check_idle
+from fledge.recipes.language.expert_fields import ExpertFields
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
+from fledge.recipes.language.objective_fields import (
+    PAIRS,
+    ObjectiveFields,
+    is_paired,
+    make_encoder_decoder,
+    text_tokenizer,
+)
 from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
     check_sources,
     describe_sources,
     keep_text,
-    make_sampler,
 )
+from fledge.recipes.language.text_rows import choose_row_tokens, keep_samples, make_rows
 from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.generate import generate
-from fledge.seeds import generator_for
+from fledge.sample.objective_rows import PairWriter
 from fledge.splits import SPLITS
+from fledge.stopwatch import Stopwatch
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
-SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
-
 
 class PretrainConfig(
-    FamilyField, SizeFields, NgramFields, EncoderFields, FreezeFields, TrainingConfig, TextFields
+    FamilyField,
+    SizeFields,
+    ObjectiveFields,
+    NgramFields,
+    ExpertFields,
+    EncoderFields,
+    FreezeFields,
+    TrainingConfig,
+    TextFields,
 ):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
-    across their borders.
+    across their borders; an encoder–decoder on inputs and targets made of it.
     """
 
     data: str = Field(
@@ -105,24 +124,27 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
+        config.check_experts_of(base.network.config)
     if start.new:
         check_fields(config)
         check_idle(config)
+        if base is None:
+            config.check_experts(config.architecture)
         check_sources(config.data, config.architecture, carry=config.carry)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
+    paired = is_paired(config, base)
+    config.check_objective(paired)
     if tokenizer is None:
         corpus = config.read(config.data, show.line)
-        tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
+        tokenizer = text_tokenizer(base) if base else make_tokenizer(config, corpus, show)
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
-    if config.carry and not isinstance(policy.network, Recurrent):
-        raise UserError(
-            "carry=true carries a recurrent model's state, and a transformer has none: choose "
-            "architecture=lstm, gru, elman or mingru, or leave it out."
-        )
+    check_carry(config, policy.network)
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
+    speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
+    write = config.make_writer(speaks, row_tokens, config.data)
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
@@ -137,33 +159,31 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        samples = partial(write_samples, config, policy, tokenizer, course.run)
+        samples = keep_samples(config.seed, policy, tokenizer, text, write, course.run)
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
-        sampler = make_sampler(
-            config.data, text["train"], tokenizer.begin, carry=config.carry,
-            rows_per_step=config.tokens_per_step // row_tokens, context=row_tokens,
-            seed=config.seed,
-        )  # fmt: skip
+        sampler = make_rows(config, text["train"], tokenizer, write, row_tokens)
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
         speed = course.settle_speed(
-            config, policy, typical, equal_rows=True, tokenizer=tokenizer
+            config, policy, typical, equal_rows=not paired, tokenizer=tokenizer
         )  # fmt: skip
         course.say(
-            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
+            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)}"
+            f"{describe_experts(sizes)} on "
             f"{len(text['train']) / 1e6:.2f} M tokens "
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
         for line in describe_sources(config.data, text["train"]):
             show.line(line)
-        judge = judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
-        course.fit(
-            (Carried if config.carry else Supervised)(
-                policy, config.learner(policy, speed.precision), course.stopwatch
-            ),
-            sampler, [judge], figure_unit=" nats",
-        )  # fmt: skip
+        judge = (
+            judge_targets(policy, text, write, config.evaluation_rows, samples)
+            if isinstance(write, PairWriter)
+            else judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
+        )
+        learner = config.learner(policy, speed.precision)
+        algorithm = choose_algorithm(config, policy, learner, course.stopwatch)
+        course.fit(algorithm, sampler, [judge], figure_unit=" nats")
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
@@ -174,11 +194,27 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         )  # fmt: skip
 
 
+def check_carry(config: PretrainConfig, network: object) -> None:
+    """Raises UserError for a network without a state, and for text that is not read in its
+    order.
+    """
+    if config.carry and not isinstance(network, Recurrent):
+        raise UserError(
+            "carry=true carries a recurrent model's state, and a transformer has none: choose "
+            "architecture=lstm, gru, elman or mingru, or leave it out."
+        )
+    if config.carry and config.objective == "fim":
+        raise UserError(
+            "carry=true reads a text in its order, and objective=fim moves its middles: leave one "
+            "of the two out."
+        )
+
+
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
     """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and
     for weights that cannot be frozen.
     """
-    network = base.network if base else make_network(config, tokenizer)
+    network: Any = base.network if base else make_network(config, tokenizer)
     config.set_checkpointing(network)
     if base:
         config.freeze_parts(network)
@@ -190,38 +226,33 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
 
 
-def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer | Recurrent:
+def make_network(
+    config: PretrainConfig, tokenizer: Tokenizer
+) -> Transformer | Recurrent | EncoderDecoder:
+    if config.architecture in PAIRS:
+        return make_encoder_decoder(config, tokenizer)
     return config.make_network(
-        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
-    )
+        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on(),
+        adapt=config.put_experts,
+    )  # fmt: skip
 
 
-def choose_row_tokens(config: PretrainConfig, context: int) -> int:
-    """Raises UserError for rows that do not fit the context, or do not make up a step."""
-    row_tokens = config.row_tokens or context
-    if row_tokens > context:
-        raise UserError(
-            f"row_tokens={row_tokens} is more than the model's context of {context} tokens."
-        )
-    if config.tokens_per_step % row_tokens:
-        raise UserError(
-            f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens "
-            "of a row."
-        )
-    return row_tokens
+def choose_algorithm(
+    config: PretrainConfig, policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch
+) -> Carried | Routed | Supervised:
+    """By what there is in the network to be kept: a state, or the use of experts."""
+    if config.carry:
+        return Carried(policy, learner, stopwatch)
+    if list_mixtures(policy.network):
+        return Routed(policy, learner, stopwatch, config)
+    return Supervised(policy, learner, stopwatch)
 
 
-def write_samples(
-    config: PretrainConfig, policy: TokenPolicy, tokenizer: Tokenizer, run: Run, step: int
-) -> None:
-    """Two texts that the model writes of its own, the same draws at every evaluation."""
-    for completion in generate(
-        policy, [list(tokenizer.opening)], stop=tokenizer.ends, samples=2,
-        max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
-        generator=generator_for(config.seed, "evaluation", "sample"),
-    ):  # fmt: skip
-        text = tokenizer.decode(completion.tokens)
-        run.samples.write({"step": step, "prompt": "", "completion": text})
+def describe_experts(sizes: Any) -> str:
+    """What is to be said beside the size of a network of which a token does not use all."""
+    if getattr(sizes, "experts", None) is None:
+        return ""
+    return f", {sizes.active_parameters / 1e6:.2f} M of them for a token,"
 
 
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:
@@ -245,7 +276,8 @@ def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
 
 
 def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokenizer:
-    """A fresh tokenizer of the kind asked for, or the trained one in the folder named.
+    """A fresh tokenizer of the kind asked for, or the trained one in the folder named, with the
+    special tokens that the objective needs.
 
     Merges are learned from the training text; an alphabet of characters is the whole corpus's, or
     the rest could not be read.
@@ -258,5 +290,7 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
             if kind == "bytes"
             else (text for _, document in documents for text in cut_apart(document.chunks()))
         )
-        return train_tokenizer(kind, texts, config.vocab_size, show.line)
-    return load_tokenizer(config.tokenizer)
+        trained: Tokenizer = train_tokenizer(kind, texts, config.vocab_size, show.line)
+    else:
+        trained = load_tokenizer(config.tokenizer)
+    return config.extend_tokenizer(trained, config.architecture in PAIRS)

@@ -5,7 +5,7 @@ hold.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,7 @@ from fledge.errors import UserError
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.presets import encoder_config, recurrent_config, transformer_config
 from fledge.models.language.recurrent import Recurrent
-from fledge.models.language.transformer import Transformer
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.seeds import generator_for
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -30,14 +30,18 @@ class SizeFields(BaseModel):
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
     )
     architecture: Literal[
-        "transformer", "elman", "lstm", "gru", "mingru", "ngram", "bert", "modernbert"
+        "transformer", "elman", "lstm", "gru", "mingru", "ngram", "bert", "modernbert", "t5",
+        "bart",
     ] = Field(
         default="transformer",
         description="or a recurrent model: elman, lstm, gru, mingru (gates that see the input "
-        "alone, so that all steps train at once); ngram, which is counted; or an encoder, which "
-        "reads texts and writes none: bert, modernbert",
-    )
-    layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
+        "alone, so that all steps train at once); ngram, which is counted; an encoder, "
+        "which reads texts and writes none: bert, modernbert; or an encoder–decoder: t5, bart",
+    )  # fmt: skip
+    layers: int | None = Field(
+        default=None, ge=1, le=1000,
+        description="in place of the preset's; of t5 and bart on either side",
+    )  # fmt: skip
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
     heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
     kv_heads: int | None = Field(
@@ -58,10 +62,16 @@ class SizeFields(BaseModel):
     )
 
     def make_network(
-        self, vocab_size: int, *, border: int | None, seed: int, device: torch.device
+        self,
+        vocab_size: int,
+        *,
+        border: int | None,
+        seed: int,
+        device: torch.device,
+        adapt: Callable[[TransformerConfig], TransformerConfig] = lambda sizes: sizes,
     ) -> Transformer | Recurrent:
-        """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
-        together, or into the device's memory.
+        """A network of these sizes, on the CPU. adapt: what else a transformer has. Raises
+        UserError for sizes that do not fit together, or into the device's memory.
         """
         given = self._list_sizes()
         begin = generator_for(seed, "weights")
@@ -74,6 +84,11 @@ class SizeFields(BaseModel):
             raise UserError(
                 "architecture=ngram is counted, by `fledge pretrain`: here choose another."
             )
+        if self.architecture in ("t5", "bart"):
+            raise UserError(
+                f"architecture={self.architecture} learns inputs and targets, by `fledge "
+                "pretrain`: here choose another."
+            )
         if self.architecture != "transformer":
             cells = recurrent_config(self.model, vocab_size, self.architecture, **given)
             check_memory(cells.parameters, device)
@@ -83,7 +98,7 @@ class SizeFields(BaseModel):
                 "dropout= is of a recurrent model's layers: leave it out, or choose "
                 "architecture=lstm."
             )
-        sizes = transformer_config(self.model, vocab_size, **given)
+        sizes = adapt(transformer_config(self.model, vocab_size, **given))
         check_memory(sizes.parameters, device)
         return Transformer(sizes, border=border, generator=begin)
 

@@ -60,7 +60,7 @@ def open_task(
             raise Unusable("a prompt without an answer, which tuning needs")
         if answered:
             rendered = render_example(tokenizer, example)
-            fit(rendered, context, Census("", reading), tokenizer.begin)
+            fit(rendered, context, Census("", reading), tokenizer.begin, tokenizer.start)
         elif len(encode_prompt(tokenizer, example.prompt)) >= context:
             raise Unusable(say_no_room(context))
 

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
+from fledge.evaluate.interpolation import describe_weights, measure_interpolated
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
-from fledge.evaluate.masked import (
-    mask_windows,
-    measure_masked,
-    measure_replaced,
-    replace_windows,
-)
-from fledge.evaluate.masked import read_documents as read_encoder_documents
-from fledge.hub.folder import Loaded, is_encoder, load_encoder
+from fledge.evaluate.targets import measure_targets
+from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
+from fledge.sample.objective_rows import PairWriter
 from fledge.tasks.named import draw_questions
+from fledge.text.corpus import Corpus
 from fledge.text.documents import AnyDocument
-from fledge.text.frames import read_frame
-from fledge.text.masking import read_masking
+from fledge.text.objectives import PairedObjective
+from fledge.text.paired import PairedTokenizer
 
 
 class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields):
@@ -49,6 +47,13 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
             "of an encoder that labels, rows as it was tuned on"
         ),
     )
+    interpolate: str = Field(
+        default="",
+        description=(
+            "runs or models, with commas between, that foretell the text together with base: p is "
+            "the mean of theirs, weighed by EM on the validation part"
+        ),
+    )
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
     )
@@ -60,6 +65,11 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
+    objective: PairedObjective | None = Field(
+        default=None,
+        description="of an encoder–decoder, which foretells targets and no running text: what is "
+        "made of data (spans by default)",
+    )
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
 
@@ -71,24 +81,40 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    if config.interpolate and (config.data is None or config.whole):
+        raise UserError(
+            "interpolate= weighs models by the validation part of a text and measures on its test "
+            "part: give data=, and leave out whole=true."
+        )
     config.use_family()
     if config.task is None and labels_rows(config.base):
         return evaluate_labels(config, show)
     if is_encoder(config.base):
         return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
+    if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
+        raise UserError(
+            f"objective={config.objective} makes targets for an encoder–decoder, and {config.base} "
+            "foretells running text: leave it out."
+        )
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
         corpus = config.read(config.data, show.line)
         test = (document for _, document in corpus.split("test"))
-        figures |= measure_text_loss(model, corpus.documents() if config.whole else test)
+        documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
-        size = figures["bytes"]
-        show.line(
-            f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
-            f"per token) on {size:,} bytes of {part}"
-            + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
-        )
+        if isinstance(model.tokenizer, PairedTokenizer):
+            if config.interpolate:
+                raise UserError(
+                    f"interpolate= weighs what models say of running text, and {config.base} is an "
+                    "encoder–decoder: leave it out."
+                )
+            figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
+        else:
+            figures |= measure_text_loss(model, documents)
+            tell_text_loss(config, figures, part, show)
+        if config.interpolate:
+            figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
@@ -109,43 +135,64 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     return figures
 
 
-def evaluate_encoder(config: EvaluateConfig, show: Show) -> dict[str, Any]:
-    """By masked tokens, or replaced ones. Raises UserError for a task, and for an encoder without a
-    head for either.
-    """
-    if config.task is not None or config.data is None:
-        raise UserError(
-            f"{config.base} is an encoder, which answers no task: give data=TEXT, of which it "
-            "foretells masked tokens."
-        )
-    model = load_encoder(config.base)
-    network, c = model.network, model.network.config
-    if not c.masked and not c.replaced:
-        raise UserError(
-            f"{config.base} is an encoder that foretells no masked tokens (it has no head for "
-            "them): `fledge pretrain base=…` gives it one."
-        )
-    frame, masking = read_frame(model.tokenizer), read_masking(model.tokenizer, "tokens")
-    network.border = frame.before[0]
-    corpus = config.read(config.data, show.line)
-    test = (document for _, document in corpus.split("test"))
-    documents = corpus.documents() if config.whole else test
-    windows = read_encoder_documents(documents, model.tokenizer, frame, c.context)
-    if c.replaced:
-        figures = measure_replaced(network, replace_windows(windows, masking))
-        said = (
-            f"{figures['replaced_nats']:.3f} nats a token, of which replaced at random, "
-            f"{figures['replaced_accuracy']:.1%} right,"
-        )
-    else:
-        figures = measure_masked(network, mask_windows(windows, masking))
-        said = (
-            f"{figures['masked_nats']:.3f} nats a masked token (no bits per byte: what is around "
-            f"it is given), {figures['masked_accuracy']:.1%} right,"
-        )
-    part = config.data if config.whole else f"the test part of {config.data}"
-    show.line(f"{said} on {part}")
-    return {"base": str(config.base), **figures}
+def tell_text_loss(
+    config: EvaluateConfig, figures: Mapping[str, Any], part: str, show: Show
+) -> None:
+    size = figures["bytes"]
+    show.line(
+        f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
+        f"per token) on {size:,} bytes of {part}"
+        + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
+    )
+
+
+def measure_target_loss(
+    config: EvaluateConfig,
+    model: Loaded,
+    tokenizer: PairedTokenizer,
+    documents: Iterable[AnyDocument],
+    part: str,
+    show: Show,
+) -> dict[str, float]:
+    """Of an encoder–decoder: nats a token of the targets that an objective makes of the text."""
+    objective = config.objective or "spans"
+    write = PairWriter(tokenizer, objective, model.network.config.context)
+    measured = measure_targets(model.policy(), documents, write)
+    show.line(
+        f"{measured.nats_per_token:.3f} nats a target token, of {measured.tokens:,} that "
+        f"objective={objective} makes of {part} (no bits per byte: the input tells of its target)"
+    )
+    return {"nats_per_target_token": measured.nats_per_token, "tokens": measured.tokens}
+
+
+def interpolate(
+    config: EvaluateConfig, model: Loaded, corpus: Corpus, show: Show
+) -> dict[str, Any]:
+    """Raises UserError for models that cut text into other tokens."""
+    names = [str(config.base), *map(str.strip, config.interpolate.split(","))]
+    models = [model, *(load_sound_model(Path(name)) for name in names[1:])]
+    for name, other in zip(names, models, strict=True):
+        if other.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+            raise UserError(
+                f"{name} has another tokenizer than {config.base}: what two models say of a token "
+                "is weighed where it is one token to both."
+            )
+    context = min(each.network.config.context for each in models)
+    steering, test = (
+        read_documents((document for _, document in corpus.split(part)), model.tokenizer, context)
+        for part in ("validation", "test")
+    )
+    policies = [each.policy() for each in models]
+    both = measure_interpolated(policies, model.tokenizer, steering, test)
+    together = both.together
+    show.line(
+        f"together {together.bits_per_byte:.3f} bits per byte: {describe_weights(both, names)}"
+    )
+    return {
+        "bits_per_byte": together.bits_per_byte,
+        "nats_per_token": together.nats_per_token,
+        "weights": dict(zip(names, both.weights, strict=True)),
+    }
 
 
 FEW = 10_000  # bytes, of which a figure says little

@@ -20,6 +20,8 @@ from fledge.hub.gguf_model import save_gguf
 from fledge.hub.houlsby_files import HoulsbyConfig
 from fledge.hub.ollama import write_modelfile
 from fledge.hub.saved_parts import save_parts
+from fledge.hub.word2vec_file import SUFFIXES, write_word2vec
+from fledge.hub.word_vectors import is_of_vectors, load_vectors
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.ngram_network import NgramNetwork
@@ -33,8 +35,8 @@ from fledge.runs.model_files import check_model
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_standing
 
-Format = Literal["hf", "merged", "peft", "gguf", "arpa"]
-ONE_FILE = ("gguf", "arpa")
+Format = Literal["hf", "merged", "peft", "gguf", "arpa", "word2vec"]
+ONE_FILE = {"gguf": "gguf", "arpa": "arpa", "word2vec": "vec"}  # and how their names end
 LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
@@ -53,7 +55,8 @@ class ExportConfig(FamilyField):
         description=(
             "hf: a Hugging Face folder; merged: the same of an adapter, merged into its base; "
             "peft: the adapter alone; gguf: one file for llama.cpp and Ollama; arpa: an n-gram "
-            "model as KenLM reads it. By default peft of an adapter, else hf"
+            "model as KenLM reads it; word2vec: word vectors, binary where out ends in .bin, else "
+            "text. By default peft of an adapter, word2vec of vectors, else hf"
         ),
     )
     more: str = Field(
@@ -78,6 +81,8 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     taken.
     """
     config.use_family()
+    if is_of_vectors(config.run):
+        return export_vectors(config, show)
     checkpoint = find_checkpoint(config.run)
     if checkpoint is not None:
         return export_checkpoint(config, *checkpoint, show)
@@ -106,6 +111,18 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
     return tell(config, form, written, show)
+
+
+def export_vectors(config: ExportConfig, show: Show) -> dict[str, Any]:
+    """A file that readers of word2vec's take. Raises UserError."""
+    if config.format not in (None, "word2vec") or config.weights or config.more or config.shares:
+        raise UserError(
+            f"{config.run} has word vectors, which are written as word2vec's: leave out all but "
+            "run and out."
+        )
+    out = choose_place(config, "word2vec")
+    write_word2vec(out, load_vectors(config.run))
+    return tell(config, "word2vec", [out], show)
 
 
 def export_adapter(config: ExportConfig, source: Path, show: Show) -> dict[str, Any]:
@@ -185,6 +202,10 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
         )
+    if form == "word2vec":
+        raise UserError(
+            f"format=word2vec is of a run of `fledge vectors`, and {config.run} is none."
+        )
     if form == "arpa" and not isinstance(loaded.network, NgramNetwork):
         raise UserError(
             f"format=arpa is of n-gram models, and {config.run} is a "
@@ -243,7 +264,8 @@ def add_up(config: ExportConfig, first: Loaded, scalar: ScalarModel | None) -> L
 
 def choose_place(config: ExportConfig, form: Format) -> Path:
     """Raises UserError for a place where something is that was not exported."""
-    out = config.out or Path(f"{name_model(config.run)}{'.' if form in ONE_FILE else '-'}{form}")
+    end = f".{ONE_FILE[form]}" if form in ONE_FILE else f"-{form}"
+    out = config.out or Path(f"{name_model(config.run)}{end}")
     if form == "gguf":
         if out.suffix != ".gguf":
             raise UserError(f"out={out} must be the name of a .gguf file.")
@@ -251,7 +273,9 @@ def choose_place(config: ExportConfig, form: Format) -> Path:
             if place.exists():
                 raise UserError(f"{place} is there already: give another out, or remove it.")
         out.parent.mkdir(parents=True, exist_ok=True)
-    elif form == "arpa":
+    elif form in ONE_FILE:
+        if form == "word2vec" and out.suffix not in SUFFIXES:
+            raise UserError(f"out={out} must be the name of a {', '.join(SUFFIXES)} file.")
         if out.exists():
             raise UserError(f"{out} is there already: give another out, or remove it.")
         out.parent.mkdir(parents=True, exist_ok=True)

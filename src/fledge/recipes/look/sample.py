@@ -29,6 +29,7 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
+from fledge.text.infilling import find_infilling
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -43,6 +44,11 @@ class SampleConfig(ConstraintFields, FamilyField):
     prompt: str = Field(default="", description="what it is given")
     raw: bool = Field(
         default=False, description="continue the prompt as text, without the chat template"
+    )
+    suffix: str | None = Field(
+        default=None,
+        description="what stands after: the middle is written, by a model trained with "
+        "objective=fim or another's that knows the same tokens",
     )
     samples: int = Field(default=1, ge=1, description="how many completions")
     max_new_tokens: int = Field(default=128, ge=1, description="of each")
@@ -176,11 +182,12 @@ def check(config: SampleConfig) -> None:
 
 def make_request(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
-    ids = (
-        [*tokenizer.prefix, *tokenizer.encode(config.prompt)]
-        if config.raw
-        else encode_prompt(tokenizer, config.prompt)
-    )
+    if config.suffix is not None:
+        ids = open_middle(tokenizer, config.prompt, config.suffix)
+    elif config.raw:
+        ids = tokenizer.open_text(config.prompt)
+    else:
+        ids = encode_prompt(tokenizer, config.prompt)
     return Request(
         ids,
         config.max_new_tokens,
@@ -197,6 +204,15 @@ def make_request(config: SampleConfig, model: Loaded) -> Request:
         alternatives=config.alternatives,
         seed=config.seed,
     )
+
+
+def open_middle(tokenizer: Tokenizer, before: str, after: str) -> list[int]:
+    """What a middle follows: <prefix> before <suffix> after <middle> (Bavarian et al. 2022, PSM).
+    Raises UserError for a tokenizer without these tokens.
+    """
+    marks = find_infilling(tokenizer.special_tokens)
+    first = [*tokenizer.prefix, marks.prefix, *tokenizer.encode(before)]
+    return [*first, marks.suffix, *tokenizer.encode(after), marks.middle]
 
 
 def spell_tokens(model: Loaded) -> list[bytes]:

@@ -31,6 +31,8 @@ def gives_numbers(model: Loaded) -> bool:
     """Whether every token that may be said first has a finite logit."""
     policy = model.policy()
     device = policy.network.unembedding.device
-    start = torch.tensor([[*model.tokenizer.opening]], device=device)
+    tokenizer = model.tokenizer
+    first = tokenizer.open_text("") or [*tokenizer.opening]
+    start = torch.tensor([first], device=device)
     logits = policy.logits(policy.hidden(start)[0, -1:])  # [1, V]
     return bool(logits[0, policy.allowed].isfinite().all())
