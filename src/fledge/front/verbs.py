@@ -209,6 +209,21 @@ def sample(
     return look_by_verb("sample", {"base": base, "prompt": prompt, **fields}, verbose)
 
 
+def label(
+    run: Folder | TrainedRun,
+    text: str | None = None,
+    *,
+    data: Folder | None = None,
+    verbose: bool = False,
+    **fields: Any,
+) -> dict[str, Any]:
+    """What an encoder that was taught to label says of a text, or of the rows of a file: labels with
+    how likely they are, a tag for each word, or which of several choices is right.
+    """
+    given = {"run": run, **_given(text=text, data=data), **fields}
+    return look_by_verb("label", given, verbose)
+
+
 def chat(base: Speaks, **fields: Any) -> dict[str, Any]:
     """Talk to a model in the terminal, line by line. In code: `fledge.load(base).chat([…])`."""
     return look_by_verb("chat", {"base": base, **fields}, True)
