@@ -51,7 +51,8 @@ def test_with_its_tokenizer_beside_it_is_the_run_s_own(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     for words in (
-        "pretrain architecture=ngram order=3 data={text} tokenizer=bytes context=1024 row_tokens=64 out=run",
+        "pretrain architecture=ngram order=3 data={text} tokenizer=bytes context=1024 "
+        "row_tokens=64 out=run",
         "export run=run format=arpa out=run.arpa",
     ):
         done = cli(models.fill(words), folder=tmp_path)

@@ -8,15 +8,17 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.json_file import read_json
+from fledge.models.language.mixture import MixtureOfExperts
 from fledge.policy import TokenPolicy
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.runs.atomic import write_json
@@ -111,8 +113,22 @@ def settle_speed(
     speed = choose_speed(run, config, policy, batch, show, equal_rows=equal_rows, share=share)
     speed.keep(run)
     if speed.compiled:
-        policy.network.compile()
+        compile_network(policy.network)
     return speed
+
+
+def compile_network(network: nn.Module) -> None:
+    """In place. Experts are called as they are: how many tokens each has is known only as it is
+    computed, and would be compiled for anew.
+    """
+    leave_experts()
+    network.compile()
+
+
+@cache
+def leave_experts() -> None:
+    """Once in a process, and not where the class is made: it imports the compiler."""
+    MixtureOfExperts.forward = torch.compiler.disable(MixtureOfExperts.forward)
 
 
 def recall_speed(run: Run, show: Show) -> Speed | None:
@@ -186,7 +202,7 @@ def time_step(
     twin = copy_module(policy)
     learner = config.learner(twin, precision)
     if compiled:
-        twin.network.compile()
+        compile_network(twin.network)
     batch = next(learner.micro_batches.cut(batch)).to(learner.device)
     times: list[float] = []
     while len(times) < 4 and not (len(times) > 1 and times[-1] > LONG_S):

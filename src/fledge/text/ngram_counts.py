@@ -70,13 +70,16 @@ def find(keys: Ints, wanted: Ints) -> Ints:
     """
     if not len(keys):
         return np.full(len(wanted), NONE)
-    if len(wanted) > 2**13:
-        order = np.argsort(wanted)
-        there = np.empty(len(wanted), np.int64)
-        there[order] = np.searchsorted(keys, wanted[order])
-    else:
-        there = np.searchsorted(keys, wanted)
-    there = np.minimum(there, len(keys) - 1)
+    if len(wanted) <= 2**13:
+        return _search(keys, wanted)
+    order = np.argsort(wanted)
+    places = np.empty(len(wanted), np.int64)
+    places[order] = _search(keys, wanted[order])
+    return places
+
+
+def _search(keys: Ints, wanted: Ints) -> Ints:
+    there = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[there] == wanted, there, NONE)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
-from fledge.evaluate.interpolation import describe_weights, measure_interpolated
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.evaluate.targets import measure_targets
@@ -22,11 +21,11 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
+from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.tasks.named import draw_questions
-from fledge.text.corpus import Corpus
 from fledge.text.documents import AnyDocument
 from fledge.text.objectives import PairedObjective
 from fledge.text.paired import PairedTokenizer
@@ -81,11 +80,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
-    if config.interpolate and (config.data is None or config.whole):
-        raise UserError(
-            "interpolate= weighs models by the validation part of a text and measures on its test "
-            "part: give data=, and leave out whole=true."
-        )
+    check_interpolated(config)
     config.use_family()
     if config.task is None and labels_rows(config.base):
         return evaluate_labels(config, show)
@@ -104,11 +99,6 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         documents = corpus.documents() if config.whole else test
         part = config.data if config.whole else f"the test part of {config.data}"
         if isinstance(model.tokenizer, PairedTokenizer):
-            if config.interpolate:
-                raise UserError(
-                    f"interpolate= weighs what models say of running text, and {config.base} is an "
-                    "encoder–decoder: leave it out."
-                )
             figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
         else:
             figures |= measure_text_loss(model, documents)
@@ -163,36 +153,6 @@ def measure_target_loss(
         f"objective={objective} makes of {part} (no bits per byte: the input tells of its target)"
     )
     return {"nats_per_target_token": measured.nats_per_token, "tokens": measured.tokens}
-
-
-def interpolate(
-    config: EvaluateConfig, model: Loaded, corpus: Corpus, show: Show
-) -> dict[str, Any]:
-    """Raises UserError for models that cut text into other tokens."""
-    names = [str(config.base), *map(str.strip, config.interpolate.split(","))]
-    models = [model, *(load_sound_model(Path(name)) for name in names[1:])]
-    for name, other in zip(names, models, strict=True):
-        if other.tokenizer.fingerprint() != model.tokenizer.fingerprint():
-            raise UserError(
-                f"{name} has another tokenizer than {config.base}: what two models say of a token "
-                "is weighed where it is one token to both."
-            )
-    context = min(each.network.config.context for each in models)
-    steering, test = (
-        read_documents((document for _, document in corpus.split(part)), model.tokenizer, context)
-        for part in ("validation", "test")
-    )
-    policies = [each.policy() for each in models]
-    both = measure_interpolated(policies, model.tokenizer, steering, test)
-    together = both.together
-    show.line(
-        f"together {together.bits_per_byte:.3f} bits per byte: {describe_weights(both, names)}"
-    )
-    return {
-        "bits_per_byte": together.bits_per_byte,
-        "nats_per_token": together.nats_per_token,
-        "weights": dict(zip(names, both.weights, strict=True)),
-    }
 
 
 FEW = 10_000  # bytes, of which a figure says little
