@@ -12,13 +12,14 @@ from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.likelihood import Likelihood, measure_likelihood
 from fledge.policy import TokenPolicy
+from fledge.sample.conversations import token_rows
 from fledge.sample.objective_rows import PairWriter, draw_for, read_held_out
 from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
 from fledge.text.packed import TokenRow
 from fledge.text.shards import TokenStream
-from fledge.trajectories import Trajectories, from_rows
+from fledge.trajectories import Trajectories
 
 AT_A_TIME = 16  # rows
 
@@ -65,10 +66,10 @@ def _read_documents(documents: Iterable[AnyDocument], write: PairWriter) -> Iter
     for number, window in enumerate(_cut_windows(documents, write)):
         rows.append(write(window, draw_for(0, number)))
         if len(rows) == AT_A_TIME:
-            yield from_rows(*zip(*rows, strict=True))
+            yield token_rows(rows)
             rows = []
     if rows:
-        yield from_rows(*zip(*rows, strict=True))
+        yield token_rows(rows)
 
 
 def _cut_windows(documents: Iterable[AnyDocument], write: PairWriter) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fledge.errors import UserError
+from fledge.sample.conversations import token_rows
 from fledge.sample.documents import Tokens, Windows
 from fledge.seeds import seed_for
 from fledge.text.infilling import Infilling, draw_middle
@@ -27,7 +28,7 @@ from fledge.text.objectives import (
 )
 from fledge.text.packed import TokenRow
 from fledge.text.paired import PairedTokenizer
-from fledge.trajectories import Trajectories, from_rows
+from fledge.trajectories import Trajectories
 
 FRAME = 6  # tokens at the most that stand around input and target
 
@@ -130,7 +131,7 @@ class ObjectiveRows:
         ]
         self.position += self.rows
         self.figures = {"epoch": self.position / self.text.windows}
-        return from_rows([ids for ids, _ in rows], [own for _, own in rows])
+        return token_rows(rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
@@ -160,5 +161,4 @@ def read_held_out(
     if not any(any(own) for _, own in written):
         raise UserError("the held-out text has no target to foretell: give more text.")
     for a in range(0, number, at_a_time):
-        some = written[a : a + at_a_time]
-        yield from_rows([ids for ids, _ in some], [own for _, own in some])
+        yield token_rows(written[a : a + at_a_time])

@@ -12,6 +12,7 @@ these.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class EncoderDecoder(nn.Module):
         self.config = c = config
         self.embedding = nn.Embedding(c.vocab_size, c.width)
         self.encoder = nn.ModuleList(EncoderBlock(c) for _ in range(c.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderBlock(c) for _ in range(c.decoder_layers))
+        self.decoder: Any = nn.ModuleList(DecoderBlock(c) for _ in range(c.decoder_layers))
         self.encoder_norm, self.decoder_norm = norm_of(c), norm_of(c)
         if c.style == "t5":
             self.encoder_bias = RelativeBias(c, c.heads, both_ways=True)
