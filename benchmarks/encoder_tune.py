@@ -43,7 +43,7 @@ TRAINER = {
 }
 SETS = {  # task, training rows, held-out rows
     "sst2": ("classify", "sst2-train", "sst2-dev"),
-    "trec": ("classify", "trec-train", "trec-test"),
+    "trec": ("classify", "trec-train", ""),  # whose last 500 rows are held out
     "nli": ("pair", "nli-train", "nli-dev"),
 }
 
@@ -58,10 +58,18 @@ def read_rows(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def write_part(folder: Path, name: str, number: int | None) -> Path:
-    """A .jsonl of the first rows of a set, as any user's file."""
+def divide(name: str, number: int | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The first rows to learn from, and those held out."""
+    _, train, dev = SETS[name]
+    rows = read_rows(train)
+    if dev:
+        return rows[:number], read_rows(dev)
+    return rows[:-500][:number], rows[-500:]
+
+
+def write_part(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
+    """As any user's file."""
     path = folder / f"{name}.jsonl"
-    rows = read_rows(name)[:number]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -73,7 +81,8 @@ def peak_megabytes() -> float:
 
 def run_ours(base: Path, folder: Path, steps: int) -> dict[str, float]:
     """As `fledge tune` does it; the first step is not timed."""
-    data, dev = write_part(folder, "sst2-train", None), write_part(folder, "sst2-dev", None)
+    train, held = divide("sst2", None)
+    data, dev = write_part(folder, "train", train), write_part(folder, "dev", held)
     run = fledge.tune(
         base, data, task="classify", validation=dev, test=dev, steps=steps, rows_per_step=ROWS,
         learning_rate=RATE, warmup_steps=0, weight_decay=0.0, schedule="constant",
@@ -217,12 +226,15 @@ def measure_accuracy(
     base: Path, name: str, number: int, epochs: int, folder: Path
 ) -> dict[str, Any]:
     """Ours with several seeds, and a bag of words, of the same rows."""
-    task, train, dev = SETS[name]
-    data, held = write_part(folder, train, number), write_part(folder, dev, None)
+    train, dev = divide(name, number)
+    data, held = (
+        write_part(folder, f"{name}-{part}", rows)
+        for part, rows in (("train", train), ("dev", dev))
+    )
     ours = []
     for seed in range(SEEDS):
         run = fledge.tune(
-            base, data, task=task, validation=held, test=held, epochs=epochs, seed=seed,
+            base, data, task=SETS[name][0], validation=held, test=held, epochs=epochs, seed=seed,
             save_every_s=1e9, out=folder / f"{name}-{seed}",
         )  # fmt: skip
         ours.append(run.summary["test"]["accuracy"])
@@ -231,7 +243,7 @@ def measure_accuracy(
     middle = statistics.mean(ours)
     return {
         "ours": ours, "mean": middle, "low": middle - half, "high": middle + half,
-        "bag of words": measure_words(read_rows(train)[:number], read_rows(dev)),
+        "bag of words": measure_words(train, dev),
     }  # fmt: skip
 
 
