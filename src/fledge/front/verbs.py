@@ -217,8 +217,8 @@ def label(
     verbose: bool = False,
     **fields: Any,
 ) -> dict[str, Any]:
-    """What an encoder that was taught to label says of a text, or of the rows of a file: labels with
-    how likely they are, a tag for each word, or which of several choices is right.
+    """What an encoder that was taught to label says of a text, or of the rows of a file: labels
+    with how likely they are, a tag for each word, or which of several choices is right.
     """
     given = {"run": run, **_given(text=text, data=data), **fields}
     return look_by_verb("label", given, verbose)
