@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from fledge.algorithms.likelihood.carried import Carried
+from fledge.algorithms.likelihood.contrastive import Contrastive
 from fledge.algorithms.likelihood.distillation import Distillation
+from fledge.algorithms.likelihood.labelling import Labelling
 from fledge.algorithms.likelihood.masked import Masked, MaskedModel
 from fledge.algorithms.likelihood.replaced import Replaced
 from fledge.algorithms.likelihood.supervised import Supervised
@@ -26,12 +28,14 @@ from fledge.algorithms.preference.simpo import SimPO
 from fledge.critics import SeparateCritic, SharedCritic
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
-from fledge.models.language.encoder import Encoder, EncoderConfig
+from fledge.models.language.encoder import Encoder, EncoderConfig, with_classifier
+from fledge.models.language.encoder_config import Classifier
 from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.recurrent_config import RecurrentConfig
 from fledge.policy import TokenPolicy
 from fledge.sample.masked_rows import MaskedRows
+from fledge.sample.sentences import Encoded, stack_labelled, stack_pairs, stack_tagged
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
@@ -143,6 +147,36 @@ def masked(rows: slice, micro: int | None, *, replaced: bool = False) -> Case:
     return Case(algorithm, fit, Gradients(fit), batch)
 
 
+def labelled(rows: slice, micro: int | None, *, kind: str) -> Case:
+    """16 rows of 2 to 9 tokens: with a label, with tags of two in three tokens, or side by side
+    with others that mean the same.
+    """
+    config = EncoderConfig(11, width=16, heads=2, layers=2, context=12)
+    trunk = Encoder(config, generator=seeded(2))
+    said: Classifier = {"labels": "sequence", "tags": "token"}.get(kind, "")  # pyright: ignore
+    network = with_classifier(trunk, said, ("a", "b", "c"), seeded(3)).double()
+    fit = learner(network, rows_per_micro_batch=micro)
+    draw = seeded(4)
+    texts = [
+        Encoded(
+            tuple(torch.randint(1, 11, (2 + n % 8,), generator=draw).tolist()), (0,) * (2 + n % 8)
+        )
+        for n in range(32)
+    ]
+    batch: Any = stack_pairs([(a, a, b) for a, b in zip(texts[:16], texts[16:], strict=True)])
+    if kind == "labels":
+        batch = stack_labelled([(text, n % 3) for n, text in enumerate(texts[:16])])
+    elif kind == "tags":
+        tags = [tuple(t % 3 - 1 for t in range(len(text))) for text in texts[:16]]
+        batch = stack_tagged(list(zip(texts[:16], tags, strict=True)))
+    algorithm = (
+        Labelling(network, fit, Stopwatch())
+        if said
+        else Contrastive(network, fit, Stopwatch(), dimensions=(16, 5))
+    )
+    return Case(algorithm, fit, Gradients(fit), batch[rows])
+
+
 def _reward_model(rows: slice, micro: int | None) -> Case:
     model = ScalarModel(transformer(0, dtype=torch.float64))
     model.head = scalar_head(bias=False)
@@ -244,5 +278,6 @@ EVERY |= PREFERENCES | DISTILLATION
 MASKED: dict[str, Callable[[slice, int | None], Case]] = {
     "masked": lambda rows, micro: masked(rows, micro),
     "replaced": lambda rows, micro: masked(rows, micro, replaced=True),
+    **{kind: partial(labelled, kind=kind) for kind in ("labels", "tags", "likeness")},
 }
 ALL_ROWS = slice(None)

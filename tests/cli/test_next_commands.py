@@ -169,6 +169,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     ],
 }  # fmt: skip
 ELSEWHERE = {
+    "recipes/language/tune_labels.py": "tests/cli/test_label_runs.py, which has an encoder",
     "recipes/language/demo.py": "tests/cli/test_demo.py, which takes minutes",
     "report/page.py": "the page of an unfinished run, below",
     "serve/verb.py": "tests/serve/test_start.py: it goes on until it is stopped",

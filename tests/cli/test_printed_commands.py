@@ -83,7 +83,7 @@ def wrong(command: str) -> str | None:
     if any(".py" in word for word in rest):  # whose settings only the file knows
         return None
     given = dict(
-        word.split("=", 1) for word in rest if re.fullmatch(r"(algorithm|model)=\w+", word)
+        word.split("=", 1) for word in rest if re.fullmatch(r"(algorithm|model|task)=\w+", word)
     )
     if "VALUE" in given.values():
         given = {}

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import Cli, Models, outcome
+from tests.cli.commands import ENCODER, Cli, Models, outcome
 
 LEARN = "vectors data={text} dims=12 min_count=2 seed=3"
 KINDS = [
@@ -87,7 +87,8 @@ def test_features_of_texts(cli: Cli, models: Models, tmp_path: Path) -> None:
     lstm += " steps=4 tokens_per_step=512 evaluation_rows=4 precision=fp32 compile=no out=lstm"
     assert cli(models.fill(lstm), folder=tmp_path).code == 0
     shares = {}
-    for base in ("lstm", str(models.folder / "pretrain")):
+    assert cli([*models.fill(ENCODER), "out=bert"], folder=tmp_path).code == 0
+    for base in ("lstm", str(models.folder / "pretrain"), "bert"):
         ask = ["vectors", "run=run", "classify=rows.jsonl", f"contextual={base}", "--json"]
         shares = cli(ask, folder=tmp_path).result["classify"]
         assert list(shares) == [
@@ -95,7 +96,7 @@ def test_features_of_texts(cli: Cli, models: Models, tmp_path: Path) -> None:
         ]  # fmt: skip
         assert shares["words"]["test"] == shares["vectors"]["test"] == 1
         assert min(one["test"] for one in shares.values()) > 0.6
-    assert {"layer 0", "layer 1"} <= shares["layers, weighted"].keys()
+        assert "layer 0" in shares["layers, weighted"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,27 @@ import pytest
 from fledge.rows.census import Census, Reading
 from fledge.rows.conversations import read_conversation
 from fledge.rows.fields import METADATA
+from fledge.rows.labels import Choices, LabelRow, LabelTask, TaggedWords, read_label_row
 from fledge.rows.preferences import read_judged, read_preference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+
+
+def read_label(row: Mapping[str, Any], where: str, census: Census) -> LabelRow:
+    """As the task that has such rows reads it."""
+    task: LabelTask = "pair"
+    if "label" not in row:
+        task = "tag" if "tags" in row else "choose" if "choices" in row else "embed"
+    elif "text" in row or "sentence" in row:
+        task = "classify"
+    return read_label_row(task, row, where, census)
+
+
 READERS: dict[str, Callable[..., Any]] = {
     "Conversations": read_conversation,
     "Preferences": read_preference,
     "Single answers": read_judged,
+    "Labels": read_label,
 }
 
 
@@ -41,7 +55,7 @@ def examples() -> list[tuple[str, str]]:
 
 def test_every_section_has_its_examples() -> None:
     assert {name for name, _ in examples()} == READERS.keys()
-    assert len(examples()) == 23
+    assert len(examples()) == 33
 
 
 @pytest.mark.parametrize(("section", "line"), examples())
@@ -58,6 +72,13 @@ def test_every_example_is_read(section: str, line: str) -> None:
             "hi",
             "no",
         )
+    elif section == "Labels":
+        if isinstance(said, Choices):
+            assert said.choices[said.answer] == "blood"
+        elif isinstance(said, TaggedWords):
+            assert dict(zip(said.words, said.tags, strict=True))["Rome"] == "B-LOC"
+        else:
+            assert said.texts[0] in ("so good", "A man sleeps.")
     else:
         assert said.wanted == (said.answer["content"] == "hi")
 

@@ -111,9 +111,9 @@ def test_a_span_is_some_words_on_end() -> None:
     of a long row.
     """
     masking = read_masking(LETTERS, "spans", 0.15)
-    row = np.array(LETTERS.encode("a " * 500))
+    row = np.array(LETTERS.encode("a " * 100))
     lengths = []
-    for seed in range(400):
+    for seed in range(200):
         draw = random(seed)
         start = draw.permutation(len(row))[0]
         length = min(int(draw.geometric(0.2)), 10, len(row) - start)
@@ -121,7 +121,7 @@ def test_a_span_is_some_words_on_end() -> None:
         assert chosen[start : start + length].all()
         lengths.append(length)
     mean = sum(min(n, 10) * 0.2 * 0.8 ** (n - 1) for n in range(1, 400))  # 4.46
-    assert np.mean(lengths) == pytest.approx(mean, abs=0.6)
+    assert np.mean(lengths) == pytest.approx(mean, abs=1.0)
 
 
 def test_another_tokenizer_has_no_mask() -> None:

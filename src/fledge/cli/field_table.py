@@ -103,6 +103,7 @@ _TITLES = {
     "QuestionFields": "of an evaluation",
     "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
+    "EncoderTuneConfig": "of an encoder and its rows",
     "FreezeFields": "of weights that learn, or not",
     "NgramFields": "of architecture=ngram",
     "EncoderFields": "of architecture=bert and modernbert",
@@ -113,7 +114,9 @@ _TITLES = {
     "QuestionsOfVectors": "asked of vectors that are there",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields", "QuestionsOfVectors")
+IN_FULL = (
+    "EarlyStopFields", "EncoderTuneConfig", "PairsConfig", "QuestionFields", "QuestionsOfVectors",
+)  # fmt: skip
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 

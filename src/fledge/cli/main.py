@@ -211,13 +211,16 @@ def print_help(name: str, verb: Verb, given: dict[str, Any], every: bool) -> Non
     from fledge.cli.field_table import field_table, paragraphs, terminal
 
     console = terminal(as_json=False)
-    about = "\n\n".join(paragraphs(verb.config.__doc__ or ""))
+    config = verb.config_for(given)
+    # What a verb composes has its fields and more; what it has in their place stands for itself.
+    own = verb.config if issubclass(config, verb.config) else config
+    about = "\n\n".join(paragraphs(own.__doc__ or ""))
     console.print(f"fledge {name}: {about}\n", markup=False, highlight=False)
-    table, brief = field_table(verb.config_for(given), verb.config, every=every)
+    table, brief = field_table(config, own, every=every)
     console.print(table)
     for line in brief:
         console.print(f"\n{line}", markup=False, highlight=False)
-    if (large := getattr(verb.config, "large", None)) is not None:
+    if (large := getattr(own, "large", None)) is not None:
         console.print(f"\n{large.describe()}", markup=False, highlight=False)
     if brief:
         choice = getattr(verb.config, "choice", "")

@@ -129,6 +129,12 @@ VERBS: dict[str, Verb] = {
         "LadderMixtureConfig",
     ),
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
+    "label": Verb(
+        "what an encoder says of a text: its label, its words' tags",
+        "fledge.recipes.look.label",
+        "LabelConfig",
+        bare="run",
+    ),
     "chat": Verb(
         "talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"
     ),
@@ -234,6 +240,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "TuneConfig": (
         "fledge tune base=runs/pretrain data=chats.jsonl",
         "fledge tune base=runs/pretrain task=reverse evaluate_every=20",
+        "fledge tune task=classify base=all-MiniLM-L6-v2/ data=reviews.csv",
     ),
     "RewardConfig": (
         "fledge reward base=runs/tune data=pairs.jsonl",
@@ -280,6 +287,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "SampleConfig": (
         'fledge sample runs/align prompt="reverse: planet" samples=3',
         "fledge sample runs/align regex='[a-z]{6}' temperature=0",
+    ),
+    "LabelConfig": (
+        'fledge label runs/tune text="a film of rare beauty"',
+        "fledge label runs/tune data=reviews.csv out=labelled.jsonl",
     ),
     "ChatConfig": (
         "fledge chat runs/align",

@@ -1,4 +1,4 @@
-"""An encoder in Python: a vector for a text, the words under a mask."""
+"""An encoder in Python: a vector for a text, its label, the words under a mask."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from fledge.hub.families import family_of
 from fledge.hub.folder import Loaded, load_encoder
 from fledge.hub.sentence_texts import embed_texts
 from fledge.models.language.encoder import Encoder
+from fledge.recipes.language.label_task import find_task
+from fledge.recipes.look.label import label_rows, make_row
+from fledge.rows.census import Census, Reading
 from fledge.runs.lineage import run_of
 from fledge.text.frames import read_frame
 from fledge.text.tokenizer import Tokenizer
@@ -59,6 +62,18 @@ class EncoderModel:
         """
         vectors = embed_texts(self.loaded, list_texts(text, "text"))
         return vectors[0] if isinstance(text, str) else vectors
+
+    def label(
+        self, text: str, second: str | None = None, choices: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Of an encoder that was tuned to label: `label` and `chance` of each; of one that tags
+        `words` and `tags`. second: of a pair; choices: of a question. Raises UserError for one that
+        labels nothing.
+        """
+        task = find_task(self.loaded, self.folder)
+        row = make_row(task, text, second, choices)
+        census = Census("the text", Reading(truncate="right"))
+        return label_rows(self.loaded, task, [row], census)[0]
 
     @torch.no_grad()
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:

@@ -32,6 +32,7 @@ class Rules(TypedDict, total=False):
 
     max_new_tokens: int
     min_new_tokens: int
+    suffix: str
     temperature: float
     top_k: int
     top_p: float

@@ -29,7 +29,7 @@ from fledge.loop import Algorithm, Sampler, Stateful, Unit, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import Speed, settle_speed
+from fledge.recipes.speed import Share, Speed, settle_speed
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
@@ -38,7 +38,6 @@ from fledge.runs.show import Show
 from fledge.sharded import held_whole
 from fledge.stopwatch import Stopwatch
 from fledge.text.tokenizer import Tokenizer
-from fledge.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from fledge.scale.sharding import Sharded
@@ -149,21 +148,25 @@ class Course:
     def settle_speed(
         self,
         config: TrainingConfig,
-        policy: TokenPolicy,
-        batch: Trajectories,
+        policy: Any,  # a TokenPolicy, or what else has a `network` that learns by the share
+        batch: Any,
         *,
         equal_rows: bool = False,
         beside: Sequence[TokenPolicy] = (),
         tokenizer: Tokenizer | None = None,
+        share: Share | None = None,
     ) -> Speed:
         """How the run computes, kept in it; the policy's network is compiled where that is
         chosen, or divided over ranks, and those of others that are asked `beside` it. tokenizer:
-        of a run whose checkpoints hold a whole model, which can be exported then.
+        of a run whose checkpoints hold a whole model, which can be exported then. share: what a
+        step costs, where it is no likelihood.
         """
         # A run that was begun with parts goes on in one process too.
         divides = ranks.world() > 1 and (config.shard == "fsdp" or config.tensor_parallel > 1)
         equal_rows &= not divides  # a compiled block has no place where its weights could come in
-        speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
+        speed = settle_speed(
+            self.run, config, policy, batch, self.show, equal_rows=equal_rows, share=share
+        )
         if divides:
             from fledge.scale.layout import lay_out
             from fledge.scale.sharding import Sharded, check_disk, check_network

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fledge import ranks
 from fledge.errors import UserError
@@ -30,6 +31,9 @@ from fledge.trajectories import Trajectories
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
 COMPILE_PAYS_AFTER_S = 600.0
 
+
+# What a policy is trained by: its loss on a batch, or what costs as much.
+Share = Callable[[Any, Any], Tensor]
 
 LONG_S = 2.0  # a pass that takes so long is the same to a few percent each time
 
@@ -74,11 +78,12 @@ class Speed:
 def choose_speed(
     run: Run,
     config: TrainingConfig,
-    policy: TokenPolicy,
-    batch: Trajectories,
+    policy: Any,  # a TokenPolicy, or what else has a `network` that learns by the share
+    batch: Any,
     show: Show,
     *,
     equal_rows: bool = False,
+    share: Share | None = None,
 ) -> Speed:
     """What the run was begun with; for a new one what is not forced by the config is the fastest,
     measured on a copy of the policy with a typical batch. Nothing is changed by it.
@@ -87,21 +92,25 @@ def choose_speed(
         compiling tried unasked, and only if the run is long.
     """
     return ranks.from_first(
-        lambda: recall_speed(run, show) or measure_speed(config, policy, batch, show, equal_rows)
+        lambda: (
+            recall_speed(run, show)
+            or measure_speed(config, policy, batch, show, equal_rows, share or share_of_likelihood)
+        )
     )
 
 
 def settle_speed(
     run: Run,
     config: TrainingConfig,
-    policy: TokenPolicy,
-    batch: Trajectories,
+    policy: Any,  # a TokenPolicy, or what else has a `network` that learns by the share
+    batch: Any,
     show: Show,
     *,
     equal_rows: bool = False,
+    share: Share | None = None,
 ) -> Speed:
     """Choose, keep it in the run, and compile the policy's network in place if that is chosen."""
-    speed = choose_speed(run, config, policy, batch, show, equal_rows=equal_rows)
+    speed = choose_speed(run, config, policy, batch, show, equal_rows=equal_rows, share=share)
     speed.keep(run)
     if speed.compiled:
         compile_network(policy.network)
@@ -150,7 +159,7 @@ def recall_speed(run: Run, show: Show) -> Speed | None:
 
 
 def measure_speed(
-    config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, show: Show, equal_rows: bool
+    config: TrainingConfig, policy: Any, batch: Any, show: Show, equal_rows: bool, share: Share
 ) -> Speed:
     """The fastest of what the config leaves open."""
     seconds: dict[str, float] = {}
@@ -160,12 +169,14 @@ def measure_speed(
         if count_parameters(policy) >= LARGE:
             show.line("measuring which precision is faster …")
         for precision in ("fp32", "bf16") if best == "auto" else (best,):
-            seconds[precision] = time_step(config, policy, batch, precision, compiled=False)
+            seconds[precision] = time_step(config, policy, batch, precision, share, compiled=False)
         best = min(seconds, key=seconds.__getitem__)
         try_compiling = try_compiling and seconds[best] * config.steps > COMPILE_PAYS_AFTER_S
         if try_compiling and shutil.which("c++" if config.on().type == "cpu" else "ptxas"):
             show.line("compiling the model to see whether that is faster (about a minute) …")
-            seconds[f"{best} compiled"] = time_step(config, policy, batch, best, compiled=True)
+            seconds[f"{best} compiled"] = time_step(
+                config, policy, batch, best, share, compiled=True
+            )
             compiled = seconds[f"{best} compiled"] < seconds[best]
     return Speed(
         {
@@ -178,8 +189,13 @@ def measure_speed(
     )
 
 
+def share_of_likelihood(policy: TokenPolicy, batch: Trajectories) -> Tensor:
+    """Of rows that a policy said."""
+    return total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0)
+
+
 def time_step(
-    config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
+    config: TrainingConfig, policy: Any, batch: Any, precision: str, share: Share, compiled: bool
 ) -> float:
     """Seconds of a forward and backward pass on a copy: the best of three after one to warm up, or
     one that takes seconds.
@@ -193,9 +209,7 @@ def time_step(
     while len(times) < 4 and not (len(times) > 1 and times[-1] > LONG_S):
         began = time.perf_counter()
         with learner.autocast():
-            total(
-                nll(twin.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0
-            ).backward()
+            share(twin, batch).backward()
         if learner.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +30,10 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
+
+    # Of a CPU, and from how many parameters on.
+    micro_batch_tokens: ClassVar[int] = MICRO_BATCH
+    micro_batches_from: ClassVar[int] = LARGE
 
     out: Path | None = Field(
         default=None,
@@ -118,9 +122,9 @@ class TrainingConfig(BaseModel):
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
         tokens = None
-        if count_parameters(module) >= LARGE:
+        if count_parameters(module) >= self.micro_batches_from:
             on_cpu = next(module.parameters()).device.type == "cpu"
-            tokens = MICRO_BATCH if on_cpu else MICRO_BATCH_ON_GPU
+            tokens = self.micro_batch_tokens if on_cpu else MICRO_BATCH_ON_GPU
         schedule = Schedule(
             self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule
         )

@@ -18,6 +18,7 @@ import numpy as np
 
 from fledge.json_file import read_bytes
 from fledge.report.charts import draw_line_chart
+from fledge.report.confusions import draw_confusions
 from fledge.report.curves import Curve, Curves
 from fledge.report.drawn import Drawn
 from fledge.report.expert_loads import ExpertLoads, draw_expert_loads
@@ -51,6 +52,15 @@ _SENTENCES = {
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
+}
+
+
+_OF_ENCODERS = {  # by the task that an encoder is tuned on
+    "classify": "An encoder learns to tell texts apart, from texts with labels.",
+    "pair": "An encoder learns how two texts are related, from pairs with labels.",
+    "tag": "An encoder learns what each word of a sentence is, from words with tags.",
+    "choose": "An encoder learns which of several answers is right.",
+    "embed": "An encoder learns to give texts that mean the same like vectors.",
 }
 
 
@@ -112,6 +122,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     summary = run.part(lambda: run.summary, None) or {}
     pictures += draw_expert_loads(loads)
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
+    pictures += run.part(lambda: draw_confusions(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: _read_film(run.folder), None)
@@ -153,6 +164,8 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
 def tell_what(run: Run) -> str:
     """What is done in such a run, in one sentence."""
     sentence = _SENTENCES.get(run.verb, f"A run of {run.verb}.")
+    if run.verb == "tune":
+        sentence = _OF_ENCODERS.get(str(run.config.get("task")), sentence)
     return sentence.format(**_list_names(run.config))
 
 
@@ -230,7 +243,8 @@ def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
         # the reward was the reward model's: one line, not two on top of each other
         del columns["reward_model_score"]
     not_of_text = any(
-        strip_part(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
+        strip_part(name) in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return")
+        for name in columns
     )
     pictures = []
     for picture in PICTURES:

@@ -76,7 +76,8 @@ class Sides:
 
 class ConversationRows:
     """Batches of rows_per_step rows, without end or of `rows_in_all` rows: the last batch has what
-    is left of them.
+    is left of them. stack: makes a batch of rows, which are sorted by the length of their first
+    part.
 
     The whole position is one integer: steps given so far.
     """
@@ -90,17 +91,19 @@ class ConversationRows:
         window: int = 1,
         pad: int = 0,
         rows_in_all: int | None = None,
+        stack: Callable[[Sequence[Any], int], Any] | None = None,
     ) -> None:
         self.rows, self.rows_per_step, self.window, self.pad = rows, rows_per_step, window, pad
+        self.stack = stack or token_rows
         self.key, self.rows_in_all = seed_for(seed, "data", "windows"), rows_in_all
         self.position = 0
         self.figures: dict[str, float] = {}
-        self._window: tuple[int, list[list[TokenRow]]] | None = None
+        self._window: tuple[int, list[list[Any]]] | None = None
 
     def __iter__(self) -> ConversationRows:
         return self
 
-    def _steps(self, number: int) -> list[list[TokenRow]]:
+    def _steps(self, number: int) -> list[list[Any]]:
         """The steps of one window: its rows sorted by length, cut into steps, the steps
         shuffled.
         """
@@ -114,14 +117,14 @@ class ConversationRows:
             self._window = (number, [steps[i] for i in random.permutation(len(steps))])
         return self._window[1]
 
-    def __next__(self) -> Trajectories:
+    def __next__(self) -> Any:
         number, place = divmod(self.position, self.window)
         batch = self._steps(number)[place]
         self.position += 1
         if self.rows.size is not None:
             given = self.position * self.rows_per_step
             self.figures = {"epoch": min(given, self.rows_in_all or given) / self.rows.size}
-        return token_rows(batch, self.pad)
+        return self.stack(batch, self.pad)
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

@@ -38,7 +38,7 @@ def make_glove(cells: Cells) -> Glove:
 
 def test_steps_are_those_of_autograd_and_adagrad() -> None:
     cells, _ = make_matrix()
-    order = np.array([3, 41, 3, 17, 8])
+    order = np.array([3, 41, 3, 17, 8, 3, 3, 41])
     ways: dict[str, Callable[..., float]] = {"NumPy": fit_cells_plain}
     if load_kernel() is not None:
         ways["C"] = lambda *given: fit_cells_native(load_kernel(), *given, threads=1)
@@ -55,12 +55,12 @@ def test_steps_are_those_of_autograd_and_adagrad() -> None:
             loss = 0.5 * min(1, (count / X_MAX) ** 0.75) * (score - np.log(count)) ** 2
             total += loss.item()
             for each, slope in zip(names, torch.autograd.grad(loss, list(x.values())), strict=True):
-                x[each] = (x[each] - 0.05 * slope / squares[each].sqrt()).detach().requires_grad_()
+                x[each] = (x[each] - 0.5 * slope / squares[each].sqrt()).detach().requires_grad_()
                 squares[each] = squares[each] + slope**2
-        assert fit(glove.weights, cells, order, 0.05) == pytest.approx(total, rel=1e-5), name
+        assert fit(glove.weights, cells, order, 0.5) == pytest.approx(total, rel=1e-5), name
         for each in names:
             torch.testing.assert_close(glove.tensors[each].double(), x[each].detach(),
-                                       atol=1e-6, rtol=0)  # fmt: skip
+                                       atol=5e-6, rtol=0)  # fmt: skip
 
 
 def test_nothing_is_left_of_a_matrix_that_has_such_vectors() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.models.language.encoder_config import EncoderConfig
@@ -13,7 +12,7 @@ from fledge.models.language.hidden_units import ACTIVATIONS
 from fledge.models.language.laid_rows import LaidRows
 from fledge.models.language.positions import rotate
 
-ACTIVATIONS_OF_ENCODERS = {**ACTIVATIONS, "relu": F.relu, "tanh": torch.tanh}
+ACTIVATIONS_OF_ENCODERS = {**ACTIVATIONS, "tanh": torch.tanh}
 Turns = tuple[Tensor, Tensor] | None  # cos and sin of each token's position, [N, 1, d]
 
 

@@ -4,10 +4,10 @@ answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields, PerhapsTaskName
+from fledge.recipes.language.label_fields import TASKS, TuneEmbedConfig, TuneLabelsConfig
 from fledge.recipes.language.large_defaults import TUNE, LargeDefaults
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
@@ -62,7 +63,8 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         default=None,
         description=(
             "in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl "
-            "or .py of your own"
+            f"or .py of your own; with data, of an encoder: {', '.join(TASKS)}, whose fields "
+            "`--help task=classify` shows"
         ),
     )
     rows_per_step: int = Field(default=64, ge=1, description="conversations an optimizer step")
@@ -75,9 +77,26 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         default=64, ge=1, description="of an answer in evaluation (with task)"
     )
 
+    @classmethod
+    def compose(
+        cls, given: Mapping[str, Any]
+    ) -> type[TuneConfig] | type[TuneLabelsConfig] | type[TuneEmbedConfig]:
+        """The fields of the task that is given: those of an encoder's differ."""
+        task = given.get("task")
+        kind = TASKS.get(task) if isinstance(task, str) else None
+        return kind or cls
 
-def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
+
+def tune(
+    config: TuneConfig | TuneLabelsConfig | TuneEmbedConfig, show: Show, run: Run | None = None
+) -> Summary:
     """Raises UserError for a base, data or a task that cannot be used."""
+    if not isinstance(config, TuneConfig):
+        from fledge.recipes.language.tune_labels import tune_embed, tune_labels
+
+        if isinstance(config, TuneLabelsConfig):
+            return tune_labels(config, show, run)
+        return tune_embed(config, show, run)
     start = Start("tune", show, run)
     config.check_source("tune")
     if start.new:

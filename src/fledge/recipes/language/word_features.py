@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from rich.table import Table
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.hub.folder import Loaded, load_model
+from fledge.hub.folder import Loaded, is_encoder, load_encoder, load_model
+from fledge.hub.sentence_texts import frame_ids
 from fledge.models.language.layer_states import read_layers
 from fledge.models.language.word_vectors import WordVectors
 from fledge.models.latent.hashed_words import fit_logistic, hash_words
 from fledge.runs.show import Show
 from fledge.splits import SPLITS, Split, divide
 from fledge.text.files import json_rows
+from fledge.text.frames import read_frame
 from fledge.text.words import split_words
 from fledge.trajectories import from_rows
 
@@ -63,7 +66,7 @@ def classify(
         "vectors": fit_features(data, static),
     }
     if contextual is not None:
-        layers = average_layers(load_model(contextual), data.texts)  # [N, L + 1, D]
+        layers = average_layers(contextual, data.texts)  # [N, L, D]
         result["last layer"] = fit_features(data, layers[:, -1])
         mixed, weights = mix_layers(data, layers)
         result["layers, weighted"] = mixed | {f"layer {n}": w for n, w in enumerate(weights)}
@@ -137,30 +140,50 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
     return x.index_select(0, rows).double()
 
 
-def average_layers(loaded: Loaded, texts: Sequence[str]) -> Tensor:
-    """The mean over a text's tokens of what each layer says, of a long text over those that fit the
-    context.  -> [N, L + 1, D]
+def average_layers(path: Path, texts: Sequence[str]) -> Tensor:
+    """The mean over a text's tokens of what each layer of a model says, of a long text over those
+    that fit the context.  -> [N, L, D]
     """
-    policy, tokenizer = loaded.policy(), loaded.tokenizer
-    policy.network.eval()
-    context, opening = policy.network.config.context, list(tokenizer.opening)
-    rows = [[*opening, *tokenizer.encode(text)][:context] for text in texts]
+    encodes = is_encoder(path)
+    loaded = load_encoder(path) if encodes else load_model(path)
+    ids, context = [loaded.tokenizer.encode(text) for text in texts], loaded.network.config.context
+    loaded.network.eval()
+    if encodes:
+        room = context - read_frame(loaded.tokenizer).count()
+        rows = [frame_ids(loaded, each[:room]) for each in ids]
+    else:
+        rows = [[*loaded.tokenizer.opening, *each][:context] for each in ids]
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))  # little padding
+    groups = [list(alike) for _, alike in groupby(order, lambda n: encodes and len(rows[n]))]
+    average = average_encoded if encodes else average_read
     means: dict[int, Tensor] = {}
-    for begin in range(0, len(order), ROWS):
-        some = order[begin : begin + ROWS]
-        own = [[False] * len(opening) + [True] * (len(rows[n]) - len(opening)) for n in some]
-        # Not by what opens a document, where a state would be emptied.
-        batch = from_rows([rows[n] for n in some], own, pad=int(tokenizer.border == 0))
-        said = read_layers(policy.network, lambda obs=batch.obs: policy.hidden(obs))
-        chosen = batch.chosen[:, :, None, None].to(said)
-        summed = (said[:, 1:] * chosen).sum(1) / chosen.sum(1).clamp(min=1)
-        means |= dict(zip(some, summed, strict=True))
+    for group in groups:
+        for begin in range(0, len(group), ROWS):
+            some = group[begin : begin + ROWS]
+            means |= dict(zip(some, average(loaded, [rows[n] for n in some]), strict=True))
     return torch.stack([means[n] for n in range(len(rows))])
 
 
+def average_read(loaded: Loaded, rows: list[list[int]]) -> Tensor:
+    """Of a model that reads from the left, without the tokens that open a document."""
+    policy, tokenizer = loaded.policy(), loaded.tokenizer
+    opening = len(tokenizer.opening)
+    own = [[False] * opening + [True] * (len(row) - opening) for row in rows]
+    # Not by what opens a document, where a state would be emptied.
+    batch = from_rows(rows, own, pad=int(tokenizer.border == 0))
+    said = read_layers(policy.network, lambda: policy.hidden(batch.obs), len(rows))
+    chosen = batch.chosen[:, :, None, None].to(said)
+    return (said[:, 1:] * chosen).sum(1) / chosen.sum(1).clamp(min=1)
+
+
+def average_encoded(loaded: Loaded, rows: list[list[int]]) -> Tensor:
+    """Of an encoder, of rows of one length."""
+    network, tokens = loaded.network, torch.tensor(rows)
+    return read_layers(network, lambda: network(tokens), len(rows)).mean(1)
+
+
 def mix_layers(data: LabelledTexts, layers: Tensor) -> tuple[dict[str, float], list[float]]:
-    """s, γ and the regression learned together.  [N, L + 1, D] -> figures, γ s_l of each layer"""
+    """s, γ and the regression learned together.  [N, L, D] -> figures, γ s_l of each layer"""
     x = {split: take(layers, data.rows[split]) for split in SPLITS}
     mean, deviation = x["train"].mean(0), x["train"].std(0).clamp(min=1e-8)
     x = {split: (part - mean) / deviation for split, part in x.items()}

@@ -21,6 +21,7 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
+from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
@@ -41,7 +42,8 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     data: str | None = Field(
         default=None,
         description=(
-            "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+            "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part); "
+            "of an encoder that labels, rows as it was tuned on"
         ),
     )
     interpolate: str = Field(
@@ -80,6 +82,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         )
     check_interpolated(config)
     config.use_family()
+    if config.task is None and labels_rows(config.base):
+        return evaluate_labels(config, show)
     if is_encoder(config.base):
         return evaluate_encoder(config, show)
     model = load_sound_model(config.base)
