@@ -20,8 +20,8 @@ from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
-from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
+from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
