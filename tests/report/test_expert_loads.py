@@ -19,7 +19,8 @@ def test_loads_of_any_length_are_means_over_stretches() -> None:
     np.testing.assert_allclose(loads.stretches[0], [[first, 1 - first], [0.5, 0.5]])
     [drawn] = draw_expert_loads(loads)
     assert drawn.caption.startswith(f"2 layers of 2 experts, each a row, over {number:,} steps")
-    assert f"{2 * (1 - first):.2f} → {2 - 2 * first:.2f} times" in drawn.caption
+    busiest = [2 - (stretch + 1) / number, 2 - (stretch - 1) / number]
+    assert f"{busiest[0]:.2f} → {busiest[1]:.2f} times" in drawn.caption
 
 
 def test_what_is_no_load_is_passed_over() -> None:

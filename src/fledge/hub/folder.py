@@ -229,7 +229,7 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
 def is_encoder(path: Path) -> bool:
     """Whether a run or a model folder holds an encoder. Raises UserError for what is no model."""
     folder = find_model(path)
-    if is_gguf(folder) or holds_adapter(folder):
+    if is_gguf(folder) or is_arpa(folder) or holds_adapter(folder):
         return False
     return read_config(folder)[0] in ENCODERS
 

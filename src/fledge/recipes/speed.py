@@ -128,8 +128,8 @@ def compile_network(network: nn.Module) -> None:
 @cache
 def leave_experts() -> None:
     """Once in a process, and not where the class is made: it imports the compiler."""
-    kept = torch.compiler.disable(MixtureOfExperts.forward)
-    MixtureOfExperts.forward = kept  # pyright: ignore[reportAttributeAccessIssue]
+    kind: Any = MixtureOfExperts
+    kind.forward = torch.compiler.disable(kind.forward)
 
 
 def recall_speed(run: Run, show: Show) -> Speed | None:
