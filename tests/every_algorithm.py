@@ -278,6 +278,8 @@ EVERY |= PREFERENCES | DISTILLATION
 MASKED: dict[str, Callable[[slice, int | None], Case]] = {
     "masked": lambda rows, micro: masked(rows, micro),
     "replaced": lambda rows, micro: masked(rows, micro, replaced=True),
-    **{kind: partial(labelled, kind=kind) for kind in ("labels", "tags", "likeness")},
+}
+LABELLED: dict[str, Callable[[slice, int | None], Case]] = {
+    kind: partial(labelled, kind=kind) for kind in ("labels", "tags", "likeness")
 }
 ALL_ROWS = slice(None)

@@ -16,7 +16,7 @@ from fledge import ranks
 from fledge.algorithms.registry import names_of
 from fledge.runs.state import flatten
 from tests.algorithms.test_shared_suite import FAMILY, case
-from tests.every_algorithm import EVERY, MASKED, Case
+from tests.every_algorithm import EVERY, LABELLED, MASKED, Case
 from tests.every_rank import on_ranks
 from tests.recipes.control.control_subjects import an_expert, subject
 from tests.subjects import Gradients, figures_close
@@ -25,6 +25,7 @@ WORLDS = (2, 3, 4)  # 16 rows: what divides them, and what does not
 TEXTS: dict[str, Callable[[slice, int | None], Case]] = {
     **EVERY,
     **MASKED,
+    **LABELLED,
     **{name: lambda rows, micro, name=name: case(name, rows, micro) for name in FAMILY},
 }
 # Fewer rows than ranks: one group of two, so that at 3 and 4 ranks some have none.

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.trajectories import Trajectories
+
+Row = TypeVar("Row")
 
 # What a micro-batch costs beside its tokens, in tokens: reading the weights twice, and products too
 # narrow to keep the cores busy.
@@ -96,18 +98,29 @@ class MicroBatches:
 
 
 def cut_in_order(lengths: Iterable[int], tokens: int = READ) -> Iterator[slice]:
+    """Where the groups of `gather_rows` lie, of rows of these lengths."""
+    for group in gather_rows(enumerate(lengths), lambda row: row[1], tokens):
+        yield slice(group[0][0], group[-1][0] + 1)
+
+
+def gather_rows(
+    rows: Iterable[Row], steps: Callable[[Row], int], tokens: int = READ
+) -> Iterator[list[Row]]:
     """Neighbours in groups of at most `tokens` steps, padding included, and at least one row.
 
-    lengths: steps of each row, those of all its sequences together.
+    steps: of a row, those of all its sequences together.
     """
-    sizes, begin, longest = list(lengths), 0, 0
-    for place, size in enumerate(sizes):
+    waiting: list[Row] = []
+    longest = 0
+    for row in rows:
+        size = steps(row)
+        if waiting and (len(waiting) + 1) * max(longest, size) > tokens:
+            yield waiting
+            waiting, longest = [], 0
+        waiting.append(row)
         longest = max(longest, size)
-        if place > begin and (place + 1 - begin) * longest > tokens:
-            yield slice(begin, place)
-            begin, longest = place, size
-    if sizes:
-        yield slice(begin, len(sizes))
+    if waiting:
+        yield waiting
 
 
 def group_by_length(

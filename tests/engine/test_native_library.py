@@ -67,6 +67,20 @@ def test_without_a_compiler_the_engine_is_as_it_was(
     assert not place.exists() or not list(place.iterdir())
 
 
+def test_libraries_of_several_folders_do_not_stand_for_each_other(
+    tmp_path: Path, place: Path
+) -> None:
+    """As those of the engine and of word vectors, in either order, in one process."""
+    said = []
+    for number in (1, 2, 3):
+        folder = tmp_path / f"csrc{number}"
+        folder.mkdir()
+        (folder / "one.c").write_text(f"int number(void) {{ return {number}; }}\n")
+        library = native.load_sources(folder, "a library", "nothing is done")
+        said.append(library.number())
+    assert said == [1, 2, 3]
+
+
 def test_what_was_compiled_is_kept_and_another_source_is_compiled_anew(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,8 +138,9 @@ def _open_library(path: Path) -> Any:
         if time.time() - os.fstat(file.fileno()).st_mtime > DAY_S:
             with suppress(OSError):  # a cache that is only read
                 os.utime(path)  # still in use
-        # This very file, whatever has the name by now.
-        return CDLL(f"/proc/self/fd/{file.fileno()}")
+        # This very file, whatever has the name by now; by a number that stays taken, since the
+        # loader takes a name it has seen for the library that had it then.
+        return CDLL(f"/proc/self/fd/{os.dup(file.fileno())}")
 
 
 def _refuse_others(path: Path, status: os.stat_result) -> None:

@@ -16,6 +16,7 @@ from fledge.algorithms.likelihood.masked import masked_nll, next_nll, read_rows
 from fledge.errors import Diverged, UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.likelihood import cut_windows, spread_windows
+from fledge.micro_batches import gather_rows
 from fledge.models.language.encoder import Encoder
 from fledge.sample.masked_rows import (
     MaskedPairs,
@@ -33,7 +34,6 @@ from fledge.text.masking import Ints, Masking
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 
-AT_A_TIME = 16  # rows
 SEED = 0  # of what is masked: the same for every model that is measured
 
 
@@ -44,8 +44,8 @@ def measure_masked(network: Encoder, rows: Iterable[MaskedRows]) -> Figures:
     """
     device = network.unembedding.device
     nats, right, count, next_right, asked = 0.0, 0, 0, 0, 0
-    for batch in _gather(rows):
-        batch = batch.to(device)
+    for some in gather_rows(rows, count_tokens):
+        batch = join_rows(some).to(device)
         hidden = read_rows(network, batch, batch.tokens)
         said, hits = masked_nll(network, hidden, batch)
         nats += float(said.double().sum())
@@ -69,8 +69,8 @@ def measure_replaced(network: Encoder, rows: Iterable[MaskedRows]) -> Figures:
     """
     device = network.unembedding.device
     nats, right, count = 0.0, 0, 0
-    for batch in _gather(rows):
-        batch = batch.to(device)
+    for some in gather_rows(rows, count_tokens):
+        batch = join_rows(some).to(device)
         inside = torch.arange(batch.tokens.shape[1], device=device) < batch.size[:, None]
         said = network.replaced_logits(read_rows(network, batch, batch.tokens)[inside]).double()
         replaced = (batch.tokens != batch.target)[inside]
@@ -93,16 +93,8 @@ def _check(nats: float) -> None:
         )
 
 
-def _gather(rows: Iterable[MaskedRows]) -> Iterator[MaskedRows]:
-    """Some at a time."""
-    waiting: list[MaskedRows] = []
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == AT_A_TIME:
-            yield join_rows(waiting)
-            waiting = []
-    if waiting:
-        yield join_rows(waiting)
+def count_tokens(row: MaskedRows) -> int:
+    return int(row.size.sum())
 
 
 def judge_masked(

@@ -11,17 +11,15 @@ import numpy as np
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.likelihood import Likelihood, measure_likelihood
+from fledge.micro_batches import gather_rows
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import token_rows
 from fledge.sample.objective_rows import PairWriter, draw_for, read_held_out
 from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
-from fledge.text.packed import TokenRow
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories
-
-AT_A_TIME = 16  # rows
 
 
 def judge_targets(
@@ -62,14 +60,9 @@ def measure_targets(
 
 
 def _read_documents(documents: Iterable[AnyDocument], write: PairWriter) -> Iterator[Trajectories]:
-    rows: list[TokenRow] = []
-    for number, window in enumerate(_cut_windows(documents, write)):
-        rows.append(write(window, draw_for(0, number)))
-        if len(rows) == AT_A_TIME:
-            yield token_rows(rows)
-            rows = []
-    if rows:
-        yield token_rows(rows)
+    windows = enumerate(_cut_windows(documents, write))
+    rows = (write(window, draw_for(0, number)) for number, window in windows)
+    yield from map(token_rows, gather_rows(rows, lambda row: len(row[0])))
 
 
 def _cut_windows(documents: Iterable[AnyDocument], write: PairWriter) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fledge.errors import UserError
+from fledge.micro_batches import gather_rows
 from fledge.sample.conversations import token_rows
 from fledge.sample.documents import Tokens, Windows
 from fledge.seeds import seed_for
@@ -145,9 +146,7 @@ def draw_for(key: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 1, number]))
 
 
-def read_held_out(
-    stream: Tokens, write: PairWriter, rows: int, at_a_time: int = 16
-) -> Iterator[Trajectories]:
+def read_held_out(stream: Tokens, write: PairWriter, rows: int) -> Iterator[Trajectories]:
     """`rows` windows of held-out text, evenly apart, each with the same noise at every reading.
     Raises UserError for a text without a target.
     """
@@ -160,5 +159,4 @@ def read_held_out(
     ]
     if not any(any(own) for _, own in written):
         raise UserError("the held-out text has no target to foretell: give more text.")
-    for a in range(0, number, at_a_time):
-        yield token_rows(written[a : a + at_a_time])
+    yield from map(token_rows, gather_rows(written, lambda row: len(row[0])))

@@ -69,7 +69,12 @@ def test_hidden_units_are_made_again_with_their_derivative(activation: str, gate
     [update] = updates_on(((2, 5),))
     merged = matrix.restore(torch.float64).clone()
     merged[2:5] += update.scale * update.up @ update.down
-    f = {"silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh")}
+    f = {
+        "silu": F.silu,
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "relu": F.relu,
+    }
     made = f[activation](x[:, :6]) * x[:, 6:] if gated else f[activation](x)
     torch.testing.assert_close(adapted_product(x, matrix, [update], hidden), made @ merged.T)
 
