@@ -137,10 +137,10 @@ def conclude(config: VectorsConfig, course: Course, learned: WordVectors) -> Sum
     }  # fmt: skip
     return course.finish(
         own, held_out=course.judges[0].items,
-        then=[
+        then=(
             write_command(VERB, run=course.run.folder, near=learned.words[chosen_word(learned)]),
             write_command("report", run=course.run.folder),
-        ],
+        ),
     )  # fmt: skip
 
 
