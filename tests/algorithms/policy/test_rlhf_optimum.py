@@ -63,8 +63,8 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
     settings: dict[str, float],
 ) -> None:
     """KL(π‖π*) < 5e-3 by enumeration, from about 1 at the start; samples, rewards and fitting go
-    through the real code. Of 22 runs of the transformer, by other seeds and other rounding, 20 ended
-    below 2e-4 and two at 2e-3.
+    through the real code. Of 22 runs of the transformer, by other seeds and other rounding, 20
+    ended below 2e-4 and two at 2e-3.
     """
     policy, read, head = make()
     reward = torch.randn(len(LANGUAGE.sequences), dtype=torch.float64, generator=seeded(11))
