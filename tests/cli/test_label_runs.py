@@ -100,9 +100,9 @@ def test_words_are_tagged_as_the_pipeline_of_transformers_does(place: Path, cli:
         "token-classification", str(place / "tag" / "model"), aggregation_strategy="first",
         tokenizer=transformers.PreTrainedTokenizerFast.from_pretrained(place / "tag" / "model"),
     )  # fmt: skip
-    found = pipeline(text)
-    assert [(each["entity_group"], each["word"]) for each in found] == [("PET", "dog")]
-    assert found[0]["score"] == pytest.approx(said["chance"][2], abs=1e-5)
+    marked = pipeline(text)
+    assert [(each["entity_group"], each["word"]) for each in marked] == [("PET", "dog")]
+    assert marked[0]["score"] == pytest.approx(said["chance"][2], abs=1e-5)
 
 
 def test_choices_are_weighed_as_transformers_does(place: Path, cli: Cli) -> None:

@@ -98,11 +98,11 @@ def test_full_width_is_exhaustive_search(style: Style) -> None:
         ], 3, stop, 0.7,
     )  # fmt: skip
     exact = [each for each in exact if each[0] > -math.inf]
-    [found] = beam_search(
+    [beams] = beam_search(
         policy, [Request(prompt, 3, stop=stop)], width=40, n_best=10, length_penalty=0.7
     )
-    assert [tuple(one.tokens) for one in found] == [word for _, word, _ in exact[:10]]
-    assert [one.score for one in found] == pytest.approx([score for score, *_ in exact[:10]])
+    assert [tuple(one.tokens) for one in beams] == [word for _, word, _ in exact[:10]]
+    assert [one.score for one in beams] == pytest.approx([score for score, *_ in exact[:10]])
 
 
 def test_an_input_is_encoded_once_a_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_no_target_leaks_into_what_is_read(unit: Unit) -> None:
 
 def test_a_span_is_some_words_on_end() -> None:
     """Their lengths as Geometric(0.2), cut at 10, where nothing stands in the way: the first span
-    of a long row.
+    of a long row. Of 200 the mean is within five deviations; the seeds are fixed.
     """
     masking = read_masking(LETTERS, "spans", 0.15)
     row = np.array(LETTERS.encode("a " * 100))
@@ -132,6 +132,7 @@ def test_another_tokenizer_has_no_mask() -> None:
 
 
 def test_replaced_tokens_are_as_many_as_masked_ones() -> None:
+    """Of 300 rows the mean is within five deviations; the seeds are fixed."""
     masking: Masking = read_masking(LETTERS, "tokens", 0.2)
     row = np.array([LETTERS.begin, *LETTERS.encode("abcdefgh" * 10), LETTERS.end])
     differing = [int((masking.replace_row(row, random(seed)) != row).sum()) for seed in range(300)]

@@ -179,5 +179,5 @@ def judge_vectors(examples: Sequence[Example[Any]], vectors: Tensor) -> Figures:
     texts = [example.row.texts[1] for example in examples]
     nearest = (anchor @ positive.T).argmax(-1).tolist()
     # The same text may be the partner of several.
-    found = [texts[best] == own for best, own in zip(nearest, texts, strict=True)]
-    return {"retrieval": sum(found) / len(found)}
+    right = [texts[best] == own for best, own in zip(nearest, texts, strict=True)]
+    return {"retrieval": sum(right) / len(right)}

@@ -86,14 +86,14 @@ def keep_present(
     changes["transform"] = changes["masked"] or bool(sizes.norm_first and sizes.classifier)
     if sizes.classifier and not has["classifier"]:
         changes |= {"classifier": "", "labels": ()}
-    found = replace(sizes, **changes)
-    for weight in list_weights(found, names):
+    own = replace(sizes, **changes)
+    for weight in list_weights(own, names):
         if weight.theirs[0][0] not in weights:
             raise UserError(
                 f"the weights have no {weight.theirs[0][0]} and other parts of the same head: they "
                 "do not fit their config.json."
             )
-    return found
+    return own
 
 
 def read_activation(name: str, value: str, folder: Path) -> Any:

@@ -122,15 +122,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         return pretrain_encoder(config, start, show, make_tokenizer)
     base = load_model(config.base).merged() if config.base else None
     config = config.keep_family(base) if base else config
-    if base and start.new:
-        check_nothing_else_is_chosen(config)
-        config.check_experts_of(base.network.config)
     if start.new:
-        check_fields(config)
-        check_idle(config)
-        if base is None:
-            config.check_experts(config.architecture)
-        check_sources(config.data, config.architecture, carry=config.carry)
+        check_new(config, base)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
     paired = is_paired(config, base)
@@ -192,6 +185,18 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
             ),
         )  # fmt: skip
+
+
+def check_new(config: PretrainConfig, base: Loaded | None) -> None:
+    """Raises UserError for fields that do not go together, before anything is read."""
+    if base:
+        check_nothing_else_is_chosen(config)
+        config.check_experts_of(base.network.config)
+    check_fields(config)
+    check_idle(config)
+    if base is None:
+        config.check_experts(config.architecture)
+    check_sources(config.data, config.architecture, carry=config.carry)
 
 
 def check_carry(config: PretrainConfig, network: object) -> None:

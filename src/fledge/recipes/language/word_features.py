@@ -70,7 +70,8 @@ def classify(
         result["last layer"] = fit_features(data, layers[:, -1])
         mixed, weights = mix_layers(data, layers)
         result["layers, weighted"] = mixed | {f"layer {n}": w for n, w in enumerate(weights)}
-        summed = torch.einsum("l,nld->nd", torch.tensor(weights), layers)
+        own = standardise(layers, data.rows["train"])  # as the weights were learned
+        summed = torch.einsum("l,nld->nd", torch.tensor(weights).double(), own)
         result["vectors and layers"] = fit_features(data, torch.cat([static, summed], 1))
     most = data.label[data.rows["test"]].bincount().max() / len(data.rows["test"])
     show.print(draw_table(result))
@@ -113,10 +114,8 @@ def fit_features(data: LabelledTexts, x: Tensor, *, standard: bool = True) -> di
 
     standard: columns of mean 0 and deviation 1 over the training part.
     """
+    x = standardise(x, data.rows["train"]) if standard else x
     parts = {split: take(x, data.rows[split]) for split in SPLITS}
-    if standard:
-        mean, deviation = parts["train"].mean(0), parts["train"].std(0).clamp(min=1e-8)
-        parts = {split: (part - mean) / deviation for split, part in parts.items()}
 
     def fit(decay: float) -> Callable[[Split], Tensor]:
         weight, bias = fit_logistic(parts["train"], data.target("train"), decay)
@@ -134,6 +133,12 @@ def choose_decay(
     validation, decay, score = max(tried, key=lambda one: one[0])
     test = data.share_right(score("test"), "test")
     return {"validation": validation, "test": test, "decay": decay}
+
+
+def standardise(x: Tensor, rows: Tensor) -> Tensor:
+    """Columns of mean 0 and deviation 1 over the training rows, in double.  [N, …] -> the same"""
+    part = take(x, rows)
+    return (x.double() - part.mean(0)) / part.std(0).clamp(min=1e-8)
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
@@ -184,9 +189,8 @@ def average_encoded(loaded: Loaded, rows: list[list[int]]) -> Tensor:
 
 def mix_layers(data: LabelledTexts, layers: Tensor) -> tuple[dict[str, float], list[float]]:
     """s, γ and the regression learned together.  [N, L, D] -> figures, γ s_l of each layer"""
+    layers = standardise(layers, data.rows["train"])
     x = {split: take(layers, data.rows[split]) for split in SPLITS}
-    mean, deviation = x["train"].mean(0), x["train"].std(0).clamp(min=1e-8)
-    x = {split: (part - mean) / deviation for split, part in x.items()}
     C, weights = len(data.labels), {}
 
     def fit(decay: float) -> Callable[[Split], Tensor]:
