@@ -32,6 +32,7 @@ from fledge.front.verbs import distill as distill
 from fledge.front.verbs import evaluate as evaluate
 from fledge.front.verbs import export as export
 from fledge.front.verbs import fit as fit
+from fledge.front.verbs import imagine as imagine
 from fledge.front.verbs import label as label
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import ladder_mixture as ladder_mixture

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.report.frames import encode_animation, encode_png, film, shrink
+from fledge.images.png import encode_png
+from fledge.report.frames import encode_animation, film, shrink
 from tests.worlds import gym_examples
 
 gym_examples.register()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
@@ -52,13 +53,13 @@ from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, T
 from fledge.algorithms.value.td3 import TD3
 from fledge.errors import UserError
 
-Subject = Literal["texts", "pairs", "worlds", "latent"]
+Subject = Literal["texts", "pairs", "worlds", "latent", "images"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """What is built, and its settings under this name where it can be had: rewarded in texts, from
-    pairs, in worlds, on points.
+    pairs, in worlds, on points, on pictures.
     """
 
     algorithm: Any
@@ -66,6 +67,7 @@ class Entry:
     pairs: AlgorithmSettings | None = None
     worlds: AlgorithmSettings | None = None
     latent: AlgorithmSettings | None = None
+    images: AlgorithmSettings | None = None
 
     def settings(self, subject: Subject) -> AlgorithmSettings:
         """Raises ValueError where it is none of the subject's."""
@@ -132,6 +134,7 @@ REGISTRY: Mapping[str, Entry] = {
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "vae": Entry(VAE, images=VAE.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
@@ -144,7 +147,7 @@ def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
         own = find_own_algorithm(name)
-        return Entry(own, own.settings, own.settings, own.settings, own.settings)
+        return Entry(own, own.settings, own.settings, own.settings, own.settings, own.settings)
     names = names_of(subject)
     if name in names:
         return REGISTRY[name]

@@ -114,6 +114,13 @@ VERBS: dict[str, Verb] = {
         True,
         bare="data",
     ),
+    "imagine": Verb(
+        "learn to make pictures: vae, diffusion, pixelcnn, gan, …",
+        "fledge.recipes.images.imagine",
+        "ImagineConfig",
+        True,
+        bare="data",
+    ),
     "play": Verb(
         "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
     ),
@@ -277,6 +284,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "FitConfig": (
         "fledge fit model=gmm data=points.csv k=8",
         "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
+    ),
+    "ImagineConfig": (
+        "fledge imagine model=vae",
+        "fledge imagine train-images-idx3-ubyte.gz model=vae binarise=hash latents=32",
     ),
     "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
     "LadderMixtureConfig": (

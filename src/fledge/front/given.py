@@ -4,6 +4,7 @@ that lineage, resume and hashes hold as for any file.
     rows, a list of dicts               given/data-HASH.jsonl
     texts, a list of strings            given/data-HASH/texts.jsonl, a folder of running text
     points, an array or a DataFrame     given/data-HASH.npy or .csv
+    pictures, an array                  given/data-HASH.safetensors
     prompts with a function             given/prompts-HASH.jsonl, and a `GivenTask`
     a model that its folder differs from, a tokenizer      given/base-HASH/, given/tokenizer-HASH/
 """
@@ -24,7 +25,7 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
-from fledge.front.points import encode_points
+from fledge.front.points import encode_pictures, encode_points
 from fledge.front.reward_model import RewardModel
 from fledge.front.trained_run import TrainedRun
 from fledge.runs.atomic import sha256, write_bytes
@@ -77,6 +78,8 @@ class GivenFolder:
             return os.fspath(value)
         if self.verb == "fit" and field == "data" and not isinstance(value, str):
             return str(self._write(field, *encode_points(value)))
+        if self.verb == "imagine" and field == "data" and not isinstance(value, str):
+            return str(self._write(field, *encode_pictures(value)))
         if field in ("data", "task") and value is not None and not isinstance(value, str):
             return str(self._rows(field, value))
         return value

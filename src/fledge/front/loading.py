@@ -32,11 +32,12 @@ def load(folder: str | Path, *, family: str | Path | None = None) -> Model:
         raise UserError(f"{str(folder)[:40]!r} was given: give a run, a model folder or a file.")
     place = Path(folder).expanduser()
     verb = verb_of(run_of(place))
-    if verb == "fit":
-        raise UserError(
-            f"{folder} is a run of `fledge fit`, and no model that speaks: "
-            f"fledge.open_run({str(folder)!r}).model has what was fitted."
-        )
+    for other, has in (("fit", "has what was fitted"), ("imagine", "draws pictures")):
+        if verb == other:
+            raise UserError(
+                f"{folder} is a run of `fledge {other}`, and no model that speaks: "
+                f"fledge.open_run({str(folder)!r}).model {has}."
+            )
     for other, instead in (("control", "load_agent"), ("reward", "load_reward_model")):
         if verb == other:
             raise UserError(

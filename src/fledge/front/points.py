@@ -1,4 +1,4 @@
-"""Points that are given in Python, as the bytes of a file that `fledge fit` reads."""
+"""Points and pictures that are given in Python, as the bytes of a file that a verb reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 
 from fledge.errors import UserError
+from fledge.images.arrays import from_numbers
 from fledge.rows.point_files import to_float64
 
 
@@ -31,3 +33,18 @@ def encode_points(value: Any) -> tuple[bytes, str]:
     file = io.BytesIO()
     np.save(file, numbers, allow_pickle=False)
     return file.getvalue(), ".npy"
+
+
+def encode_pictures(value: Any) -> tuple[bytes, str]:
+    """An array or tensor of pictures, or a pair of it and labels; and the file's ending. Raises
+    UserError for anything else.
+    """
+    x, y = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    arrays = {"x": _as_array(x)} | ({} if y is None else {"y": _as_array(y)})
+    from_numbers(arrays["x"], arrays.get("y"), "data")  # what is wrong is said at once
+    contiguous = {name: np.ascontiguousarray(each) for name, each in arrays.items()}
+    return save(contiguous), ".safetensors"
+
+
+def _as_array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -13,6 +13,7 @@ from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import is_encoder, load_encoder, load_model, load_reward_model
 from fledge.hub.word_vectors import load_vectors
+from fledge.models.images.picture_model import PictureModel, load_picture_model
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
@@ -99,13 +100,16 @@ class TrainedRun:
     @property
     def model(self) -> Any:
         """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
-        `fit` what was fitted, of `vectors` the vectors. Loaded when it is first asked for.
+        `fit` what was fitted, of `vectors` the vectors, of `imagine` the model of pictures. Loaded
+        when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
                 self._model = load_agent(self.folder, world=self.given.get("world"))
             elif self.verb == "vectors":
                 self._model = load_vectors(self.folder)
+            elif self.verb == "imagine":
+                self._model = load_imagined(self._run.model_folder)
             elif self.verb == "fit":
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":
@@ -148,6 +152,13 @@ class TrainedRun:
             str(self.folder),
         ]
         return f"TrainedRun({', '.join(filter(None, said))})"
+
+
+def load_imagined(folder: Path) -> PictureModel:
+    """The model of a run of `fledge imagine`.  Raises UserError where it is none, or damaged."""
+    folder = find_standing_model(folder)
+    check_model(folder)
+    return load_picture_model(folder)
 
 
 def load_fitted(folder: Path) -> LatentModel:

@@ -159,6 +159,16 @@ def fit(data: Any, *, verbose: bool = False, **fields: Any) -> TrainedRun:
     return run_verb("fit", {"data": data, **fields}, verbose)
 
 
+def imagine(data: Any = "digits", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Learn to make what the data is like. The run's `.model` has sample(count, generator) and,
+    where it has a density, nats(rows, generator).
+
+    data: "digits", a file or folder of pictures, or an array [N, H, W] or [N, H, W, C] of bytes or
+    of numbers from 0 to 1. fields: as of `fledge imagine`, such as model="vae", steps=2000.
+    """
+    return run_verb("imagine", {"data": data, **fields}, verbose)
+
+
 def demo(*, verbose: bool = False, **fields: Any) -> TrainedRun:
     """The whole road in minutes: pre-train, tune, reward, align twice, report."""
     return run_verb("demo", fields, verbose)
@@ -204,9 +214,10 @@ def sample(
     base: Speaks, prompt: str = "", *, verbose: bool = False, **fields: Any
 ) -> dict[str, Any]:
     """Complete a prompt; each completion with its log-probabilities. For the text alone:
-    `fledge.load(base).generate(prompt)`.
+    `fledge.load(base).generate(prompt)`. Of a model of pictures a sheet of them, out="samples.png".
     """
-    return look_by_verb("sample", {"base": base, "prompt": prompt, **fields}, verbose)
+    given = {"base": base, **({"prompt": prompt} if prompt else {}), **fields}
+    return look_by_verb("sample", given, verbose)
 
 
 def label(

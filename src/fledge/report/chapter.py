@@ -4,19 +4,16 @@ files.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from array import array
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fledge.json_file import read_bytes
 from fledge.report.charts import draw_line_chart
 from fledge.report.confusions import draw_confusions
 from fledge.report.curves import Curve, Curves
@@ -35,6 +32,7 @@ from fledge.report.figures import (
 from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.samples import Comparison, compare_answers
+from fledge.report.sheets import Film, read_film, read_sheets
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -49,6 +47,7 @@ _SENTENCES = {
     "vectors": "Each word gets a vector, near those of words in the same company.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
+    "imagine": "A model learns to make what the data is like, by {model}.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
@@ -62,18 +61,6 @@ _OF_ENCODERS = {  # by the task that an encoder is tuned on
     "choose": "An encoder learns which of several answers is right.",
     "embed": "An encoder learns to give texts that mean the same like vectors.",
 }
-
-
-@dataclass(frozen=True)
-class Film:
-    """A picture of the run's own, which may move: what it shows, how, and its data as a URL has
-    them.
-    """
-
-    title: str
-    note: str
-    alt: str
-    url: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +90,7 @@ class Chapter:
     pictures: list[Drawn]
     more: list[Drawn]
     film: Film | None
+    sheets: list[Film]
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     classes: list[str]  # of a text, the symbols of every state
@@ -125,7 +113,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_confusions(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
-    film = run.part(lambda: _read_film(run.folder), None)
+    film = run.part(lambda: read_film(run.folder), None)
     done = "" if curves.steps is None else f"{curves.steps:,} steps"
     if curves.world_steps:
         done = f"{curves.world_steps:,.0f} steps in the world"
@@ -150,6 +138,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         pictures=pictures,
         more=more,
         film=film,
+        sheets=run.part(lambda: read_sheets(run.folder, summary), []),
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
         classes=list_classes(summary),
@@ -167,39 +156,6 @@ def tell_what(run: Run) -> str:
     if run.verb == "tune":
         sentence = _OF_ENCODERS.get(str(run.config.get("task")), sentence)
     return sentence.format(**_list_names(run.config))
-
-
-_FILMS = {
-    "agent.png": Film(
-        "The trained agent",
-        "one episode, as it is judged",
-        "The trained agent in its world, moving",
-        "image/png",
-    ),
-    "film.svg": Film(
-        "Step by step",
-        "components as ellipses of two deviations, points in the colours of those that answer for "
-        "them; of a sequence its states, or the smoother's band of two deviations",
-        "What was inferred, moving from step to step",
-        "image/svg+xml",
-    ),
-    "map.svg": Film(
-        "A map of words",
-        "frequent words of four letters or more, by the direction of their vectors; names where "
-        "there is room",
-        "Words as points, near each other where their vectors are",
-        "image/svg+xml",
-    ),
-}
-
-
-def _read_film(folder: Path) -> Film | None:
-    """The film that the run made, if it made one."""
-    for name, film in _FILMS.items():
-        with suppress(FileNotFoundError):
-            data = base64.b64encode(read_bytes(folder / name)).decode("ascii")
-            return replace(film, url=f"data:{film.url};base64,{data}")
-    return None
 
 
 def list_classes(summary: dict[str, Any]) -> list[str]:
@@ -304,6 +260,7 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
     return {
         "world": str(config.get("world")),
+        "model": str(config.get("model")),
         "algorithm": str(config.get("compare") or config.get("algorithm")),
     }
 

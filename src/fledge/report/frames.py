@@ -12,7 +12,6 @@ import os
 import struct
 import sys
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.images.png import SIGNATURE, encode_chunk, encode_header, pack_pixels
 from fledge.user_code import contain, describe_deed
 from fledge.worlds.make import FAMILIES, name_of
 from fledge.worlds.units import put_in_units
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from fledge.worlds.own import WorldMaker
 
 LARGEST = 320  # pixels of a frame's longer side: a report is one file, and is sent around
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -162,16 +161,6 @@ def shrink(frame: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     return squares.mean((1, 3)).round().astype(np.uint8)
 
 
-def encode_png(frame: np.ndarray) -> bytes:
-    """[H, W, 3] uint8 -> the file's content."""
-    return (
-        SIGNATURE
-        + _encode_header(frame)
-        + encode_chunk(b"IDAT", _pack(frame))
-        + encode_chunk(b"IEND", b"")
-    )
-
-
 def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
     """Frames [H, W, 3] uint8, each shown for `seconds`, again and again -> the file's content;
     readers without APNG show the first.
@@ -186,7 +175,7 @@ def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
     delay = Fraction(seconds).limit_denominator(1000)
     file = (
         SIGNATURE
-        + _encode_header(frames[0])
+        + encode_header(frames[0].shape[1], frames[0].shape[0], 3)
         + encode_chunk(b"acTL", struct.pack(">II", len(frames), 0))
     )
     number = 0  # of the chunks that make up the animation, in order
@@ -201,9 +190,9 @@ def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
         )
         number += 1
         if i == 0:
-            file += encode_chunk(b"IDAT", _pack(part))
+            file += encode_chunk(b"IDAT", pack_pixels(part))
         else:
-            file += encode_chunk(b"fdAT", struct.pack(">I", number) + _pack(part))
+            file += encode_chunk(b"fdAT", struct.pack(">I", number) + pack_pixels(part))
             number += 1
     return file + encode_chunk(b"IEND", b"")
 
@@ -220,29 +209,4 @@ def _cut_change(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.nda
         int(rows[0]),
         int(columns[0]),
         after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
-    )
-
-
-def _encode_header(frame: np.ndarray) -> bytes:
-    return encode_chunk(
-        b"IHDR", struct.pack(">IIBBBBB", frame.shape[1], frame.shape[0], 8, 2, 0, 0, 0)
-    )
-
-
-def _pack(part: np.ndarray) -> bytes:
-    """Rows as they are (filter 0): on drawn scenes the other filters made files larger (Hopper: 84
-    kB, 94 to 123 with them).
-    """
-    rows = np.zeros((part.shape[0], 1 + 3 * part.shape[1]), dtype=np.uint8)
-    rows[:, 1:] = part.reshape(part.shape[0], -1)
-    return zlib.compress(rows.tobytes(), 6)
-
-
-def encode_chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk of a PNG: its length, kind, content and check sum (PNG specification, §5.3)."""
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
     )

@@ -5,14 +5,12 @@ paper and on dark.
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from fledge.report.frames import encode_chunk
+from fledge.images.png import encode_png
 
 _BLUE, _ORANGE = (0, 114, 178), (213, 94, 0)  # the first two colours of the style sheet
 _LABELLED = 26  # rows beyond which names would lie on each other
@@ -27,14 +25,7 @@ def encode_map(values: np.ndarray) -> bytes:
     pixels = np.zeros((height, width, 4), dtype=np.uint8)
     pixels[..., :3] = np.where(values[..., None] >= 0, _BLUE, _ORANGE)
     pixels[..., 3] = np.rint(255 * np.abs(values).clip(0, 1))
-    rows = np.zeros((height, 1 + 4 * width), dtype=np.uint8)  # a filter byte before each row: none
-    rows[:, 1:] = pixels.reshape(height, -1)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + encode_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
-        + encode_chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
-        + encode_chunk(b"IEND", b"")
-    )
+    return encode_png(pixels)
 
 
 def draw_heat_map(

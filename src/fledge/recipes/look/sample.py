@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.recipes.constraint_fields import ConstraintFields, Texts
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.look.sample_pictures import (
+    SamplePicturesConfig,
+    find_picture_folder,
+    sample_pictures,
+)
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
@@ -110,11 +115,18 @@ class SampleConfig(ConstraintFields, FamilyField):
     )
     seed: int = Field(default=0, ge=0, description="of the draws")
 
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> type[SampleConfig] | type[SamplePicturesConfig]:
+        """The fields of what the base says: a text, or pictures."""
+        return cls if find_picture_folder(given.get("base")) is None else SamplePicturesConfig
 
-def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
+
+def sample(config: SampleConfig | SamplePicturesConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a prompt that leaves no room in the context, and for settings that
     contradict each other.
     """
+    if isinstance(config, SamplePicturesConfig):
+        return sample_pictures(config, show)
     check(config)
     # of a server's model the folder gives no more than the tokenizer
     config.use_family()

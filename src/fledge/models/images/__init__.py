@@ -1,0 +1,1 @@
+"""Models of pictures: densities, autoencoders, what draws them out of noise."""

@@ -1,0 +1,82 @@
+"""A variational autoencoder of pictures (Kingma & Welling 2014, arXiv:1312.6114): a code z of few
+numbers, and p(x) = ∫ p(z) p(x | z) dz, of which log p(x) ≥ E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fledge.images.pictures import Pictures, PictureShape, centre
+from fledge.models.images.likelihoods import (
+    count_outputs,
+    draw_levels,
+    log_prob_of_levels,
+    middle_levels,
+)
+from fledge.models.images.picture_model import PictureModel
+
+
+class VAE(PictureModel):
+    """settings: latents, width (of the hidden layers), layers, draws (for each picture that is
+    judged).
+    """
+
+    name = "vae"
+    measure = "bound"  # tighter the more draws a picture has (Burda et al. 2016)
+
+    def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
+        super().__init__(shape, settings)
+        width, self.latents = self.settings["width"], self.settings["latents"]
+        self.draws = self.settings["draws"]
+        self.encoder = stack_layers(shape.numbers, width, self.settings["layers"])
+        self.to_posterior = nn.Linear(width, 2 * self.latents)
+        self.decoder = stack_layers(self.latents, width, self.settings["layers"])
+        self.to_picture = nn.Linear(width, count_outputs(shape.levels) * shape.numbers)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log deviation of q(z | x).  [B, C, H, W] uint8 -> [B, Z] twice"""
+        hidden = self.encoder(centre(x, self.shape.levels).flatten(1))
+        mean, log_deviation = self.to_posterior(hidden).float().chunk(2, 1)
+        return mean, log_deviation.clamp(-8, 8)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """What p(x | z) is made of.  [B, Z] -> [B, K·C, H, W]"""
+        _, H, W = self.shape.size
+        return self.to_picture(self.decoder(z)).view(len(z), -1, H, W)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z).  -> [B]"""
+        return log_prob_of_levels(x, self.decode(z), self.shape.levels).flatten(1).sum(1)
+
+    def nats(self, rows: Pictures, generator: torch.Generator) -> Tensor:
+        """−log (1/K) Σ_k p(x, z_k) / q(z_k | x), z_k ∼ q: its expectation is not less than −log
+        p(x) (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, eq. 8).
+        """
+        mean, log_deviation = self.encode(rows.x)
+        weights: list[Tensor] = []
+        for _ in range(self.draws):
+            noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+            z = mean + log_deviation.exp() * noise
+            log_ratio = (0.5 * (noise**2 - z**2) + log_deviation).sum(1)  # log p(z) − log q(z | x)
+            weights.append(self.log_likelihood(rows.x, z) + log_ratio)
+        return math.log(self.draws) - torch.stack(weights).logsumexp(0)
+
+    def sample(self, count: int, generator: torch.Generator, label: Tensor | None = None) -> Tensor:
+        z = torch.randn(count, self.latents, generator=generator)
+        return draw_levels(self.decode(z), self.shape.levels, generator)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Through the middle of q(z | x), with nothing drawn; of `show_levels` levels."""
+        return middle_levels(self.decode(self.encode(x)[0]), self.shape.levels)
+
+
+def stack_layers(inputs: int, width: int, layers: int) -> nn.Sequential:
+    sizes = [inputs] + [width] * layers
+    pairs = pairwise(sizes)
+    return nn.Sequential(*(part for a, b in pairs for part in (nn.Linear(a, b), nn.SiLU())))

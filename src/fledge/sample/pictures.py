@@ -1,0 +1,51 @@
+"""Pictures in batches: every pass over them in an order of its own, each changed by chance where
+that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from fledge.images.augment import Change, augment
+from fledge.images.pictures import Pictures, PictureSet
+from fledge.sample.conversations import Shuffled
+from fledge.seeds import generator_for
+
+
+class PictureBatches:
+    """The position is one integer, batches given so far: what batch i holds, and how its pictures
+    are changed, is a pure function of (seed, i).
+    """
+
+    def __init__(
+        self,
+        given: PictureSet,
+        rows_per_step: int,
+        seed: int,
+        changes: tuple[Change, ...] = (),
+    ) -> None:
+        self.given, self.rows_per_step, self.changes, self.seed = (
+            given, rows_per_step, changes, seed,
+        )  # fmt: skip
+        self.place_of = Shuffled(range(len(given)), seed)
+        self.position, self.figures = 0, {}
+
+    def __next__(self) -> Pictures:
+        first = self.position * self.rows_per_step
+        places = [self.place_of(i) for i in range(first, first + self.rows_per_step)]
+        rows = self.given.rows[torch.tensor(places)]
+        if self.changes:
+            generator = generator_for(self.seed, "data", f"changes {self.position}")
+            x = augment(rows.x, self.changes, self.given.shape.levels, generator)
+            rows = rows.replace(x=x)
+        self.position += 1
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.position = state["position"]
