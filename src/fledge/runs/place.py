@@ -33,7 +33,7 @@ def _let_go_in_a_child() -> None:
 # the lock on.
 os.register_at_fork(after_in_child=_let_go_in_a_child)
 _LONGEST_LOCK = 32  # bytes: a process number and the end of its line
-_BY_CONTENT = re.compile(r"\w+-[0-9a-f]{12}(\.jsonl|\.npy|\.csv)?|\.\w.*\.partial")
+_BY_CONTENT = re.compile(r"\w+-[0-9a-f]{12}(\.jsonl|\.npy|\.csv|\.safetensors)?|\.\w.*\.partial")
 _PARTIAL = re.compile(r"\.(lineage|config)\.json\.\d+\.partial")
 
 # What a run writes before its first step, in the order in which it is taken back: without its
