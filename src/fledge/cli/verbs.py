@@ -314,6 +314,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
         "fledge evaluate runs/pretrain data=python",
+        "fledge evaluate runs/imagine judged_samples=2000",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "PlanConfig": (

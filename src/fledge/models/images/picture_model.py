@@ -32,6 +32,7 @@ class PictureModel(nn.Module):
 
     name: str
     measure: Measure
+    can_sample: bool = True  # whether there are samples of it
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -66,9 +67,10 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.classifier import Classifier
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE,)
+    kinds: tuple[type[PictureModel], ...] = (VAE, Classifier)
     return {kind.name: kind for kind in kinds}
 
 

@@ -47,6 +47,12 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     )
     rows_per_step: int = Field(default=64, ge=1, description="pictures of an optimizer step")
     samples: int = Field(default=64, ge=0, description="drawn for the report; 0 draws none")
+    judged_samples: int = Field(
+        default=512,
+        ge=0,
+        description="drawn at the end and held against real pictures: Fréchet distance, precision, "
+        "recall, two-sample test, nearest; 0: none",
+    )
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> type[Self]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from fledge.algorithms.images.protocol import PictureAlgorithm
+from fledge.algorithms.images.protocol import PictureAlgorithm, Sheet
 from fledge.images.pictures import PictureSet
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.picture_model import PictureModel, save_picture_model
@@ -17,7 +18,8 @@ from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
 from fledge.recipes.images.data import read_parts
-from fledge.recipes.images.judging import judge_pictures
+from fledge.recipes.images.judging import list_judges
+from fledge.recipes.images.quality import check_count, judge_model
 from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -34,6 +36,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     """Raises UserError for data that cannot be read, or is not what the model is of."""
     start = Start(VERB, show, run)
     config = config.composed()
+    check_count(config.judged_samples)
     parts = read_parts(config)
     train = parts["train"]
     kind: Any = config.entry.algorithm
@@ -53,9 +56,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         algorithm: PictureAlgorithm = kind(
             config.settings, model, make_learner, config.seed, course.stopwatch
         )
-        judges = []
-        if model.measure != "none":
-            judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
+        judges = list_judges(lambda: algorithm.model, parts, config.seed)
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=" nats")
         return conclude(config, course, algorithm, parts)
 
@@ -87,19 +88,39 @@ def conclude(
     with write_model(course.run.model_folder) as folder:
         save_picture_model(folder, model)
     sheets = draw_all(config, course, algorithm, parts)
+    quality, said = judge_all(config, course, model, parts, sheets)
     own: dict[str, Any] = {
         "model": config.model, "measure": model.measure, "parameters": model.count_parameters(),
-        "sheets": sheets,
+        "sheets": sheets, **quality,
     }  # fmt: skip
     run = course.run.folder
     return course.finish(
         own, held_out=course.judges[0].items if course.judges else None,
-        lines=list_bits(course, parts, model),
+        lines=[*list_bits(course, parts, model), *said],
         then=(
-            write_command("sample", run, samples=64, out="samples.png"),
+            *([write_command("sample", run, samples=64, out="samples.png")] * model.can_sample),
             write_command("report", run=run),
         ),
     )  # fmt: skip
+
+
+def judge_all(
+    config: ImagineConfig,
+    course: Course,
+    model: PictureModel,
+    parts: Mapping[Split, PictureSet],
+    sheets: list[dict[str, str]],
+) -> tuple[dict[str, Any], list[str]]:
+    """What the summary has of its samples beside real pictures, and what a terminal says; the sheet
+    of nearest pictures is put to the others.
+    """
+    if not model.can_sample or config.judged_samples == 0:
+        return {}, []
+    folder = course.run.folder
+    judged = judge_model(model, parts, config.judged_samples, config.seed, folder)
+    if judged.sheet is not None:
+        sheets.append(keep_sheet(folder, judged.sheet))
+    return ({"quality": judged.summary} if judged.summary else {}), judged.lines
 
 
 def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureModel) -> list[str]:
@@ -108,9 +129,9 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
         "exact": "Nats are exact.",
         "bound": "Nats are a bound: the likelihood is not worse than that.",
         "estimate": "Nats are an estimate of the likelihood.",
-        "none": "It has no density: look at its samples.",
+        "none": "It has no density: look at its samples." if model.can_sample else "",
     }
-    return [said[model.measure]]
+    return [said[model.measure]] if said[model.measure] else []
 
 
 @torch.no_grad()
@@ -121,7 +142,7 @@ def draw_all(
     parts: Mapping[Split, PictureSet],
 ) -> list[dict[str, str]]:
     """Sheets as files in the run, and what each shows, for the report."""
-    if config.samples == 0:
+    if config.samples == 0 or not algorithm.model.can_sample:
         return []
     generator = generator_for(config.seed, "samples", "sheet")
     model, held_out = algorithm.model, parts["validation"]
@@ -130,8 +151,8 @@ def draw_all(
     listed: list[dict[str, str]] = []
 
     def keep(name: str, title: str, note: str, x: Any, levels: int, columns: int | None) -> None:
-        write_bytes(course.run.folder / f"{name}.png", encode_sheet(x, levels, columns))
-        listed.append({"file": f"{name}.png", "title": title, "note": note})
+        sheet = Sheet(name, title, note, x, levels, columns)
+        listed.append(keep_sheet(course.run.folder, sheet))
 
     note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")
     columns = None if label is None else len(model.shape.names)
@@ -143,6 +164,13 @@ def draw_all(
     for sheet in algorithm.draw_sheets(held_out, generator):
         keep(sheet.name, sheet.title, sheet.note, sheet.x, sheet.levels, sheet.columns)
     return listed
+
+
+def keep_sheet(folder: Path, sheet: Sheet) -> dict[str, str]:
+    """A file of the run.  -> what the summary says of it"""
+    file = f"{sheet.name}.png"
+    write_bytes(folder / file, encode_sheet(sheet.x, sheet.levels, sheet.columns))
+    return {"file": file, "title": sheet.title, "note": sheet.note}
 
 
 def spread_labels(model: PictureModel, count: int) -> torch.Tensor | None:
