@@ -68,9 +68,11 @@ class PictureModel(nn.Module):
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
     from fledge.models.images.classifier import Classifier
+    from fledge.models.images.energy_gan import EnergyGAN
+    from fledge.models.images.gan import GAN
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, Classifier)
+    kinds: tuple[type[PictureModel], ...] = (VAE, Classifier, GAN, EnergyGAN)
     return {kind.name: kind for kind in kinds}
 
 

@@ -57,7 +57,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
             config.settings, model, make_learner, config.seed, course.stopwatch
         )
         judges = list_judges(lambda: algorithm.model, parts, config.seed)
-        course.fit(algorithm, batches, judges, figure="loss", figure_unit=" nats")
+        unit = "" if model.measure == "none" else " nats"
+        course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)
         return conclude(config, course, algorithm, parts)
 
 

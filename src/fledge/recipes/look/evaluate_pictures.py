@@ -15,7 +15,7 @@ from fledge.images.sheet import encode_sheet
 from fledge.models.images.picture_model import load_picture_model
 from fledge.recipes.images.config import ImagineConfig
 from fledge.recipes.images.data import read_parts
-from fledge.recipes.images.judging import judge_pictures, list_judges
+from fledge.recipes.images.judging import list_judges
 from fledge.recipes.images.quality import check_count, judge_model
 from fledge.recipes.look.sample_pictures import find_picture_folder
 from fledge.runs.atomic import write_bytes
@@ -64,8 +64,9 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
         )
     figures: dict[str, Any] = {"base": str(config.base), "measure": model.measure}
     for judge in list_judges(lambda: model, parts, config.seed):
-        figures |= judge.test()
-        said = ", ".join(f"{name} {value:.3f}" for name, value in judge.test().items())
+        tested = judge.test()
+        figures |= tested
+        said = ", ".join(f"{name} {value:.3f}" for name, value in tested.items())
         show.line(f"{said} on {judge.items['test']:,} pictures of the test part")
     if model.can_sample and config.judged_samples:
         judged = judge_model(model, parts, config.judged_samples, config.seed, run)
