@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.classifier import Classifier
+from fledge.algorithms.images.domain_adversary import DomainAdversary
 from fledge.algorithms.images.energy_gan import EnergyGAN
 from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.vae import VAE
@@ -139,6 +141,8 @@ REGISTRY: Mapping[str, Entry] = {
     "vae": Entry(VAE, images=VAE.Settings()),
     "gan": Entry(GAN, images=GAN.Settings()),
     "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),
+    "classifier": Entry(Classifier, images=Classifier.Settings()),
+    "dann": Entry(DomainAdversary, images=DomainAdversary.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

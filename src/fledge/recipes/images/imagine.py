@@ -18,7 +18,7 @@ from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
 from fledge.recipes.images.data import read_parts
-from fledge.recipes.images.judging import list_judges
+from fledge.recipes.images.judging import judge_target, list_judges
 from fledge.recipes.images.quality import check_count, judge_model
 from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
@@ -42,7 +42,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     kind: Any = config.entry.algorithm
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
-    data = [config.data, *([config.test] if config.test else []), *config.own_code]
+    target: str | None = getattr(config.settings, "target", None)
+    data = [config.data, *(name for name in (config.test, target) if name), *config.own_code]
     with start.begin(config, data=[name for name in data if name != "digits"]) as course:
         model = model.to(config.on())
         batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
@@ -57,6 +58,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
             config.settings, model, make_learner, config.seed, course.stopwatch
         )
         judges = list_judges(lambda: algorithm.model, parts, config.seed)
+        judges += [judge_target(lambda: algorithm.model, target, train.shape)] if target else []
         unit = "" if model.measure == "none" else " nats"
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)
         return conclude(config, course, algorithm, parts)

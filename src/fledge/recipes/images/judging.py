@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 
+from fledge.algorithms.images.domain_adversary import read_target
 from fledge.evaluate.judge import Figures, Judge
-from fledge.images.pictures import PictureSet
+from fledge.images.pictures import UNKNOWN, PictureSet, PictureShape
 from fledge.models.images.classifier import Classifier
 from fledge.models.images.picture_model import PictureModel
 from fledge.seeds import generator_for
@@ -64,6 +65,17 @@ def judge_labels(
         read, headline=f"{prefix}accuracy", what="picture", prefix="validation_",
         items={part: len(parts[part]) for part in ("validation", "test")},
     )  # fmt: skip
+
+
+def judge_target(model: Callable[[], Any], target: str, shape: PictureShape) -> Judge:
+    """target_accuracy: of pictures of another domain, whose labels nobody has learned from; none
+    where they have no labels.
+    """
+    parts = read_target(target, shape)
+    known = {part: given.take(given.rows.label != UNKNOWN) for part, given in parts.items()}
+    if not min(map(len, known.values())):
+        return Judge(lambda part, step: {})
+    return judge_labels(model, known, "target_")
 
 
 def list_judges(
