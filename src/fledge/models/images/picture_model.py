@@ -48,6 +48,11 @@ class PictureModel(nn.Module):
         raise NotImplementedError(f"{self.name} draws nothing")
 
     @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
+
+    @property
     def by_label(self) -> bool:
         """Whether it draws what a label asks for."""
         return False
@@ -66,9 +71,10 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE,)
+    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE)
     return {kind.name: kind for kind in kinds}
 
 
