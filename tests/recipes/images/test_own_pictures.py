@@ -51,7 +51,8 @@ def write(folder: Path, text: str = MINE) -> Path:
 
 
 def run(folder: Path, file: Path, **fields: Any) -> fledge.TrainedRun:
-    given: dict[str, Any] = {"steps": 3, "samples": 4, "precision": "fp32", "compile": "no"} | fields
+    usual = {"steps": 3, "samples": 4, "precision": "fp32", "compile": "no"}
+    given: dict[str, Any] = usual | fields
     return fledge.imagine(model=f"{file}:Mine", out=str(folder / "run"), **given)
 
 
