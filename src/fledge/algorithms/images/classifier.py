@@ -20,7 +20,7 @@ from fledge.algorithms.images.change_policy import ChangePolicy, measure_worth
 from fledge.algorithms.images.protocol import MakeLearner, Sheet
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
-from fledge.images.augment import CHANGES, Change
+from fledge.images.augment import CHANGES, Changes
 from fledge.images.pictures import UNKNOWN, Pictures, PictureSet, PictureShape, digest_of
 from fledge.models.images.classifier import Classifier as Model
 from fledge.seeds import generator_for
@@ -37,7 +37,7 @@ class Classifier:
             "16th of the hidden units"
         )  # fmt: skip
         features: int = Field(default=32, ge=1, description="numbers just below the logits")
-        policy: tuple[Change, ...] = Field(
+        policy: Changes = Field(
             default=(),
             description=f"changes, of {', '.join(CHANGES)}, whose shares are learned: by what they "
             f"do to the loss on one picture in {ONE_IN}, which steers and is not taught",

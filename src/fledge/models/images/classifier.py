@@ -29,7 +29,6 @@ class Classifier(PictureModel):
 
     name = "classifier"
     measure = "none"
-    can_sample = False
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
@@ -37,6 +36,10 @@ class Classifier(PictureModel):
         make = stack_dense if max(shape.size[1:]) < SMALL else stack_convolutions
         self.to_features = make(shape, width, features)
         self.to_logits = nn.Linear(features, max(1, len(shape.names)))
+
+    @property
+    def can_sample(self) -> bool:
+        return False
 
     def features(self, x: Tensor) -> Tensor:
         """[B, C, H, W] uint8 -> [B, F]"""

@@ -32,7 +32,6 @@ class PictureModel(nn.Module):
 
     name: str
     measure: Measure
-    can_sample: bool = True  # whether there are samples of it
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -47,6 +46,11 @@ class PictureModel(nn.Module):
         [count, C, H, W] uint8
         """
         raise NotImplementedError(f"{self.name} draws nothing")
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
 
     @property
     def by_label(self) -> bool:
@@ -70,9 +74,10 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.classifier import Classifier
     from fledge.models.images.energy_gan import EnergyGAN
     from fledge.models.images.gan import GAN
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, Classifier, GAN, EnergyGAN)
+    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, Classifier, GAN, EnergyGAN)
     return {kind.name: kind for kind in kinds}
 
 

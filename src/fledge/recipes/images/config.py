@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Subject, find_entry, names_of
-from fledge.images.augment import CHANGES, Change
+from fledge.images.augment import CHANGES, Changes
 from fledge.images.binarise import Binarise
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.training import TrainingConfig
@@ -42,7 +42,7 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
         description="to two levels: hash (a pixel is 1 with its grey as probability, drawn by the "
         "picture's content: the same everywhere) or threshold (above half)",
     )
-    augment: tuple[Change, ...] = Field(
+    augment: Changes = Field(
         default=(), description=f"changes by chance, of {', '.join(CHANGES)}; such as shift,turn"
     )
     rows_per_step: int = Field(default=64, ge=1, description="pictures of an optimizer step")

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fledge.algorithms.images.own import OwnImages
 from fledge.algorithms.images.protocol import PictureAlgorithm, Sheet
+from fledge.algorithms.own import OwnClass
 from fledge.images.pictures import PictureSet
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.picture_model import PictureModel, save_picture_model
@@ -40,6 +42,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     parts = read_parts(config)
     train = parts["train"]
     kind: Any = config.entry.algorithm
+    if isinstance(kind, OwnClass):
+        kind = OwnImages(kind)
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
     target: str | None = getattr(config.settings, "target", None)
