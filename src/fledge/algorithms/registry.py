@@ -9,6 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.autoregression import (
+    MADE,
+    NADE,
+    PixelCNN,
+    PixelLSTM,
+    PixelTransformer,
+    WaveNet,
+)
+from fledge.algorithms.images.counting import ChowLiu, Histogram
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -135,6 +144,14 @@ REGISTRY: Mapping[str, Entry] = {
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
+    "histogram": Entry(Histogram, images=Histogram.Settings()),
+    "chow_liu": Entry(ChowLiu, images=ChowLiu.Settings()),
+    "nade": Entry(NADE, images=NADE.Settings()),
+    "made": Entry(MADE, images=MADE.Settings()),
+    "wavenet": Entry(WaveNet, images=WaveNet.Settings()),
+    "pixelcnn": Entry(PixelCNN, images=PixelCNN.Settings()),
+    "pixel_lstm": Entry(PixelLSTM, images=PixelLSTM.Settings()),
+    "pixel_transformer": Entry(PixelTransformer, images=PixelTransformer.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

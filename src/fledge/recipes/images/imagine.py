@@ -16,9 +16,9 @@ from fledge.models.images.picture_model import PictureModel, save_picture_model
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
+from fledge.recipes.images.counting import check_counted, count_pictures
 from fledge.recipes.images.data import read_parts
-from fledge.recipes.images.judging import judge_pictures
-from fledge.recipes.training import count_parameters
+from fledge.recipes.images.judging import describe_model, judge_pictures
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
@@ -37,10 +37,16 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     parts = read_parts(config)
     train = parts["train"]
     kind: Any = config.entry.algorithm
+    if getattr(kind, "counted", False):
+        check_counted(config)
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
+    if hasattr(kind, "prepare"):
+        kind.prepare(model, train, config.seed)
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
     with start.begin(config, data=[name for name in data if name != "digits"]) as course:
+        if getattr(kind, "counted", False):
+            return conclude(config, course, count_pictures(config, course, model, parts), parts)
         model = model.to(config.on())
         batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
         typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
@@ -48,7 +54,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
             config, Learns(model), typical, equal_rows=True,
             share=lambda twin, rows: kind.share(twin.network, rows),
         )  # fmt: skip
-        course.say(f"{describe(config, model, train)}, {speed.describe()}")
+        course.say(f"{describe_model(config.model, model, train)}, {speed.describe()}")
         make_learner = partial(config.learner, precision=speed.precision)
         algorithm: PictureAlgorithm = kind(
             config.settings, model, make_learner, config.seed, course.stopwatch
@@ -66,14 +72,6 @@ class Learns(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
-
-
-def describe(config: ImagineConfig, model: PictureModel, train: PictureSet) -> str:
-    labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
-    return (
-        f"{config.model} of {count_parameters(model):,} parameters on {len(train):,} pictures of "
-        f"{train.shape.describe()}{labels}"
-    )
 
 
 def conclude(
@@ -110,7 +108,7 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
         "estimate": "Nats are an estimate of the likelihood.",
         "none": "It has no density: look at its samples.",
     }
-    return [said[model.measure]]
+    return [said[model.measure], *([model.remark] if model.remark else [])]
 
 
 @torch.no_grad()

@@ -1,4 +1,6 @@
-"""A model of pictures is judged by the nats of held-out ones, where it has a density."""
+"""A model of pictures is judged by the nats of held-out ones, where it has a density; and what it
+is, in words.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +45,11 @@ def judge_pictures(
         read, headline="nats", lower_is_better=True, what="picture", prefix="validation_",
         items={part: len(parts[part]) for part in ("validation", "test")},
     )  # fmt: skip
+
+
+def describe_model(name: str, model: PictureModel, train: PictureSet) -> str:
+    labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
+    return (
+        f"{name} of {model.count_parameters():,} parameters on {len(train):,} pictures of "
+        f"{train.shape.describe()}{labels}"
+    )
