@@ -48,6 +48,11 @@ class PictureModel(nn.Module):
         raise NotImplementedError(f"{self.name} draws nothing")
 
     @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
+
+    @property
     def by_label(self) -> bool:
         """Whether it draws what a label asks for."""
         return False
@@ -74,6 +79,7 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.counted import ChowLiu, Histogram, PictureTable
     from fledge.models.images.made import MADE
     from fledge.models.images.nade import NADE
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.pixel_lstm import PixelLSTM
     from fledge.models.images.pixel_transformer import PixelTransformer
     from fledge.models.images.pixelcnn import PixelCNN
@@ -81,7 +87,8 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.wavenet import WaveNet
 
     kinds: tuple[type[PictureModel], ...] = (
-        VAE, Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
+        OwnPictures, VAE,
+        Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
         PixelTransformer,
     )  # fmt: skip
     return {kind.name: kind for kind in kinds}
