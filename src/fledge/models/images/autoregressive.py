@@ -36,11 +36,12 @@ class Autoregressive(PictureModel):
     """length: D. values: L. A subclass gives `conditionals` and `begin`."""
 
     measure = "exact"
-    order: Tensor | None = None  # [D], which number of the row is said when; None: as one reads
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
         self.length, self.values = shape.numbers, shape.levels
+        self.register_buffer("order", None)
+        self.order: Tensor | None  # [D], which number of the row is said when; None: as one reads
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
         """x: [B, D] int64, in the order in which they are said. label: [B], of a model that draws

@@ -126,7 +126,7 @@ class ChowLiu(Counted):
                 f"{D * L:,} levels together, of at most {MOST_CELLS:,}: give binarise=hash, or "
                 "smaller pictures."
             )
-        self.register_buffer("order", torch.arange(D))  # from the root on
+        self.order = torch.arange(D)  # from the root on
         self.register_buffer("parent", torch.zeros(D, dtype=torch.long))  # its place in that order
         self.register_buffer("table", torch.full((D, L, L), 1.0 / L, dtype=torch.float64).log())
         self.parent: Tensor

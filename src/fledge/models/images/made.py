@@ -41,7 +41,7 @@ class MADE(Autoregressive):
             self.bias = nn.Parameter(torch.zeros(D, self.values))
         if self.settings["shuffled"]:
             random = torch.Generator().manual_seed(2**32)  # no number of a mask
-            self.register_buffer("order", torch.randperm(D, generator=random))
+            self.order = torch.randperm(D, generator=random)
         self.degrees = [draw_degrees(D, width, layers, mask) for mask in range(masks)]
 
     def masks(self, draw: int) -> list[Tensor]:

@@ -37,9 +37,10 @@ class PixelTransformer(Autoregressive):
                 f"width={width} was given with heads={heads}: give a width that the heads divide."
             )
         colours = self.settings["palette"]
-        self.palette: Tensor | None = None
+        self.register_buffer("palette", None)
+        self.palette: Tensor | None
         if shape.levels**shape.channels > colours and shape.channels > 1:
-            self.register_buffer("palette", torch.zeros(colours, shape.channels))
+            self.palette = torch.zeros(colours, shape.channels)
             self.length, self.values = shape.height * shape.width, colours
         across = self.length // shape.height
         self.embedding = nn.Embedding(self.values, width)
