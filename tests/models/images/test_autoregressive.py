@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.images.small_pictures import KINDS, every_picture, label_of, make
 
 from fledge.images.pictures import PictureShape
 from fledge.models.images import wavenet
 from fledge.models.images.autoregressive import choose
+from tests.models.images.small_pictures import KINDS, every_picture, label_of, make
 
 BINARY = PictureShape(1, 3, 3, 2, ("a", "b"))
 THREE_LEVELS = PictureShape(1, 2, 2, 3, ("a", "b"))
