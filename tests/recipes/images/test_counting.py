@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_every_picture_counted(tmp_path: Path) -> None:
         ({"joint": True}, r"joint=true counts whole pictures, and there are 2\^64"),
     ],
 )
-def test_what_it_has_no_use_for(fields: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_what_it_has_no_use_for(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(UserError, match=said):
         fledge.imagine("digits", model="histogram", binarise="threshold", out=str(out), **fields)

@@ -108,10 +108,8 @@ class PixelDrawing:
         self.model, self.count = model, count
         width = model.settings["width"]
         self.layers: list[Any] = list(model.layers)
-        self.asked: Tensor | float = 0.0
-        if model.labels is not None:
-            self.asked = model.labels(label)[:, :, None]
         new = model.place.new_zeros
+        self.asked = new(count, width) if model.labels is None else model.labels(label)
         self.row = new(count, width, model.across)  # what was said of the present one, embedded
         self.rows = [
             new(count, width, each.reach + 1, model.across + 2 * each.reach_across)
@@ -125,7 +123,7 @@ class PixelDrawing:
     def begin_row(self, i: int) -> None:
         """The vertical stack at row i, of the row above it."""
         model = self.model
-        x = self.row + model.place[:, i] + self.asked
+        x = self.row + model.place[:, i] + self.asked[:, :, None]
         self.row = torch.zeros_like(self.row)
         self.links = []
         for place, layer in enumerate(self.layers):
@@ -138,16 +136,14 @@ class PixelDrawing:
     def advance(self, t: int, before: Tensor | None) -> Tensor:
         model = self.model
         i, j = divmod(t, model.across)
-        said = None
+        x = model.place[:, i, j] + self.asked
         if before is not None:
             said = model.embedding(before)
             self.row[:, :, (j - 1) % model.across] = said
+            if j:
+                x = x + said
         if j == 0:
             self.begin_row(i)
-            said = None
-        asked = self.asked if isinstance(self.asked, float) else self.asked[:, :, 0]
-        x = model.place[:, i, j] + asked + (0.0 if said is None else said)
-        x = x.expand(self.count, -1)
         skipped: Any = 0.0
         for place, layer in enumerate(self.layers):
             wide = layer.reach_across
