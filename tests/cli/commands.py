@@ -75,6 +75,11 @@ IMAGINE = (
     "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
+IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4"
+IMAGINE_MADE = (
+    "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
+    "binarise=threshold precision=fp32 compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -105,6 +110,8 @@ KINDS = {
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
+    "imagine chow_liu": IMAGINE_COUNTED,
+    "imagine made": IMAGINE_MADE,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

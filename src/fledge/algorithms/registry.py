@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.autoregression import (
+    MADE,
+    NADE,
+    PixelCNN,
+    PixelLSTM,
+    PixelTransformer,
+    WaveNet,
+)
 from fledge.algorithms.images.classifier import Classifier
+from fledge.algorithms.images.counting import ChowLiu, Histogram
 from fledge.algorithms.images.domain_adversary import DomainAdversary
 from fledge.algorithms.images.energy_gan import EnergyGAN
 from fledge.algorithms.images.gan import GAN
@@ -143,6 +152,14 @@ REGISTRY: Mapping[str, Entry] = {
     "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),
     "classifier": Entry(Classifier, images=Classifier.Settings()),
     "dann": Entry(DomainAdversary, images=DomainAdversary.Settings()),
+    "histogram": Entry(Histogram, images=Histogram.Settings()),
+    "chow_liu": Entry(ChowLiu, images=ChowLiu.Settings()),
+    "nade": Entry(NADE, images=NADE.Settings()),
+    "made": Entry(MADE, images=MADE.Settings()),
+    "wavenet": Entry(WaveNet, images=WaveNet.Settings()),
+    "pixelcnn": Entry(PixelCNN, images=PixelCNN.Settings()),
+    "pixel_lstm": Entry(PixelLSTM, images=PixelLSTM.Settings()),
+    "pixel_transformer": Entry(PixelTransformer, images=PixelTransformer.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

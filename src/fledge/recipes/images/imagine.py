@@ -19,10 +19,10 @@ from fledge.models.images.picture_model import PictureModel, save_picture_model
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
+from fledge.recipes.images.counting import check_counted, count_pictures
 from fledge.recipes.images.data import read_parts
-from fledge.recipes.images.judging import judge_target, list_judges
+from fledge.recipes.images.judging import describe_model, judge_target, list_judges
 from fledge.recipes.images.quality import check_count, judge_model
-from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
@@ -44,11 +44,17 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     kind: Any = config.entry.algorithm
     if isinstance(kind, OwnClass):
         kind = OwnImages(kind)
+    if getattr(kind, "counted", False):
+        check_counted(config)
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
+    if hasattr(kind, "prepare"):
+        kind.prepare(model, train, config.seed)
     target: str | None = getattr(config.settings, "target", None)
     data = [config.data, *(name for name in (config.test, target) if name), *config.own_code]
     with start.begin(config, data=[name for name in data if name != "digits"]) as course:
+        if getattr(kind, "counted", False):
+            return conclude(config, course, count_pictures(config, course, model, parts), parts)
         model = model.to(config.on())
         batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
         typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
@@ -56,7 +62,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
             config, Learns(model), typical, equal_rows=True,
             share=lambda twin, rows: kind.share(twin.network, rows),
         )  # fmt: skip
-        course.say(f"{describe(config, model, train)}, {speed.describe()}")
+        course.say(f"{describe_model(config.model, model, train)}, {speed.describe()}")
         make_learner = partial(config.learner, precision=speed.precision)
         algorithm: PictureAlgorithm = kind(
             config.settings, model, make_learner, config.seed, course.stopwatch
@@ -74,14 +80,6 @@ class Learns(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
-
-
-def describe(config: ImagineConfig, model: PictureModel, train: PictureSet) -> str:
-    labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
-    return (
-        f"{config.model} of {count_parameters(model):,} parameters on {len(train):,} pictures of "
-        f"{train.shape.describe()}{labels}"
-    )
 
 
 def conclude(
@@ -138,7 +136,7 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
         "estimate": "Nats are an estimate of the likelihood.",
         "none": "It has no density: look at its samples." if model.can_sample else "",
     }
-    return [said[model.measure]] if said[model.measure] else []
+    return [line for line in (said[model.measure], model.remark) if line]
 
 
 @torch.no_grad()

@@ -1,5 +1,5 @@
 """A model of pictures is judged by the nats of held-out ones, where it has a density, and by labels
-where it reads them.
+where it reads them; and what it is, in words.
 """
 
 from __future__ import annotations
@@ -88,3 +88,11 @@ def list_judges(
     if isinstance(model(), Classifier):
         judges.append(judge_labels(cast("Callable[[], Classifier]", model), parts))
     return judges
+
+
+def describe_model(name: str, model: PictureModel, train: PictureSet) -> str:
+    labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
+    return (
+        f"{name} of {model.count_parameters():,} parameters on {len(train):,} pictures of "
+        f"{train.shape.describe()}{labels}"
+    )

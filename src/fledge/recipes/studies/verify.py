@@ -34,6 +34,7 @@ from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
 from fledge.verify.one_equation import ONE_EQUATION
 from fledge.verify.own_estimators import own_rows, own_settings
+from fledge.verify.picture_rows import picture_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
@@ -180,6 +181,7 @@ def list_package_rows(
         *worlds,
         *language,
         ("what is not seen", latent_rows),
+        ("pictures", picture_rows),
         ("sequences", sequence_rows),
         ("posteriors", variational_rows),
         ("adversaries", adversarial_rows),
