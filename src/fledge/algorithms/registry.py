@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.diffusion import Diffusion
+from fledge.algorithms.images.flow import Flow
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -135,6 +137,8 @@ REGISTRY: Mapping[str, Entry] = {
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
+    "diffusion": Entry(Diffusion, images=Diffusion.Settings()),
+    "flow": Entry(Flow, images=Flow.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
