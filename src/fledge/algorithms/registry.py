@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fledge.algorithms.images.diffusion import Diffusion
 from fledge.algorithms.images.flow import Flow
+from fledge.algorithms.images.latent_diffusion import LatentDiffusion
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -138,6 +139,7 @@ REGISTRY: Mapping[str, Entry] = {
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "diffusion": Entry(Diffusion, images=Diffusion.Settings()),
+    "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
     "flow": Entry(Flow, images=Flow.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }

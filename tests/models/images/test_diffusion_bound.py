@@ -185,7 +185,7 @@ def test_normal_data_have_the_bound_of_the_formula(steps: int) -> None:
     entropy itself; a chain costs more, by its sum. 20,000 draws; five standard errors.
     """
     deviation = 0.4
-    denoising = Denoising((1, 1, 1), 0, False, SETTINGS | {"noise_steps": steps})
+    denoising = Denoising((1, 1, 1), 0, SETTINGS | {"noise_steps": steps})
 
     class Exact(torch.nn.Module):
         def forward(self, z: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from fledge.models.images.noise_levels import (
     Schedule,
     Whole,
     add_noise,
+    certain_from,
     noise,
     signal,
 )
@@ -96,7 +97,7 @@ def test_the_posterior_is_that_of_joint_normals() -> None:
 def test_continuous_time_is_the_limit_of_many_steps(shape: Any) -> None:
     T = 100_000
     u = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64)
-    chain = Schedule(shape, T).levels()[(u * T).long() - 1]
+    chain = Schedule(shape, T, math.inf).levels()[(u * T).long() - 1]
     torch.testing.assert_close(Whole(shape).at(u), chain, rtol=0, atol=1e-3)
 
 
@@ -108,6 +109,19 @@ def test_continuous_time_falls_from_end_to_end(shape: Any) -> None:
     assert float(log_snr.min()) >= NOISIEST - 1e-6
     reached = {"linear": -10.05, "sigmoid_beta": -10.05}.get(shape, NOISIEST)
     assert float(log_snr[-1]) == pytest.approx(reached, abs=0.02)
+
+
+def test_levels_are_certain_where_noise_ends() -> None:
+    """Five deviations to half-way: of 100,000 pixels of two levels less than one is read wrong."""
+    for levels in (2, 17, 256):
+        at = torch.tensor(certain_from(levels), dtype=torch.float64)
+        half_way = signal(at) / (levels - 1) / noise(at)
+        assert 0.5 * math.erfc(float(half_way) / math.sqrt(2)) < 1e-6
+        chain = Schedule("cosine", 1000, float(at)).levels()
+        assert float(chain[0]) <= float(at)
+        assert float(Schedule("cosine", 0, float(at)).at(torch.zeros(1))) == pytest.approx(
+            float(at)
+        )
 
 
 def test_the_ends_are_the_clean_picture_and_noise() -> None:

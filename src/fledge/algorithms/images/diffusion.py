@@ -119,7 +119,7 @@ class Diffusion:
 
     @staticmethod
     def share(model: Model, rows: Pictures) -> Tensor:
-        x = model.to_numbers(rows.x)
+        x = model.to_numbers(rows.x, torch.Generator())
         said, _ = model.denoising.ask(x, torch.zeros(len(x), device=x.device), None)
         return (said - x).square().mean()
 
@@ -145,7 +145,8 @@ class Diffusion:
         """Times, noise and hidden labels: a function of the seed and the step alone."""
         step = self.learner.steps + self.learner.skipped
         generator = generator_for(self.seed, "noise", step)
-        numbers = self.trained.to_numbers(batch.x)
+        device = self.learner.device
+        numbers = self.trained.to_numbers(batch.x.to(device), generator).to(batch.x.device)
         log_snr, before = self.trained.denoising.draw_times(len(batch), generator)
         epsilon = torch.randn(numbers.shape, generator=generator)
         hidden = torch.rand(len(batch), generator=generator) < self.settings.hide_label
@@ -165,7 +166,9 @@ class Diffusion:
         if own.weighting == "min_snr":
             each = each * min_snr_weight(rows.log_snr, own.prediction, own.snr_cap).to(each)
         with torch.no_grad():
-            clean = denoising.to_clean(said, z, rows.log_snr).clamp(-1, 1)
+            clean = denoising.to_clean(said, z, rows.log_snr)
+            if denoising.bounded:
+                clean = clean.clamp(-1, 1)
             error = (clean - rows.numbers).square().flatten(1).mean(1)
         if own.variance == "learned":
             each = each + BOUND_SHARE * own.noise_steps * self.lose_bound(rows, clean, fraction)

@@ -42,18 +42,25 @@ Decode = Callable[[Tensor, Tensor], Tensor]
 
 class Denoising(nn.Module):
     """size: (C, H, W) of what is made. labels: that it can be asked by; 0: none. bounded: whether
-    the numbers lie between −1 and 1, so that no guess is beyond. settings: noise_schedule, noise_steps,
+    the numbers lie between −1 and 1, so that no guess is beyond. cleanest: λ above which noise is
+    none. settings: noise_schedule, noise_steps,
     prediction, variance, network with its width and depth, sampler, sampling_steps, eta.
     """
 
     def __init__(
-        self, size: tuple[int, int, int], labels: int, bounded: bool, settings: Mapping[str, Any]
+        self,
+        size: tuple[int, int, int],
+        labels: int,
+        settings: Mapping[str, Any],
+        *,
+        bounded: bool = False,
+        cleanest: float = CLEANEST,
     ) -> None:
         super().__init__()
         self.size, self.labels, self.bounded, self.settings = size, labels, bounded, settings
         self.prediction: Prediction = settings["prediction"]
         self.variance: Variance = settings["variance"]
-        self.schedule = Schedule(settings["noise_schedule"], settings["noise_steps"])
+        self.schedule = Schedule(settings["noise_schedule"], settings["noise_steps"], cleanest)
         self.chain = self.schedule.levels() if self.schedule.steps else None  # [T], on the CPU
         C, H, W = size
         outputs = 2 if self.variance == "learned" else 1
@@ -73,7 +80,7 @@ class Denoising(nn.Module):
     def ends(self) -> tuple[float, float]:
         """λ of the noisiest and of the cleanest step."""
         if self.chain is None:
-            return NOISIEST, CLEANEST
+            return NOISIEST, self.schedule.cleanest
         return float(self.chain[-1]), float(self.chain[0])
 
     def draw_times(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from fledge.images.pictures import Pictures, PictureShape, centre, to_levels
 from fledge.models.images.denoising import Denoising
 from fledge.models.images.diffusion_bound import level_nats
+from fledge.models.images.noise_levels import certain_from
 from fledge.models.images.picture_model import PictureModel
 from fledge.models.images.samplers import Sampler
 
@@ -49,13 +50,15 @@ class Diffusion(PictureModel):
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
         labels = len(shape.names) if self.settings["by_label"] else 0
-        self.denoising = Denoising(shape.size, labels, True, self.settings)
+        self.denoising = Denoising(
+            shape.size, labels, self.settings, bounded=True, cleanest=certain_from(shape.levels)
+        )
 
     @property
     def by_label(self) -> bool:
         return self.settings["by_label"]
 
-    def to_numbers(self, x: Tensor) -> Tensor:
+    def to_numbers(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What noise is added to.  [B, C, H, W] uint8 -> the same, from −1 to 1"""
         return centre(x, self.shape.levels)
 
@@ -66,7 +69,7 @@ class Diffusion(PictureModel):
     def nats(self, rows: Pictures, generator: torch.Generator) -> Tensor:
         """The variational bound of p(x), whatever the label."""
         decode = partial(level_nats, rows.x, levels=self.shape.levels)
-        x = self.to_numbers(rows.x)
+        x = self.to_numbers(rows.x, generator)
         return self.denoising.bound(x, decode, self.settings["judged_steps"], generator)
 
     def sample(

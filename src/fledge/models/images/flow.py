@@ -6,7 +6,7 @@ the density of what it carries.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, get_args
 
@@ -37,6 +37,18 @@ class FlowSampling(BaseModel):
         description="of a model by label: 0 looks at no label, 1 is the model's own, more goes "
         "beyond it",
     )
+
+
+def carry(
+    speed: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Tensor, solver: Solver
+) -> Tensor:
+    """x at times[0] along a velocity (x, t []) to x at the last of them."""
+    for t, s in pairwise(times):
+        slope, step = speed(x, t), float(s - t)
+        if solver == "heun":
+            slope = (slope + speed(x + step * slope, s)) / 2
+        x = x + step * slope
+    return x
 
 
 class Flow(PictureModel):
@@ -103,12 +115,7 @@ class Flow(PictureModel):
         def speed(x: Tensor, t: Tensor) -> Tensor:
             return self.velocity(x, t.expand(len(x)), label, own["guidance"])
 
-        for t, s in pairwise(times):
-            slope, step = speed(x, t), float(s - t)
-            if own["solver"] == "heun":
-                slope = (slope + speed(x + step * slope, s)) / 2
-            x = x + step * slope
-        return self.to_pictures(x)
+        return self.to_pictures(carry(speed, x, times, own["solver"]))
 
     def nats(self, rows: Pictures, generator: torch.Generator) -> Tensor:
         """−log p(x) of the cell of x's levels, by one place in it: log p_0(x_0) = log N(x_1) + ∫

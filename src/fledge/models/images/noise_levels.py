@@ -20,6 +20,7 @@ SHAPES: tuple[Shape, ...] = get_args(Shape)
 USUAL_STEPS = 1000
 LARGEST_BETA = 0.999
 NOISIEST, CLEANEST = -12.0, 12.0  # log-SNR, between which continuous time runs
+DEVIATIONS = 5.0  # of the noise, from a level to half-way to the next: there the level is certain
 COSINE_OFFSET = 0.008
 
 
@@ -39,6 +40,11 @@ def add_noise(x: Tensor, log_snr: Tensor, epsilon: Tensor) -> Tensor:
     return signal(each).to(x) * x + noise(each).to(x) * epsilon
 
 
+def certain_from(levels: int) -> float:
+    """λ from which on z leaves no doubt of which of so many levels from −1 to 1 each number is."""
+    return 2 * math.log(DEVIATIONS * (levels - 1))
+
+
 def spread(log_snr: Tensor, x: Tensor) -> Tensor:
     """[B] or [], as [B, 1, …] that goes with x, in float64: near the ends float32 loses σ."""
     return log_snr.double().view(-1, *[1] * (x.ndim - 1))
@@ -46,7 +52,8 @@ def spread(log_snr: Tensor, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A shape over `steps` steps; 0 of them is continuous time.
+    """A shape over `steps` steps; 0 of them is continuous time. cleanest: steps of less noise are
+    left out, and continuous time begins there.
 
     linear: β from 0.0001 to 0.02 (Ho et al. 2020, §4), both times 1000 / T. cosine: Nichol &
     Dhariwal (2021, eq. 17). sigmoid: of ᾱ, from 3 to −3 (Jabri et al. 2022, arXiv:2212.11972,
@@ -56,9 +63,10 @@ class Schedule:
 
     shape: Shape
     steps: int = USUAL_STEPS
+    cleanest: float = CLEANEST
 
     def levels(self) -> Tensor:
-        """λ of the steps 1 … T, falling.  [T] float64"""
+        """λ of the steps, falling.  [T] float64"""
         if self.shape in ("cosine", "sigmoid"):
             kept = self._survives(torch.arange(self.steps + 1, dtype=torch.float64) / self.steps)
             beta = (1 - kept[1:] / kept[:-1]).clamp(max=LARGEST_BETA)
@@ -66,7 +74,8 @@ class Schedule:
             beta = self._betas()
         # ᾱ near 1 is 1 − a sum of small numbers: log ᾱ keeps them.
         log_kept = torch.log1p(-beta).cumsum(0)
-        return log_kept - torch.log(-torch.expm1(log_kept))
+        log_snr = log_kept - torch.log(-torch.expm1(log_kept))
+        return log_snr[log_snr <= self.cleanest]
 
     def _betas(self) -> Tensor:
         scale = USUAL_STEPS / self.steps
@@ -86,7 +95,7 @@ class Schedule:
         return ((3 - 6 * u).sigmoid() - end) / (start - end)
 
     def at(self, u: Tensor) -> Tensor:
-        """λ at continuous times u from 0 (hardly any noise) to 1, within `CLEANEST` … `NOISIEST`.
+        """λ at continuous times u from 0 (hardly any noise) to 1, within `cleanest` … `NOISIEST`.
         Of β's the limit of many steps: log ᾱ = −∫ T β du (Song et al. 2021, eq. 29).  -> float64
         """
         low, high = self._inner()
@@ -107,16 +116,16 @@ class Schedule:
         return low * u + (high - low) * (softplus(12 * u - 6) - zero) / 12
 
     def _inner(self) -> tuple[float, float]:
-        """The times at which λ is `CLEANEST` and `NOISIEST`, as far as it comes there."""
+        """The times at which λ is `cleanest` and `NOISIEST`, as far as it comes there."""
         whole = Whole(self.shape)
-        return whole.find(CLEANEST), whole.find(NOISIEST)
+        return whole.find(self.cleanest), whole.find(NOISIEST)
 
 
 class Whole(Schedule):
     """The same over all of its time, whatever its log-SNR is at the ends."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape, 0)
+        super().__init__(shape, 0, math.inf)
 
     def _inner(self) -> tuple[float, float]:
         return 0.0, 1.0

@@ -71,9 +71,10 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
     from fledge.models.images.diffusion import Diffusion
     from fledge.models.images.flow import Flow
+    from fledge.models.images.latent_diffusion import LatentDiffusion
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, Diffusion, Flow)
+    kinds: tuple[type[PictureModel], ...] = (VAE, Diffusion, LatentDiffusion, Flow)
     return {kind.name: kind for kind in kinds}
 
 

@@ -28,7 +28,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
         """log_snr: [B]. label: [B], below 0 where there is none; None: none of any.  -> [B, W]"""
-        phase = log_snr.float()[:, None] * self.frequency
+        phase = log_snr.to(self.frequency)[:, None] * self.frequency
         hidden = self.second(F.silu(self.first(torch.cat([phase.sin(), phase.cos()], 1))))
         if self.label is not None:
             if label is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +41,10 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
-    with start.begin(config, data=[name for name in data if name != "digits"]) as course:
+    base = getattr(config, "base", None)  # of a model that is built on another
+    parents = [Path(base)] if base else []
+    data = [name for name in data if name != "digits"]
+    with start.begin(config, parents=parents, data=data) as course:
         model = model.to(config.on())
         batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
         typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
