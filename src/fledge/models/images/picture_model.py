@@ -51,6 +51,11 @@ class PictureModel(nn.Module):
         raise NotImplementedError(f"{self.name} draws nothing")
 
     @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
+
+    @property
     def by_label(self) -> bool:
         """Whether it draws what a label asks for."""
         return False
@@ -72,9 +77,10 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.diffusion import Diffusion
     from fledge.models.images.flow import Flow
     from fledge.models.images.latent_diffusion import LatentDiffusion
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, Diffusion, LatentDiffusion, Flow)
+    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, Diffusion, LatentDiffusion, Flow)
     return {kind.name: kind for kind in kinds}
 
 
