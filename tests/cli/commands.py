@@ -80,6 +80,10 @@ IMAGINE_MADE = (
     "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
     "binarise=threshold precision=fp32 compile=no"
 )
+DIFFUSION = (
+    "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "
+    "judged_steps=2 samples=10 sampling_steps=2 evaluate_every=5 precision=fp32 compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -112,6 +116,7 @@ KINDS = {
     "imagine vae": IMAGINE,
     "imagine chow_liu": IMAGINE_COUNTED,
     "imagine made": IMAGINE_MADE,
+    "imagine diffusion": DIFFUSION,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -19,9 +19,12 @@ from fledge.algorithms.images.autoregression import (
 )
 from fledge.algorithms.images.classifier import Classifier
 from fledge.algorithms.images.counting import ChowLiu, Histogram
+from fledge.algorithms.images.diffusion import Diffusion
 from fledge.algorithms.images.domain_adversary import DomainAdversary
 from fledge.algorithms.images.energy_gan import EnergyGAN
+from fledge.algorithms.images.flow import Flow
 from fledge.algorithms.images.gan import GAN
+from fledge.algorithms.images.latent_diffusion import LatentDiffusion
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -160,6 +163,9 @@ REGISTRY: Mapping[str, Entry] = {
     "pixelcnn": Entry(PixelCNN, images=PixelCNN.Settings()),
     "pixel_lstm": Entry(PixelLSTM, images=PixelLSTM.Settings()),
     "pixel_transformer": Entry(PixelTransformer, images=PixelTransformer.Settings()),
+    "diffusion": Entry(Diffusion, images=Diffusion.Settings()),
+    "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
+    "flow": Entry(Flow, images=Flow.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

@@ -51,8 +51,10 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     if hasattr(kind, "prepare"):
         kind.prepare(model, train, config.seed)
     target: str | None = getattr(config.settings, "target", None)
-    data = [config.data, *(name for name in (config.test, target) if name), *config.own_code]
-    with start.begin(config, data=[name for name in data if name != "digits"]) as course:
+    base: str | None = getattr(config, "base", None)  # of a model that is built on another
+    parents = [Path(base)] if base else []
+    files = [name for name in (config.data, config.test, target) if name and name != "digits"]
+    with start.begin(config, parents=parents, data=[*files, *config.own_code]) as course:
         if getattr(kind, "counted", False):
             return conclude(config, course, count_pictures(config, course, model, parts), parts)
         model = model.to(config.on())
@@ -69,7 +71,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         )
         judges = list_judges(lambda: algorithm.model, parts, config.seed)
         judges += [judge_target(lambda: algorithm.model, target, train.shape)] if target else []
-        unit = "" if model.measure == "none" else " nats"
+        unit = "" if model.measure == "none" else getattr(kind, "loss_unit", " nats")
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)
         return conclude(config, course, algorithm, parts)
 

@@ -27,6 +27,7 @@ from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
 from fledge.verify.decoding_rows import decoding_rows
+from fledge.verify.diffusion_rows import diffusion_rows
 from fledge.verify.family import FAMILY
 from fledge.verify.laboratory import Hardware
 from fledge.verify.latent_rows import latent_rows
@@ -185,6 +186,7 @@ def list_package_rows(
         ("sequences", sequence_rows),
         ("posteriors", variational_rows),
         ("adversaries", adversarial_rows),
+        ("diffusion", diffusion_rows),
         *family,
     ]
 
