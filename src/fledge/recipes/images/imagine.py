@@ -89,7 +89,7 @@ def conclude(
     sheets = draw_all(config, course, algorithm, parts)
     own: dict[str, Any] = {
         "model": config.model, "measure": model.measure, "parameters": model.count_parameters(),
-        "sheets": sheets,
+        "sheets": sheets, **tell_of(algorithm, parts["validation"]),
     }  # fmt: skip
     run = course.run.folder
     return course.finish(
@@ -111,6 +111,12 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
         "none": "It has no density: look at its samples.",
     }
     return [said[model.measure]]
+
+
+def tell_of(algorithm: PictureAlgorithm, held_out: PictureSet) -> dict[str, Any]:
+    """What the algorithm has to say of its model in the summary, where it has."""
+    tell: Any = getattr(algorithm, "summarise", None)
+    return {} if tell is None else tell(held_out)
 
 
 @torch.no_grad()
