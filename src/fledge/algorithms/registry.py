@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fledge.algorithms.images.vae import VAE
+from fledge.algorithms.images.vq import VQ
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
@@ -135,6 +136,7 @@ REGISTRY: Mapping[str, Entry] = {
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
+    "vq": Entry(VQ, images=VQ.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

@@ -87,8 +87,8 @@ def test_the_importance_weighted_bound_rises_with_codes_and_stays_below_the_like
 
 
 def test_judged_nats_are_above_the_exact_ones_and_near_with_many_draws() -> None:
-    """200 equal pictures. Of one code each, nats are on average those of the bound; of 1,024, within
-    a few hundredths of the likelihood: to 4.5 standard errors (by chance once in 10⁵).
+    """200 equal pictures. Of one code each, nats are on average those of the bound; of 1,024 those
+    of the likelihood: to 4.5 standard errors (by chance once in 10⁵).
     """
     model = make_vae(1)
     whole = integrate(model, PICTURE, 4001)

@@ -67,8 +67,9 @@ class PictureModel(nn.Module):
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
     from fledge.models.images.vae import VAE
+    from fledge.models.images.vq import VQ
 
-    kinds: tuple[type[PictureModel], ...] = (VAE,)
+    kinds: tuple[type[PictureModel], ...] = (VAE, VQ)
     return {kind.name: kind for kind in kinds}
 
 

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 DECAY = 0.99  # of what the codes remember (van den Oord et al. 2017, appendix A.1)
 SMOOTH = 1e-5  # uses that a code has had beside those counted, so that none is divided by zero
-SLACK = 1e-3  # by which a bounded number stays inside of its outermost level
+SLACK = 1e-3  # by which a bounded number goes beyond its outermost levels, which round it back
+FRESH = (
+    1.5  # times as many uses as it must keep are a code's that begins anew: 40 steps to be found
+)
 
 
 class NearestCode(nn.Module):
@@ -60,10 +63,10 @@ class NearestCode(nn.Module):
         (Dhariwal et al. 2020, arXiv:2005.00341, §3.1).  -> how many began anew
         """
         z = z.float()
-        equal = len(z) / self.size
+        least = restart_below * len(z) / self.size
         if not self.begun:
             self.begun.fill_(True)
-            self._begin(torch.ones_like(self.uses, dtype=torch.bool), z, equal, generator)
+            self._begin(torch.ones_like(self.uses, dtype=torch.bool), z, least, generator)
             return self.size
         places, _ = self.read(z)
         uses = torch.zeros_like(self.uses).index_add_(0, places, torch.ones_like(z[:, 0]))
@@ -71,16 +74,16 @@ class NearestCode(nn.Module):
         self.uses.lerp_(uses, 1 - DECAY)
         self.sums.lerp_(sums, 1 - DECAY)
         self.codes.copy_(self.sums / (self.uses + SMOOTH)[:, None])
-        dead = self.uses < restart_below * equal
-        self._begin(dead, z, equal, generator)
+        dead = self.uses < least
+        self._begin(dead, z, least, generator)
         return int(dead.sum())
 
-    def _begin(self, which: Tensor, z: Tensor, equal: float, generator: torch.Generator) -> None:
+    def _begin(self, which: Tensor, z: Tensor, least: float, generator: torch.Generator) -> None:
         # Drawn for every code, so that what one gets does not hang on how many others begin anew.
         drawn = torch.randint(len(z), (self.size,), generator=generator)[which.cpu()]
         self.codes[which] = z[drawn.to(z.device)]
-        self.uses[which] = equal
-        self.sums[which] = self.codes[which] * equal
+        self.uses[which] = FRESH * least
+        self.sums[which] = self.codes[which] * (FRESH * least)
 
 
 class RoundedNumbers(nn.Module):
@@ -102,7 +105,7 @@ class RoundedNumbers(nn.Module):
         """Between the outermost levels, 0 … L−1 (Mentzer et al. 2023, §3.1; of an even number of
         levels z = 0 is half a level below the middle, so that it is one of them).
         """
-        half = (self.levels - 1) * (1 - SLACK) / 2
+        half = (self.levels - 1) * (1 + SLACK) / 2
         middle = (self.levels - 1) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         return (z.float() - (offset / half).atanh()).tanh() * half + middle

@@ -23,6 +23,7 @@ from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
 from fledge.runs.show import Show
+from fledge.sample.drawn_pictures import draw_pictures
 from fledge.sample.pictures import PictureBatches
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
@@ -132,7 +133,7 @@ def draw_all(
     generator = generator_for(config.seed, "samples", "sheet")
     model, held_out = algorithm.model, parts["validation"]
     label = spread_labels(model, config.samples)
-    drawn = model.sample(config.samples, generator, label)
+    drawn = draw_pictures(model, config.samples, generator, label)
     listed: list[dict[str, str]] = []
 
     def keep(name: str, title: str, note: str, x: Any, levels: int, columns: int | None) -> None:

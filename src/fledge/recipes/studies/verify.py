@@ -22,6 +22,7 @@ from fledge.recipes.algorithm_fields import check_setting_names
 from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
+from fledge.verify.autoencoder_rows import autoencoder_rows
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
@@ -181,6 +182,7 @@ def list_package_rows(
         ("what is not seen", latent_rows),
         ("sequences", sequence_rows),
         ("posteriors", variational_rows),
+        ("autoencoders of pictures", autoencoder_rows),
         *family,
     ]
 
