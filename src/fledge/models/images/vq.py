@@ -92,6 +92,13 @@ class VQ(PictureModel):
         """Through the codes; of `show_levels` levels."""
         return middle_levels(self.decode(self.encode(x)), self.shape.levels)
 
+    def settle(self, codes: Tensor) -> Tensor:
+        """The picture in the middle of p(x | c), of the model's own levels.  -> uint8"""
+        given = self.decode(codes)
+        if self.shape.levels == 2:
+            return (given > 0).to(torch.uint8)
+        return middle_levels(given, self.shape.levels)
+
     @property
     def by_label(self) -> bool:
         return bool(self.shape.names)
