@@ -6,6 +6,7 @@ import gzip
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 def test_the_embedded_digits_are_those_of_scikit_learn() -> None:
     from sklearn.datasets import load_digits
 
-    theirs, ours = load_digits(), read_pictures("digits")
+    theirs: Any = load_digits()
+    ours = read_pictures("digits")
     assert np.array_equal(ours.rows.x[:, 0].numpy(), theirs.images)
     assert np.array_equal(ours.rows.label.numpy(), theirs.target)
     assert ours.shape.levels == 17

@@ -48,6 +48,11 @@ class PictureModel(nn.Module):
         raise NotImplementedError(f"{self.name} draws nothing")
 
     @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
+
+    @property
     def by_label(self) -> bool:
         """Whether it draws what a label asks for."""
         return False
@@ -66,10 +71,11 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.vae import VAE
     from fledge.models.images.vq import VQ
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, VQ)
+    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, VQ)
     return {kind.name: kind for kind in kinds}
 
 

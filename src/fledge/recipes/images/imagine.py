@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fledge.algorithms.images.own import OwnImages
 from fledge.algorithms.images.protocol import PictureAlgorithm
+from fledge.algorithms.own import OwnClass
 from fledge.images.pictures import PictureSet
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.picture_model import PictureModel, save_picture_model
@@ -38,6 +40,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     parts = read_parts(config)
     train = parts["train"]
     kind: Any = config.entry.algorithm
+    if isinstance(kind, OwnClass):
+        kind = OwnImages(kind)
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
@@ -128,7 +132,7 @@ def draw_all(
     parts: Mapping[Split, PictureSet],
 ) -> list[dict[str, str]]:
     """Sheets as files in the run, and what each shows, for the report."""
-    if config.samples == 0:
+    if config.samples == 0 or not algorithm.model.can_sample:
         return []
     generator = generator_for(config.seed, "samples", "sheet")
     model, held_out = algorithm.model, parts["validation"]
