@@ -30,6 +30,7 @@ from fledge.trajectories import Trajectories
 
 READ = 256  # pictures at a time, where nothing is differentiated
 SHOWN = 32
+OF_TRAINING = {"commitment", "restart_below", "autoencoder_share", "prior_dropout"}
 LEAST_LEVELS, MOST_CODES = 2, 1 << 16
 
 
@@ -72,8 +73,12 @@ class VQ:
             description="share of its equal part of the uses below which a code begins anew",
         )  # fmt: skip
         autoencoder_share: float = Field(
-            default=0.5, gt=0, lt=1, description="of the steps, the first; the others are the "
+            default=0.7, gt=0, lt=1, description="of the steps, the first; the others are the "
             "prior's",
+        )  # fmt: skip
+        prior_dropout: float = Field(
+            default=0.3, ge=0, lt=1, description="share of the codes before each that the prior "
+            "reads as any others, in training (word dropout)",
         )  # fmt: skip
         prior_layers: int = Field(default=3, ge=1, description="of the prior, a transformer")
         prior_width: int = Field(default=64, ge=4, description="of its hidden states")
@@ -92,7 +97,7 @@ class VQ:
                 )
             return levels
 
-    usual: ClassVar[Mapping[str, Any]] = {"steps": 4000, "rows_per_step": 64}
+    usual: ClassVar[Mapping[str, Any]] = {"steps": 3000, "rows_per_step": 64}
     unfinished = None
 
     def __init__(
@@ -114,7 +119,7 @@ class VQ:
 
     @classmethod
     def build(cls, settings: Settings, shape: PictureShape) -> Model:
-        own = settings.model_dump(exclude={"commitment", "restart_below", "autoencoder_share"})
+        own = settings.model_dump(exclude=OF_TRAINING)
         return Model(shape, {**own, "levels": list(settings.levels)})
 
     @staticmethod
@@ -174,11 +179,20 @@ class VQ:
         return torch.cat(said).detach()
 
     def write_rows(self, batch: Pictures) -> Trajectories:
-        """A language model's: the label's token opens a row, and every code is chosen."""
+        """A language model's: the label's token opens a row, and every code is chosen. What stands
+        before a code is in part any codes (word dropout, Bowman et al. 2016, arXiv:1511.06349,
+        §3.1): without it the prior of a few thousand pictures knows them by heart.
+        """
         codes = self.read(batch, self.model.encode)
         rows = self.model.prior.rows(codes, batch.label.to(codes.device))
-        no = torch.zeros(codes.shape, dtype=torch.bool, device=codes.device)
-        return Trajectories(rows, rows[:, 1:], ~no, no.float(), no, no)
+        learner = self.prior.learner
+        generator = generator_for(self.seed, "dropout", f"codes {learner.steps + learner.skipped}")
+        dropped = torch.rand(codes.shape, generator=generator) < self.settings.prior_dropout
+        any_codes = torch.randint(self.model.quantiser.size, codes.shape, generator=generator)
+        seen = torch.where(dropped.to(codes.device), any_codes.to(codes.device), codes)
+        told = self.model.prior.rows(seen, batch.label.to(codes.device))
+        no = torch.zeros_like(dropped)
+        return Trajectories(told, rows[:, 1:], ~no, no.float(), no, no).to(codes.device)
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         levels = self.model.shape.levels
