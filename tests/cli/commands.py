@@ -75,6 +75,11 @@ IMAGINE = (
     "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
+IMAGINE_VQ = (
+    "imagine model=vq steps=12 rows_per_step=8 channels=8 codes=8 code_width=4 prior_layers=1 "
+    "prior_width=16 prior_heads=2 samples=8 augment=shift evaluate_every=5 precision=fp32 "
+    "compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -105,6 +110,7 @@ KINDS = {
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
+    "imagine vq": IMAGINE_VQ,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from torch import Tensor, nn
 
 from fledge.algorithms.images.protocol import MakeLearner, Sheet
@@ -32,6 +32,14 @@ READ = 256  # pictures at a time, where nothing is differentiated
 SHOWN = 32
 OF_TRAINING = {"commitment", "restart_below", "autoencoder_share", "prior_dropout"}
 LEAST_LEVELS, MOST_CODES = 2, 1 << 16
+
+
+def split_numbers(given: Any) -> Any:
+    """8,5,5 as a list of three."""
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+Levels = Annotated[tuple[int, ...], BeforeValidator(split_numbers)]
 
 
 class Autoencoder(nn.Module):
@@ -55,7 +63,7 @@ class VQ:
             default=64, ge=2, le=MOST_CODES, description="how many codes, of quantiser=nearest"
         )
         code_width: int = Field(default=8, ge=1, description="numbers of such a code")
-        levels: tuple[int, ...] = Field(
+        levels: Levels = Field(
             default=(8, 8), description="of each number, of quantiser=rounded; their product is "
             "how many codes there are",
         )  # fmt: skip
