@@ -26,6 +26,7 @@ from fledge.algorithms.images.flow import Flow
 from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
 from fledge.algorithms.images.vae import VAE
+from fledge.algorithms.images.vq import VQ
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
@@ -166,6 +167,7 @@ REGISTRY: Mapping[str, Entry] = {
     "diffusion": Entry(Diffusion, images=Diffusion.Settings()),
     "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
     "flow": Entry(Flow, images=Flow.Settings()),
+    "vq": Entry(VQ, images=VQ.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

@@ -93,10 +93,11 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.pixel_transformer import PixelTransformer
     from fledge.models.images.pixelcnn import PixelCNN
     from fledge.models.images.vae import VAE
+    from fledge.models.images.vq import VQ
     from fledge.models.images.wavenet import WaveNet
 
     kinds: tuple[type[PictureModel], ...] = (
-        OwnPictures, VAE, Classifier, GAN, EnergyGAN,
+        OwnPictures, VAE, VQ, Classifier, GAN, EnergyGAN,
         Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
         PixelTransformer, Diffusion, LatentDiffusion, Flow,
     )  # fmt: skip

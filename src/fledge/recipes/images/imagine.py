@@ -27,6 +27,7 @@ from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
 from fledge.runs.show import Show
+from fledge.sample.drawn_pictures import draw_pictures
 from fledge.sample.pictures import PictureBatches
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
@@ -98,7 +99,7 @@ def conclude(
     quality, said = judge_all(config, course, model, parts, sheets)
     own: dict[str, Any] = {
         "model": config.model, "measure": model.measure, "parameters": model.count_parameters(),
-        "sheets": sheets, **quality,
+        "sheets": sheets, **tell_of(algorithm, parts["validation"]), **quality,
     }  # fmt: skip
     run = course.run.folder
     return course.finish(
@@ -141,6 +142,12 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
     return [line for line in (said[model.measure], model.remark) if line]
 
 
+def tell_of(algorithm: PictureAlgorithm, held_out: PictureSet) -> dict[str, Any]:
+    """What the algorithm has to say of its model in the summary, where it has."""
+    tell: Any = getattr(algorithm, "summarise", None)
+    return {} if tell is None else tell(held_out)
+
+
 @torch.no_grad()
 def draw_all(
     config: ImagineConfig,
@@ -154,7 +161,7 @@ def draw_all(
     generator = generator_for(config.seed, "samples", "sheet")
     model, held_out = algorithm.model, parts["validation"]
     label = spread_labels(model, config.samples)
-    drawn = model.sample(config.samples, generator, label)
+    drawn = draw_pictures(model, config.samples, generator, label)
     listed: list[dict[str, str]] = []
 
     def keep(name: str, title: str, note: str, x: Any, levels: int, columns: int | None) -> None:

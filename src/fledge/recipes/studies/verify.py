@@ -23,6 +23,7 @@ from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
 from fledge.verify.adversarial_rows import adversarial_rows
+from fledge.verify.autoencoder_rows import autoencoder_rows
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
@@ -187,6 +188,7 @@ def list_package_rows(
         ("posteriors", variational_rows),
         ("adversaries", adversarial_rows),
         ("diffusion", diffusion_rows),
+        ("autoencoders of pictures", autoencoder_rows),
         *family,
     ]
 
