@@ -9,6 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.arrow_of_time import ArrowOfTime
+from fledge.algorithms.images.colour_tracking import ColourTracking
+from fledge.algorithms.images.colourisation import Colourisation
+from fledge.algorithms.images.dino import DINO
+from fledge.algorithms.images.frame_order import FrameOrder
+from fledge.algorithms.images.mae import MAE
+from fledge.algorithms.images.relative_position import RelativePosition
+from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -134,6 +142,14 @@ REGISTRY: Mapping[str, Entry] = {
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "mae": Entry(MAE, images=MAE.Settings()),
+    "relative_position": Entry(RelativePosition, images=RelativePosition.Settings()),
+    "colourisation": Entry(Colourisation, images=Colourisation.Settings()),
+    "frame_order": Entry(FrameOrder, images=FrameOrder.Settings()),
+    "arrow_of_time": Entry(ArrowOfTime, images=ArrowOfTime.Settings()),
+    "colour_tracking": Entry(ColourTracking, images=ColourTracking.Settings()),
+    "simclr": Entry(SimCLR, images=SimCLR.Settings()),
+    "dino": Entry(DINO, images=DINO.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }

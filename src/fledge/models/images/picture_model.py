@@ -32,6 +32,7 @@ class PictureModel(nn.Module):
 
     name: str
     measure: Measure
+    draws: bool = True  # whether `sample` gives pictures
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -66,9 +67,10 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.encoder import PictureEncoder
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE,)
+    kinds: tuple[type[PictureModel], ...] = (VAE, PictureEncoder)
     return {kind.name: kind for kind in kinds}
 
 

@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from fledge.algorithms.images.protocol import PictureAlgorithm
+from fledge.images.films import FilmSet
 from fledge.images.pictures import PictureSet
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.picture_model import PictureModel, save_picture_model
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
-from fledge.recipes.images.data import read_parts
+from fledge.recipes.images.data import is_embedded, read_parts
 from fledge.recipes.images.judging import judge_pictures
+from fledge.recipes.images.probing import judge_features, measure_yardsticks
 from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -40,7 +42,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
-    with start.begin(config, data=[name for name in data if name != "digits"]) as course:
+    with start.begin(config, data=[name for name in data if not is_embedded(name)]) as course:
         model = model.to(config.on())
         batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
         typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
@@ -56,6 +58,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         judges = []
         if model.measure != "none":
             judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
+        elif hasattr(model, "features") and train.labelled:
+            judges = [judge_features(lambda: algorithm.model, parts)]
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=" nats")
         return conclude(config, course, algorithm, parts)
 
@@ -91,14 +95,17 @@ def conclude(
         "model": config.model, "measure": model.measure, "parameters": model.count_parameters(),
         "sheets": sheets,
     }  # fmt: skip
+    lines = list_bits(course, parts, model)
+    if course.judges and hasattr(model, "features"):
+        yardsticks = measure_yardsticks(config, model, parts)
+        own |= yardsticks.summary
+        lines = yardsticks.lines
     run = course.run.folder
+    draw = [write_command("sample", run, samples=64, out="samples.png")] if model.draws else []
     return course.finish(
         own, held_out=course.judges[0].items if course.judges else None,
-        lines=list_bits(course, parts, model),
-        then=(
-            write_command("sample", run, samples=64, out="samples.png"),
-            write_command("report", run=run),
-        ),
+        lines=lines,
+        then=[*draw, write_command("report", run=run)],
     )  # fmt: skip
 
 
@@ -108,7 +115,7 @@ def list_bits(course: Course, parts: Mapping[Split, PictureSet], model: PictureM
         "exact": "Nats are exact.",
         "bound": "Nats are a bound: the likelihood is not worse than that.",
         "estimate": "Nats are an estimate of the likelihood.",
-        "none": "It has no density: look at its samples.",
+        "none": "It has no density.",
     }
     return [said[model.measure]]
 
@@ -125,19 +132,21 @@ def draw_all(
         return []
     generator = generator_for(config.seed, "samples", "sheet")
     model, held_out = algorithm.model, parts["validation"]
-    label = spread_labels(model, config.samples)
-    drawn = model.sample(config.samples, generator, label)
     listed: list[dict[str, str]] = []
 
     def keep(name: str, title: str, note: str, x: Any, levels: int, columns: int | None) -> None:
         write_bytes(course.run.folder / f"{name}.png", encode_sheet(x, levels, columns))
         listed.append({"file": f"{name}.png", "title": title, "note": note})
 
-    note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")
-    columns = None if label is None else len(model.shape.names)
-    keep("samples", "Samples", note, drawn, model.shape.levels, columns)
+    if model.draws:
+        label = spread_labels(model, config.samples)
+        drawn = model.sample(config.samples, generator, label)
+        note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")
+        columns = None if label is None else len(model.shape.names)
+        keep("samples", "Samples", note, drawn, model.shape.levels, columns)
+    pictures = held_out.as_pictures() if isinstance(held_out, FilmSet) else held_out
     keep(
-        "data", "Data", "held-out pictures", held_out.rows.x[: config.samples],
+        "data", "Data", "held-out pictures", pictures.rows.x[: config.samples],
         held_out.shape.levels, None,
     )  # fmt: skip
     for sheet in algorithm.draw_sheets(held_out, generator):
