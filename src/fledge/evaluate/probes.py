@@ -47,5 +47,5 @@ def vote_of_neighbours(x: Tensor, label: Tensor, asked: Tensor) -> Tensor:
     mean = x.mean(0)
     near = F.normalize(asked - mean, dim=1) @ F.normalize(x - mean, dim=1).T
     likeness, place = near.topk(min(NEIGHBOURS, len(x)), 1)
-    votes = torch.zeros(len(asked), int(label.max()) + 1)
+    votes = likeness.new_zeros(len(asked), int(label.max()) + 1)
     return votes.scatter_add(1, label[place], (likeness / SHARPNESS).exp()).argmax(1)

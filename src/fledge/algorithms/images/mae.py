@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from fledge.algorithms.images.pretext import EncoderSettings, Pretext, noise_for
 from fledge.algorithms.images.protocol import Sheet
-from fledge.images.pictures import Pictures, PictureSet, to_levels
-from fledge.models.images.encoder import Block, cut_patches, join_patches
+from fledge.errors import UserError
+from fledge.images.pictures import Pictures, PictureSet, PictureShape, to_levels
+from fledge.models.images.encoder import Block, PictureEncoder, cut_patches, join_patches
 
 SHOWN = 24
 
@@ -52,6 +53,16 @@ class Decoder(nn.Module):
 class MAE(Pretext):
     class Settings(EncoderSettings):
         hidden: float = Field(default=0.7, gt=0, lt=1, description="share of patches that are hid")
+
+    @classmethod
+    def build(cls, settings: Settings, shape: PictureShape) -> PictureEncoder:
+        model = settings.build(shape)
+        if len(model.place) < 2:
+            raise UserError(
+                f"pictures of {shape.height} × {shape.width} are one patch: none would be left to "
+                "foretell. Give a smaller patch."
+            )
+        return model
 
     def make_heads(self) -> nn.Module:
         model = self.model
