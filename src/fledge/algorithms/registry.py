@@ -15,6 +15,7 @@ from fledge.algorithms.images.colourisation import Colourisation
 from fledge.algorithms.images.dino import DINO
 from fledge.algorithms.images.frame_order import FrameOrder
 from fledge.algorithms.images.mae import MAE
+from fledge.algorithms.images.next_frame import NextFrame
 from fledge.algorithms.images.relative_position import RelativePosition
 from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
@@ -149,6 +150,7 @@ REGISTRY: Mapping[str, Entry] = {
     "arrow_of_time": Entry(ArrowOfTime, images=ArrowOfTime.Settings()),
     "colour_tracking": Entry(ColourTracking, images=ColourTracking.Settings()),
     "simclr": Entry(SimCLR, images=SimCLR.Settings()),
+    "next_frame": Entry(NextFrame, images=NextFrame.Settings()),
     "dino": Entry(DINO, images=DINO.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),

@@ -44,7 +44,7 @@ def film_gridworld(films: int, frames: int, seed: int) -> FilmSet:
     generator = generator_for(seed, "worlds", "film gridworld")
     drawn, done, apart = [], [], []
     for _ in range(films):
-        maze, goal, distance = _make_maze(generator)
+        maze, goal, distance = make_maze(generator)
         next_to = maze.neighbours()
         far = (distance.isfinite() & (distance >= min(4.0, float(distance.max())))).nonzero()[:, 0]
         place = int(far[torch.randint(len(far), (1,), generator=generator)])
@@ -67,7 +67,7 @@ def film_gridworld(films: int, frames: int, seed: int) -> FilmSet:
     )  # fmt: skip
 
 
-def _make_maze(generator: torch.Generator) -> tuple[Gridworld, int, Tensor]:
+def make_maze(generator: torch.Generator) -> tuple[Gridworld, int, Tensor]:
     """The maze, the state of its goal, and how many steps every state is from it: [S], infinite
     where no way leads.
     """
@@ -77,11 +77,11 @@ def _make_maze(generator: torch.Generator) -> tuple[Gridworld, int, Tensor]:
     exits = torch.zeros(CELLS, CELLS, dtype=torch.bool)
     exits.view(-1)[places[chosen]] = True
     if len(places) < CELLS * CELLS // 2:
-        return _make_maze(generator)
+        return make_maze(generator)
     maze = Gridworld(floor, exits, exits.double(), floor & ~exits, slip=0.0)
     distance = measure_distance(maze.neighbours(), chosen)
     if float(distance[distance.isfinite()].max()) < 4:
-        return _make_maze(generator)
+        return make_maze(generator)
     return maze, chosen, distance
 
 

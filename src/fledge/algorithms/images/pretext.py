@@ -33,6 +33,9 @@ class EncoderSettings(AlgorithmSettings):
     width: int = Field(default=64, ge=4, description="numbers of a token, and of what is learned")
     layers: int = Field(default=3, ge=1, description="of the encoder")
     heads: int = Field(default=4, ge=1, description="of its attention")
+    probe_labels: int = Field(
+        default=500, ge=10, description="labelled pictures that a probe sees, when it is judged"
+    )
 
     def build(self, shape: PictureShape, *, grey: bool = False, window: int = 0) -> PictureEncoder:
         """Raises UserError for pictures that patches do not fill, and widths that heads do not

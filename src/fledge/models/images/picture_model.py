@@ -68,9 +68,10 @@ class PictureModel(nn.Module):
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
     from fledge.models.images.encoder import PictureEncoder
+    from fledge.models.images.next_frame import NextFrame
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, PictureEncoder)
+    kinds: tuple[type[PictureModel], ...] = (VAE, PictureEncoder, NextFrame)
     return {kind.name: kind for kind in kinds}
 
 

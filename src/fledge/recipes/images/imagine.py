@@ -19,7 +19,13 @@ from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
 from fledge.recipes.images.data import is_embedded, read_parts
 from fledge.recipes.images.judging import judge_pictures
-from fledge.recipes.images.probing import judge_features, measure_yardsticks
+from fledge.recipes.images.next_frames import (
+    MAZES,
+    describe_plans,
+    judge_frames,
+    plan_in_mazes,
+)
+from fledge.recipes.images.probing import judge_features, labels_of, measure_yardsticks
 from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -40,7 +46,12 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     train = parts["train"]
     kind: Any = config.entry.algorithm
     torch.manual_seed(seed_for(config.seed, "weights"))
-    model = kind.build(config.settings, train.shape)
+    build_for = getattr(kind, "build_for", None)  # of one that must see what it will learn from
+    model = (
+        kind.build(config.settings, train.shape)
+        if build_for is None
+        else build_for(config.settings, train)
+    )
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
     with start.begin(config, data=[name for name in data if not is_embedded(name)]) as course:
         model = model.to(config.on())
@@ -59,8 +70,11 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         if model.measure != "none":
             judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
         elif hasattr(model, "features") and train.labelled:
-            judges = [judge_features(lambda: algorithm.model, parts)]
-        course.fit(algorithm, batches, judges, figure="loss", figure_unit=" nats")
+            judges = [judge_features(lambda: algorithm.model, parts, labels_of(config))]
+        elif hasattr(model, "roll_out"):
+            judges = [judge_frames(lambda: algorithm.model, parts, config.seed)]
+        unit = "" if model.measure == "none" else " nats"
+        course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)
         return conclude(config, course, algorithm, parts)
 
 
@@ -100,6 +114,10 @@ def conclude(
         yardsticks = measure_yardsticks(config, model, parts)
         own |= yardsticks.summary
         lines = yardsticks.lines
+    if hasattr(model, "roll_out") and config.data == MAZES:
+        planned = plan_in_mazes(model, config.seed)
+        own |= {"planned": planned}
+        lines = [describe_plans(planned)]
     run = course.run.folder
     draw = [write_command("sample", run, samples=64, out="samples.png")] if model.draws else []
     return course.finish(

@@ -21,7 +21,7 @@ from fledge.recipes.images.config import ImagineConfig
 from fledge.splits import HeldOut
 
 READ = 256  # pictures at a time
-MOST_LEARNED, MOST_ASKED = 3000, 1500  # pictures, evenly spread: a probe takes a second
+MOST_ASKED = 1500  # pictures, evenly spread: a probe takes a second
 
 Features = Callable[[Tensor], Tensor]
 Parts = Mapping[Any, Any]
@@ -35,11 +35,13 @@ class Yardsticks:
     lines: list[str]
 
 
-def judge_features(model: Callable[[], Any], parts: Parts) -> Judge:
-    """The share of held-out pictures whose label is read right off their features."""
+def judge_features(model: Callable[[], Any], parts: Parts, labels: int) -> Judge:
+    """The share of held-out pictures whose label is read right off their features, by who has seen
+    so many labels.
+    """
 
     def read(part: HeldOut, step: int) -> Figures:
-        return measure_features(read_all(model()), parts, part)
+        return measure_features(read_all(model()), parts, part, labels)
 
     items: dict[HeldOut, int] = {
         part: len(thin(parts[part], MOST_ASKED).rows) for part in ("validation", "test")
@@ -50,9 +52,9 @@ def judge_features(model: Callable[[], Any], parts: Parts) -> Judge:
 
 
 @torch.no_grad()
-def measure_features(features: Features, parts: Parts, part: HeldOut) -> Figures:
+def measure_features(features: Features, parts: Parts, part: HeldOut, labels: int) -> Figures:
     """Labels of the training part are read; those of `part` are asked for."""
-    learned, asked = thin(parts["train"], MOST_LEARNED).rows, thin(parts[part], MOST_ASKED).rows
+    learned, asked = thin(parts["train"], labels).rows, thin(parts[part], MOST_ASKED).rows
     x, y = features(learned.x), features(asked.x)
     ways = {"probe_accuracy": probe_linearly, "neighbour_accuracy": vote_of_neighbours}
     return {
@@ -66,10 +68,10 @@ def measure_yardsticks(config: ImagineConfig, model: PictureEncoder, parts: Part
     untrained = make_seeded(
         config.seed, "untrained", lambda: type(model)(model.shape, model.settings)
     ).eval()
-    levels = model.shape.levels
+    levels, labels = model.shape.levels, labels_of(config)
     measured = {
-        "pixels": measure_features(lambda x: centre(x, levels).flatten(1), parts, "test"),
-        "untrained": measure_features(read_all(untrained), parts, "test"),
+        "pixels": measure_features(lambda x: centre(x, levels).flatten(1), parts, "test", labels),
+        "untrained": measure_features(read_all(untrained), parts, "test", labels),
     }
     said = "; ".join(
         f"{name} {100 * each['probe_accuracy']:.1f} % by a linear probe, "
@@ -77,6 +79,11 @@ def measure_yardsticks(config: ImagineConfig, model: PictureEncoder, parts: Part
         for name, each in measured.items()
     )
     return Yardsticks({"yardsticks": measured}, [f"Beside it, on the same pictures: {said}."])
+
+
+def labels_of(config: ImagineConfig) -> int:
+    """How many the probe may see; 500 of an algorithm of the user's that does not say."""
+    return getattr(config.settings, "probe_labels", 500)
 
 
 def read_all(model: PictureEncoder) -> Features:
