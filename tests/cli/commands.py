@@ -71,6 +71,10 @@ FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
 FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
 FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=100 tolerance=0"
+IMAGINE = (
+    "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
+    "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -100,6 +104,7 @@ KINDS = {
     "pretrain replaced": f"{ENCODER} objective=rtd masking=spans",
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
+    "imagine vae": IMAGINE,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 
@@ -258,6 +263,7 @@ def outcome(run: Path) -> dict[str, str]:
         "best/agent.json",
         "metrics.jsonl",
         "samples.jsonl",
+        "samples.png",
     )
     return {
         name: hashlib.sha256((run / name).read_bytes()).hexdigest()

@@ -80,7 +80,8 @@ class DINO(Pretext):
         super().__init__(settings, model, make_learner, seed, stopwatch)
         self.student = nn.ModuleDict({"encoder": model, "heads": self.heads})
         self.teacher = TargetNetwork(self.student)
-        self.model = self.teacher.network["encoder"]  # what the paper evaluates, too
+        network: Any = self.teacher.network
+        self.model = network["encoder"]  # what the paper evaluates, too
         self.centre = torch.zeros(settings.prototypes)
 
     def make_heads(self) -> nn.Module:

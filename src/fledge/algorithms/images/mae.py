@@ -110,7 +110,8 @@ class MAE(Pretext):
             torch.where(hidden, self.foretell(read, order), true),
             true,
         )
-        size, levels = (self.model.channels, *read.shape[2:]), self.model.shape.levels
+        (_, H, W), levels = self.model.shape.size, self.model.shape.levels
+        size = self.model.channels, H, W
         shown = [to_levels(join_patches(each, self.model.patch, size), levels) for each in rows]
         return [
             Sheet(

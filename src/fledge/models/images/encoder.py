@@ -5,13 +5,12 @@ arXiv:2010.11929): patches are its tokens, and what it says of a picture is thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Never
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fledge.errors import UserError
 from fledge.images.pictures import PictureShape, centre
 from fledge.models.images.picture_model import PictureModel
 
@@ -47,7 +46,6 @@ class PictureEncoder(PictureModel):
 
     name = "encoder"
     measure = "none"
-    draws = False
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
@@ -88,11 +86,9 @@ class PictureEncoder(PictureModel):
         said = self.tokens(pieces.flatten(0, 1)).mean(1)
         return said.view(*pieces.shape[:2], -1).mean(1).float()
 
-    def sample(self, count: int, generator: torch.Generator, label: Tensor | None = None) -> Never:
-        raise UserError(
-            "this model tells pictures apart and draws none: ask its features(x) in Python, or "
-            "give a run of another model."
-        )
+    @property
+    def can_sample(self) -> bool:
+        return False
 
 
 def to_grey(x: Tensor) -> Tensor:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Never
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fledge.errors import UserError
 from fledge.images.pictures import PictureShape, centre, to_levels
 from fledge.models.images.picture_model import PictureModel
 
@@ -47,7 +46,6 @@ class NextFrame(PictureModel):
 
     name = "next_frame"
     measure = "none"
-    draws = False
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
@@ -59,8 +57,8 @@ class NextFrame(PictureModel):
         self.into = nn.Conv2d(2 * numbers, width, 3, padding=1)
         self.blocks = nn.ModuleList(Residual(width) for _ in range(self.settings["layers"]))
         self.out = nn.Conv2d(width, numbers, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for part in self.out.parameters():
+            nn.init.zeros_(part)
 
     def foretell(self, noised: Tensor, t: Tensor, before: Tensor, action: Tensor) -> Tensor:
         """x̂.  [B, C, H, W], [B], [B, C, H, W], [B] -> [B, C, H, W], all from −1 to 1"""
@@ -94,8 +92,6 @@ class NextFrame(PictureModel):
             frames.append(frame)
         return torch.stack(frames, 1)
 
-    def sample(self, count: int, generator: torch.Generator, label: Tensor | None = None) -> Never:
-        raise UserError(
-            "this model goes on from a frame and draws none out of nothing: in Python, "
-            "roll_out(frame, actions, generator)."
-        )
+    @property
+    def can_sample(self) -> bool:
+        return False

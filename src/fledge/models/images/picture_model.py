@@ -32,7 +32,6 @@ class PictureModel(nn.Module):
 
     name: str
     measure: Measure
-    draws: bool = True  # whether `sample` gives pictures
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -47,6 +46,11 @@ class PictureModel(nn.Module):
         [count, C, H, W] uint8
         """
         raise NotImplementedError(f"{self.name} draws nothing")
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether it draws pictures at all."""
+        return True
 
     @property
     def by_label(self) -> bool:
@@ -69,9 +73,10 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
     from fledge.models.images.encoder import PictureEncoder
     from fledge.models.images.next_frame import NextFrame
+    from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE, PictureEncoder, NextFrame)
+    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, PictureEncoder, NextFrame)
     return {kind.name: kind for kind in kinds}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Subject, find_entry, names_of
@@ -13,6 +13,14 @@ from fledge.images.augment import CHANGES, Change
 from fledge.images.binarise import Binarise
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.training import TrainingConfig
+
+
+def split_names(given: Any) -> Any:
+    """shift,turn as a list of two."""
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+Changes = Annotated[tuple[Change, ...], BeforeValidator(split_names)]
 
 
 class ImagineConfig(AlgorithmFields, TrainingConfig):
@@ -43,7 +51,7 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
         description="to two levels: hash (a pixel is 1 with its grey as probability, drawn by the "
         "picture's content: the same everywhere) or threshold (above half)",
     )
-    augment: tuple[Change, ...] = Field(
+    augment: Changes = Field(
         default=(), description=f"changes by chance, of {', '.join(CHANGES)}; such as shift,turn"
     )
     rows_per_step: int = Field(default=64, ge=1, description="pictures of an optimizer step")

@@ -22,7 +22,7 @@ def read_parts(config: ImagineConfig) -> Mapping[Split, Any]:
     """
     films = getattr(config.entry.algorithm, "reads", "pictures") == "films"
     given = read_kind(config, config.data, films)
-    parts = given.split()
+    parts: Mapping[Split, Any] | None = given.split()
     if parts is None:
         raise UserError(
             f"{config.data} has fewer than {FEWEST_TO_SPLIT} different "
@@ -40,11 +40,10 @@ def read_parts(config: ImagineConfig) -> Mapping[Split, Any]:
         parts = {**parts, "test": test}
     if films or not isinstance(given, FilmSet):
         return parts
-    return {
-        part: binarise(each.as_pictures(), config.binarise)
-        for part, each in parts.items()
-        if isinstance(each, FilmSet)
+    frames: dict[Split, PictureSet] = {
+        part: binarise(each.as_pictures(), config.binarise) for part, each in parts.items()
     }
+    return frames
 
 
 def read_kind(config: ImagineConfig, name: str, films: bool) -> PictureSet | FilmSet:

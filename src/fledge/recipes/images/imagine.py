@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from fledge.algorithms.images.own import OwnImages
 from fledge.algorithms.images.protocol import PictureAlgorithm
+from fledge.algorithms.own import OwnClass
 from fledge.images.films import FilmSet
 from fledge.images.pictures import PictureSet
 from fledge.images.sheet import encode_sheet
+from fledge.models.images.encoder import PictureEncoder
+from fledge.models.images.next_frame import NextFrame
 from fledge.models.images.picture_model import PictureModel, save_picture_model
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
@@ -45,6 +49,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     parts = read_parts(config)
     train = parts["train"]
     kind: Any = config.entry.algorithm
+    if isinstance(kind, OwnClass):
+        kind = OwnImages(kind)
     torch.manual_seed(seed_for(config.seed, "weights"))
     build_for = getattr(kind, "build_for", None)  # of one that must see what it will learn from
     model = (
@@ -69,9 +75,9 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         judges = []
         if model.measure != "none":
             judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
-        elif hasattr(model, "features") and train.labelled:
+        elif isinstance(model, PictureEncoder) and train.labelled:
             judges = [judge_features(lambda: algorithm.model, parts, labels_of(config))]
-        elif hasattr(model, "roll_out"):
+        elif isinstance(model, NextFrame):
             judges = [judge_frames(lambda: algorithm.model, parts, config.seed)]
         unit = "" if model.measure == "none" else " nats"
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)
@@ -86,10 +92,11 @@ class Learns(nn.Module):
         self.network: Any = network
 
 
-def describe(config: ImagineConfig, model: PictureModel, train: PictureSet) -> str:
+def describe(config: ImagineConfig, model: PictureModel, train: PictureSet | FilmSet) -> str:
     labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
+    kind = f"films of {train.frames_each} frames" if isinstance(train, FilmSet) else "pictures"
     return (
-        f"{config.model} of {count_parameters(model):,} parameters on {len(train):,} pictures of "
+        f"{config.model} of {count_parameters(model):,} parameters on {len(train):,} {kind} of "
         f"{train.shape.describe()}{labels}"
     )
 
@@ -110,16 +117,16 @@ def conclude(
         "sheets": sheets,
     }  # fmt: skip
     lines = list_bits(course, parts, model)
-    if course.judges and hasattr(model, "features"):
+    if course.judges and isinstance(model, PictureEncoder):
         yardsticks = measure_yardsticks(config, model, parts)
         own |= yardsticks.summary
         lines = yardsticks.lines
-    if hasattr(model, "roll_out") and config.data == MAZES:
+    if isinstance(model, NextFrame) and config.data == MAZES:
         planned = plan_in_mazes(model, config.seed)
         own |= {"planned": planned}
         lines = [describe_plans(planned)]
     run = course.run.folder
-    draw = [write_command("sample", run, samples=64, out="samples.png")] if model.draws else []
+    draw = [write_command("sample", run, samples=64, out="samples.png")] if model.can_sample else []
     return course.finish(
         own, held_out=course.judges[0].items if course.judges else None,
         lines=lines,
@@ -156,7 +163,7 @@ def draw_all(
         write_bytes(course.run.folder / f"{name}.png", encode_sheet(x, levels, columns))
         listed.append({"file": f"{name}.png", "title": title, "note": note})
 
-    if model.draws:
+    if model.can_sample:
         label = spread_labels(model, config.samples)
         drawn = model.sample(config.samples, generator, label)
         note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")

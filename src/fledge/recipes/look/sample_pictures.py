@@ -56,6 +56,8 @@ def sample_pictures(config: SamplePicturesConfig, show: Show) -> dict[str, Any]:
     assert folder is not None
     check_model(folder)
     model = load_picture_model(folder)
+    if not model.can_sample:
+        raise UserError(f"{config.base} is a model that draws nothing: it has no samples.")
     label = choose_labels(model, config)
     generator = generator_for(config.seed, "samples", "sheet")
     drawn = model.sample(config.samples, generator, label)
