@@ -18,7 +18,13 @@ from fledge.algorithms.images.pretext import EncoderSettings, Pretext, noise_for
 from fledge.algorithms.images.protocol import Sheet
 from fledge.errors import UserError
 from fledge.images.pictures import Pictures, PictureSet, PictureShape, to_levels
-from fledge.models.images.encoder import Block, PictureEncoder, cut_patches, join_patches
+from fledge.models.images.encoder import (
+    Block,
+    PictureEncoder,
+    cut_patches,
+    join_patches,
+    wave_places,
+)
 
 SHOWN = 24
 
@@ -33,10 +39,10 @@ class Hidden(Pictures):
 class Decoder(nn.Module):
     """What stood in every place, from the tokens of a few."""
 
-    def __init__(self, places: int, width: int, heads: int, numbers: int) -> None:
+    def __init__(self, grid: tuple[int, int], width: int, heads: int, numbers: int) -> None:
         super().__init__()
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
-        self.place = nn.Parameter(0.02 * torch.randn(places, width))
+        self.place = nn.Parameter(wave_places(*grid, width))
         self.block, self.norm = Block(width, heads), nn.LayerNorm(width)
         self.to_patch = nn.Linear(width, numbers)
 
@@ -67,7 +73,7 @@ class MAE(Pretext):
     def make_heads(self) -> nn.Module:
         model = self.model
         return Decoder(
-            len(model.place), model.width, model.settings["heads"],
+            model.grid, model.width, model.settings["heads"],
             model.channels * model.patch**2,
         )  # fmt: skip
 

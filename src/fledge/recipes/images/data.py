@@ -21,7 +21,7 @@ def read_parts(config: ImagineConfig) -> Mapping[Split, Any]:
     other.  Raises UserError for what cannot be read, is of the other kind, or is too little.
     """
     films = getattr(config.entry.algorithm, "reads", "pictures") == "films"
-    given = read_kind(config, config.data, films)
+    given: Any = read_kind(config, config.data, films)
     parts: Mapping[Split, Any] | None = given.split()
     if parts is None:
         raise UserError(
