@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.arrow_of_time import ArrowOfTime
 from fledge.algorithms.images.autoregression import (
     MADE,
     NADE,
@@ -18,13 +19,21 @@ from fledge.algorithms.images.autoregression import (
     WaveNet,
 )
 from fledge.algorithms.images.classifier import Classifier
+from fledge.algorithms.images.colour_tracking import ColourTracking
+from fledge.algorithms.images.colourisation import Colourisation
 from fledge.algorithms.images.counting import ChowLiu, Histogram
 from fledge.algorithms.images.diffusion import Diffusion
+from fledge.algorithms.images.dino import DINO
 from fledge.algorithms.images.domain_adversary import DomainAdversary
 from fledge.algorithms.images.energy_gan import EnergyGAN
 from fledge.algorithms.images.flow import Flow
+from fledge.algorithms.images.frame_order import FrameOrder
 from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
+from fledge.algorithms.images.mae import MAE
+from fledge.algorithms.images.next_frame import NextFrame
+from fledge.algorithms.images.relative_position import RelativePosition
+from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
 from fledge.algorithms.images.vq import VQ
 from fledge.algorithms.latent.baum_welch import BaumWelch
@@ -151,6 +160,15 @@ REGISTRY: Mapping[str, Entry] = {
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "mae": Entry(MAE, images=MAE.Settings()),
+    "relative_position": Entry(RelativePosition, images=RelativePosition.Settings()),
+    "colourisation": Entry(Colourisation, images=Colourisation.Settings()),
+    "frame_order": Entry(FrameOrder, images=FrameOrder.Settings()),
+    "arrow_of_time": Entry(ArrowOfTime, images=ArrowOfTime.Settings()),
+    "colour_tracking": Entry(ColourTracking, images=ColourTracking.Settings()),
+    "simclr": Entry(SimCLR, images=SimCLR.Settings()),
+    "next_frame": Entry(NextFrame, images=NextFrame.Settings()),
+    "dino": Entry(DINO, images=DINO.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "gan": Entry(GAN, images=GAN.Settings()),
     "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),

@@ -34,6 +34,7 @@ from fledge.report.overoptimisation import BothScores, Overoptimisation, find_ov
 from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
+from fledge.report.yardsticks import draw_yardsticks
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -113,6 +114,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += draw_expert_loads(loads)
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     pictures += run.part(lambda: draw_confusions(summary), [])
+    pictures += run.part(lambda: draw_yardsticks(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)

@@ -82,12 +82,14 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.classifier import Classifier
     from fledge.models.images.counted import ChowLiu, Histogram, PictureTable
     from fledge.models.images.diffusion import Diffusion
+    from fledge.models.images.encoder import PictureEncoder
     from fledge.models.images.energy_gan import EnergyGAN
     from fledge.models.images.flow import Flow
     from fledge.models.images.gan import GAN
     from fledge.models.images.latent_diffusion import LatentDiffusion
     from fledge.models.images.made import MADE
     from fledge.models.images.nade import NADE
+    from fledge.models.images.next_frame import NextFrame
     from fledge.models.images.own_model import OwnPictures
     from fledge.models.images.pixel_lstm import PixelLSTM
     from fledge.models.images.pixel_transformer import PixelTransformer
@@ -99,7 +101,7 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     kinds: tuple[type[PictureModel], ...] = (
         OwnPictures, VAE, VQ, Classifier, GAN, EnergyGAN,
         Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
-        PixelTransformer, Diffusion, LatentDiffusion, Flow,
+        PixelTransformer, Diffusion, LatentDiffusion, Flow, PictureEncoder, NextFrame,
     )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 

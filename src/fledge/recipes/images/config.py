@@ -32,7 +32,8 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     data: str = Field(
         default="digits",
         description="digits (8 × 8, in the package), an IDX file as MNIST's, a folder or .zip of "
-        "pictures with a folder a label, or an array .npy, .npz or .safetensors",
+        "pictures with a folder a label, or an array .npy, .npz or .safetensors; films are "
+        "film:gridworld, film:CartPole-v1, film:digits, or an .npz with frames [N, T, C, H, W]",
     )
     test: str | None = Field(
         default=None, description="pictures to test on, of the same kind; by default 5 % of data"
