@@ -33,6 +33,7 @@ from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
+from fledge.report.tables import WordTable, read_tables
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -91,6 +92,7 @@ class Chapter:
     more: list[Drawn]
     film: Film | None
     sheets: list[Film]
+    tables: list[WordTable]
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     classes: list[str]  # of a text, the symbols of every state
@@ -139,6 +141,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         more=more,
         film=film,
         sheets=run.part(lambda: read_sheets(run.folder, summary), []),
+        tables=run.part(lambda: read_tables(summary), []),
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
         classes=list_classes(summary),
@@ -199,7 +202,8 @@ def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
         # the reward was the reward model's: one line, not two on top of each other
         del columns["reward_model_score"]
     not_of_text = any(
-        strip_part(name) in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return")
+        strip_part(name)
+        in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return", "nats")
         for name in columns
     )
     pictures = []

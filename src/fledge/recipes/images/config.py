@@ -32,7 +32,8 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     data: str = Field(
         default="digits",
         description="digits (8 × 8, in the package), an IDX file as MNIST's, a folder or .zip of "
-        "pictures with a folder a label, or an array .npy, .npz or .safetensors",
+        "pictures with a folder a label, or an array .npy, .npz or .safetensors; of a model of "
+        "sentences grammar (20,000, of a grammar in the package), or a .txt or .jsonl of them",
     )
     test: str | None = Field(
         default=None, description="pictures to test on, of the same kind; by default 5 % of data"

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from fledge.algorithms.images.protocol import PictureAlgorithm
 from fledge.images.pictures import PictureSet
@@ -18,6 +17,8 @@ from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
 from fledge.recipes.images.data import read_parts
 from fledge.recipes.images.judging import judge_pictures
+from fledge.recipes.images.learns import Learns
+from fledge.recipes.texts.imagine_texts import imagine_texts
 from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -34,9 +35,11 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     """Raises UserError for data that cannot be read, or is not what the model is of."""
     start = Start(VERB, show, run)
     config = config.composed()
+    kind: Any = config.entry.algorithm
+    if getattr(kind, "reads", "pictures") == "texts":
+        return imagine_texts(config, start)
     parts = read_parts(config)
     train = parts["train"]
-    kind: Any = config.entry.algorithm
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, train.shape)
     data = [config.data, *([config.test] if config.test else []), *config.own_code]
@@ -58,14 +61,6 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
             judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=" nats")
         return conclude(config, course, algorithm, parts)
-
-
-class Learns(nn.Module):
-    """A model of pictures where a policy is asked for: what learns is its network."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network: Any = network
 
 
 def describe(config: ImagineConfig, model: PictureModel, train: PictureSet) -> str:
