@@ -94,12 +94,18 @@ STAGES = {
     "fit kalman": FIT_SPACE,
 }
 ENCODER = PRETRAIN.replace(" heads=2", " heads=2 architecture=bert")
+IMAGINE = (
+    "imagine data={text} width=8 latents=2 draws=2 steps=40 rows_per_step=8 samples=2 "
+    f"evaluate_every=15 {_QUICK}"
+)
 # What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
     "pretrain replaced": f"{ENCODER} objective=rtd masking=spans",
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
+    "imagine text_vae": f"{IMAGINE} model=text_vae twin=true cycles=2 anneal_steps=8",
+    "imagine text_diffusion": f"{IMAGINE} model=text_diffusion sampling_steps=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -1,5 +1,5 @@
-"""Whether codes say anything: of posteriors q(z | x) = N(μ, σ²) of N things, how many nats each unit
-has, how many units move, and what z knows of x.
+"""Whether codes say anything: of posteriors q(z | x) = N(μ, σ²) of N things, how many nats each
+unit has, how many units move, and what z knows of x.
 """
 
 from __future__ import annotations

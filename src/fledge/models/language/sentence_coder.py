@@ -50,7 +50,7 @@ class SentenceCoder(nn.Module):
     def log_likelihood(
         self, rows: SentenceRows, z: Tensor, dropped: Tensor | None = None
     ) -> Tensor:
-        """log p(x | z), the end included.  z: [B, Z] -> [B] float32
+        """log p(x | z), the end included.  z: [B, Z] -> [B], float32 or finer
 
         dropped: [B, T] bool, the tokens that the writer is not shown as it foretells the next.
         """
@@ -69,9 +69,9 @@ class SentenceCoder(nn.Module):
 
     def foretell(self, hidden: Tensor, z: Tensor) -> Tensor:
         """Logits of the next token; z is seen at every step, for a state forgets.  [B, T, D], [B,
-        Z] -> [B, T, V] float32
+        Z] -> [B, T, V], float32 or finer
         """
-        return ((hidden + self.to_every_step(z)[:, None]) @ self.writer.unembedding[:-1].T).float()
+        return widen((hidden + self.to_every_step(z)[:, None]) @ self.writer.unembedding[:-1].T)
 
     @torch.no_grad()
     def write(
@@ -101,3 +101,8 @@ class SentenceCoder(nn.Module):
         rows = torch.stack(said, 1).tolist()
         end = self.alphabet.end
         return [row[: row.index(end)] if end in row else row for row in rows]
+
+
+def widen(x: Tensor) -> Tensor:
+    """In float32, of numbers that autocast has in fewer bits; finer ones as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

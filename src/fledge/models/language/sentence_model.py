@@ -75,9 +75,7 @@ class SentenceModel(nn.Module):
         return [self.tokenizer.decode(ids) for ids in written]
 
     @torch.no_grad()
-    def sample(
-        self, count: int, generator: torch.Generator, temperature: float = 1.0
-    ) -> list[str]:
+    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> list[str]:
         """Sentences out of the prior; at temperature 1 they are of the model's own
         distribution.
         """

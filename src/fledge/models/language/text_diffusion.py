@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.models.language.sentence_coder import widen
 from fledge.models.language.sentence_model import SentenceModel
 from fledge.models.language.vector_diffusion import VectorDiffusion
 from fledge.text.sentences import SentenceRows
@@ -36,7 +37,7 @@ class TextDiffusion(SentenceModel):
         )
 
     def encode(self, rows: SentenceRows) -> Tensor:
-        return self.settle(self.to_vector(self.coder.read(rows)).float())
+        return self.settle(widen(self.to_vector(self.coder.read(rows))))
 
     def settle(self, z: Tensor) -> Tensor:
         return F.rms_norm(z, (self.latents,))
@@ -55,7 +56,7 @@ class TextDiffusion(SentenceModel):
     def nats(self, rows: SentenceRows, generator: torch.Generator) -> Tensor:
         """The mean over draws of the noise and of t, which are spread evenly.  -> [B]"""
         x, draws = self.encode(rows), self.settings["draws"]
-        total = torch.zeros(len(x), device=x.device)
+        total = torch.zeros_like(x[:, 0])
         offset = torch.rand(len(x), generator=generator).to(x)
         for number in range(draws):
             first, noise = (torch.randn(x.shape, generator=generator).to(x) for _ in range(2))
@@ -65,7 +66,7 @@ class TextDiffusion(SentenceModel):
         return total / draws
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        z = torch.randn(count, self.latents, generator=generator).to(self.device)
+        z = torch.randn(count, self.latents, generator=generator).to(self.to_vector.weight)
         return self._uncover(self.prior.descend(z, self.settings["sampling_steps"]))
 
     def vary(self, z: Tensor, noise: float, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fledge.models.language.sentence_coder import widen
 from fledge.models.language.sentence_model import SentenceModel
 from fledge.text.sentences import SentenceRows
 from fledge.text.tokenizer import Tokenizer
@@ -27,7 +28,7 @@ class TextVAE(SentenceModel):
 
     def posterior(self, rows: SentenceRows) -> tuple[Tensor, Tensor]:
         """Mean and log deviation of q(z | x).  -> [B, Z] twice"""
-        mean, log_deviation = self.to_posterior(self.coder.read(rows)).float().chunk(2, 1)
+        mean, log_deviation = widen(self.to_posterior(self.coder.read(rows))).chunk(2, 1)
         return mean, log_deviation.clamp(-8, 8)
 
     def encode(self, rows: SentenceRows) -> Tensor:
@@ -53,7 +54,7 @@ class TextVAE(SentenceModel):
         return torch.stack(weights, 1)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(count, self.latents, generator=generator).to(self.device)
+        return torch.randn(count, self.latents, generator=generator).to(self.to_posterior.weight)
 
     def vary(self, z: Tensor, noise: float, generator: torch.Generator) -> Tensor:
         """√(1 − n²) z + n ε, which leaves N(0, 1) what it is."""

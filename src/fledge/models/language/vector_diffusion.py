@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fledge.models.language.sentence_coder import widen
 
 LEAST_SIGNAL = 0.05  # α where t = 1: what is left of x there has 0.001 nats a unit
 FREQUENCIES = 16  # of t, as the network reads it
@@ -32,7 +35,8 @@ class VectorDiffusion(nn.Module):
             for _ in range(layers)
         )  # fmt: skip
         self.leave = nn.Linear(width, latents)
-        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.weight)  # so that it begins as the best for N(0, 1)
+        nn.init.zeros_(self.leave.bias)
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ.  [B] -> [B, 1] twice"""
@@ -47,7 +51,7 @@ class VectorDiffusion(nn.Module):
         h = self.enter(z) + self.time(self._spread(t))
         for block in self.blocks:
             h = h + block(h)
-        return sigma * z + alpha * self.leave(F.silu(h)).float()
+        return sigma * z + alpha * widen(self.leave(F.silu(h)))
 
     def _spread(self, t: Tensor) -> Tensor:
         """Sines and cosines of t.  [B] -> [B, 2F]"""
@@ -75,7 +79,7 @@ class VectorDiffusion(nn.Module):
         arXiv:2010.02502, eq. 12).  [B, Z] -> [B, Z]
         """
         times = torch.linspace(start, 0, steps + 1, device=z.device, dtype=z.dtype).tolist()
-        for now, then in zip(times, times[1:], strict=False):
+        for now, then in pairwise(times):
             t = torch.full((len(z),), now, device=z.device, dtype=z.dtype)
             noise = self.find_noise(z, t)
             alpha, sigma = self.scales(t)

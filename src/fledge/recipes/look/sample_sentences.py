@@ -133,9 +133,8 @@ def find_direction(model: SentenceModel, config: Any) -> Tensor:
                 f"edit= was given without {name}=: say by sentences which way it is to be moved, "
                 'as more="…" less="…".'
             )
-    return model.embed(read_texts(config.more)).mean(0) - model.embed(
-        read_texts(config.less)
-    ).mean(0)
+    more, less = (model.embed(read_texts(texts)).mean(0) for texts in (config.more, config.less))
+    return more - less
 
 
 def read_texts(given: Sequence[str]) -> Sequence[str]:
