@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from fledge.evaluate.collapse import measure_codes
 from torch.distributions import Normal, kl_divergence
+
+from fledge.evaluate.collapse import measure_codes
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fledge.errors import UserError
 from fledge.splits import split_of
 from fledge.text.sentences import encode_sentences, read_sentences

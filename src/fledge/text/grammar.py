@@ -124,7 +124,8 @@ def make_sentence_grammar() -> Grammar:
     """A subject with its number, a verb that agrees with it in a tense, often an object, and a time
     that agrees with the tense: 200,880 sentences, none of them in two ways.
     """
-    rules: dict[str, list[tuple[float, str]]] = {START: [], "ADJECTIVE": []}
+    sentences: list[tuple[float, str]] = []
+    rules: dict[str, Sequence[tuple[float, str]]] = {START: sentences}
     rules["ADJECTIVE"] = [(4, "old"), (3, "small"), (2, "quiet"), (1, "red")]
     rules["OBJECT"] = [(3, "the NOUN.singular"), (2, "a NOUN.singular"), (2, "the NOUN.plural"),
                        (1, "some NOUN.plural")]  # fmt: skip
@@ -137,7 +138,7 @@ def make_sentence_grammar() -> Grammar:
         ]
         for tense, share in TENSES.items():
             form = f"{number}.{tense}"
-            rules[START].append((often * share, f"S.{form}"))
+            sentences.append((often * share, f"S.{form}"))
             rules[f"S.{form}"] = [(1, f"SUBJECT.{number} DOES.{form} TIME.{tense}")]
             rules[f"DOES.{form}"] = [(7, f"VERB.{form} OBJECT"), (3, f"ALONE.{form}")]
             for kind, verbs in (("VERB", _WITH_OBJECT), ("ALONE", _ALONE)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from fledge.algorithms.texts.text_diffusion import TextDiffusion
 from fledge.learner import Learner
 from fledge.models.language.text_diffusion import TextDiffusion as Model

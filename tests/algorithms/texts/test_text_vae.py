@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+
 from fledge.algorithms.texts.text_vae import TextVAE, anneal
 from fledge.errors import UserError
 from fledge.learner import Learner
@@ -13,7 +15,6 @@ from fledge.models.language.text_vae import TextVAE as Model
 from fledge.models.language.text_vae import kl_to_prior
 from fledge.stopwatch import Stopwatch
 from fledge.text.sentences import SentenceRows
-from pydantic import ValidationError
 from tests.models.language.sentences import rows_of, tokenizer
 from tests.subjects import learner
 

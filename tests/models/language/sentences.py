@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import torch
+
 from fledge.models.language.sentence_coder import SentenceCoder
 from fledge.text.sentences import SentenceRows, encode_sentences
 from fledge.text.tokenizer import OwnTokenizer, train_tokenizer

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 import torch
+
 from fledge.models.language.sentence_coder import Alphabet, SentenceCoder
 from tests.models.language.sentences import SMALL, all_rows, chance_of_going_on, spread
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+
 from fledge.models.language.text_diffusion import TextDiffusion
 from tests.models.language.sentences import SMALL, rows_of, spread, tokenizer
 

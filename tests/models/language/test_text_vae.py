@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from fledge.models.language.text_vae import TextVAE, kl_to_prior
-from fledge.text.sentences import SentenceRows
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
+
+from fledge.models.language.text_vae import TextVAE, kl_to_prior
+from fledge.text.sentences import SentenceRows
 from tests.models.language.sentences import SMALL, rows_of, spread, tokenizer
 
 TEXTS = ("", "a", "b", "ab", "bba")

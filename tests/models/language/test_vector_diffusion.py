@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from fledge.models.language.vector_diffusion import VectorDiffusion
 from torch import Tensor
+
+from fledge.models.language.vector_diffusion import VectorDiffusion
 
 LEAST = 0.2
 N = 200_000
@@ -58,8 +59,8 @@ def test_a_fresh_network_is_the_best_for_normal_vectors() -> None:
 
 
 def test_two_points_are_worth_what_their_noisy_forms_tell_apart() -> None:
-    """The bound is tight for the best ε̂: I(x; z₀) by quadrature, which is nearly log 2, and KL(q(z₁)
-    ‖ N(0, 1)).
+    """The bound is tight for the best guess: I(x; z₀), by quadrature, which is nearly log 2, and
+    the KL from q(z₁) to N(0, 1).
     """
     prior = TwoPoints()
     generator = torch.Generator().manual_seed(1)

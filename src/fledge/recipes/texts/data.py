@@ -49,7 +49,7 @@ def read_parts(config: ImagineConfig, show: Show) -> tuple[Mapping[Split, Part],
             "out to judge by. Give more."
         )
     if config.test is not None:
-        parts = {**parts, "test": read_sentences(config.test)}
+        parts["test"] = read_sentences(config.test)
     settings: Any = config.settings
     tokenizer = make_tokenizer(settings.tokenizer, settings.vocab_size, parts, show)
     return {

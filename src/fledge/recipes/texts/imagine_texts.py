@@ -66,7 +66,9 @@ def conclude(
         save_sentence_model(folder, model)
     own: dict[str, Any] = {
         "model": config.model, "measure": model.measure, "parameters": model.count_parameters(),
-        "tables": draw_tables(models, parts["validation"], config.samples, config.seed),
+        "tables": draw_tables(
+            models, parts["validation"], course.last, config.samples, config.seed
+        ),
     }  # fmt: skip
     lines = ["Nats are a bound: the likelihood is not worse than that."]
     test = parts["test"].given

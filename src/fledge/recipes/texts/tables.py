@@ -30,11 +30,17 @@ def make_table(title: str, note: str, columns: Sequence[str], rows: Sequence[Any
 
 @torch.no_grad()
 def draw_tables(
-    models: Mapping[str, SentenceModel], part: Part, samples: int, seed: int
+    models: Mapping[str, SentenceModel],
+    part: Part,
+    judged: Mapping[str, float],
+    samples: int,
+    seed: int,
 ) -> list[Table]:
-    """part: held out. models: by the prefix of their figures, the run's own first."""
+    """part: held out. models: by the prefix of their figures, the run's own first. judged: the last
+    figures of that part.
+    """
     model = next(iter(models.values())).eval()
-    tables = [compare_codes(models, part, seed)] if len(models) > 1 else []
+    tables = [compare_codes(models, part, judged, seed)] if len(models) > 1 else []
     generator = generator_for(seed, "samples", "tables")
     if samples:
         said = model.sample(samples, generator)
@@ -59,11 +65,17 @@ def draw_tables(
     return tables
 
 
-def compare_codes(models: Mapping[str, SentenceModel], part: Part, seed: int) -> Table:
+def compare_codes(
+    models: Mapping[str, SentenceModel], part: Part, judged: Mapping[str, float], seed: int
+) -> Table:
     """With and without the remedies against collapse, side by side."""
     codes = [look_at_codes(model, part.rows, seed) for model in models.values()]
     known: list[Codes] = [one for one in codes if one is not None]
+    figures = [(judged[f"validation_{each}nats"], judged[f"validation_{each}reconstructed"])
+               for each in models]  # fmt: skip
     rows = [
+        ["bound on −log p(x), nats", *(f"{nats:.2f}" for nats, _ in figures)],
+        ["said again exactly", *(f"{100 * again:.1f} %" for _, again in figures)],
         ["KL, nats", *(f"{sum(one.kl):.2f}" for one in known)],
         ["active units", *(f"{one.active} of {len(one.kl)}" for one in known)],
         [
