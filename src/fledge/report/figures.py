@@ -29,7 +29,7 @@ _SHARES = {
     "cut_actions",
     "dropped_share",
 }
-_SHARES |= {"reconstructed", "grammatical", "distinct"}
+_SHARES |= {"reconstructed", "grammatical", "distinct", "edited", "edited_number"}
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 BOOKKEEPING |= {"cells"}
@@ -50,6 +50,8 @@ _WORDS = {
     "twin_distortion": "without remedies: nats of saying it again",
     "information": "nats that codes know, at least",
     "grammar_nats": "nats of the test part, by the grammar itself",
+    "edited": "moved from the present to the past, and grammatical",
+    "edited_number": "and of the same number",
     "sample_nats": "nats of grammatical samples, by the grammar",
     "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",

@@ -15,8 +15,9 @@ from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig
 from fledge.recipes.images.learns import Learns
 from fledge.recipes.texts.data import Part, list_files, read_parts
+from fledge.recipes.texts.grammar_figures import count_edits, count_grammatical
 from fledge.recipes.texts.judging import judge_sentences
-from fledge.recipes.texts.tables import count_grammatical, draw_tables
+from fledge.recipes.texts.tables import draw_tables
 from fledge.recipes.training import count_parameters
 from fledge.runs.model_files import write_model
 from fledge.sample.sentence_batches import SentenceBatches
@@ -75,7 +76,8 @@ def conclude(
     if test.grammar is not None:
         exact = -sum(map(test.grammar.log_prob, test.texts)) / len(test)
         counted = count_grammatical(model, test.grammar, config.seed)
-        own |= {"grammar_nats": exact, **counted}
+        edits = count_edits(model, test.grammar, parts["train"].given.texts[:2000], test.texts)
+        own |= {"grammar_nats": exact, **counted, **edits}
         lines.append(
             f"The grammar itself takes {exact:.2f} nats for the test part; "
             f"{100 * counted['grammatical']:.0f} % of what the model draws is grammatical, "

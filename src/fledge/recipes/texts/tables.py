@@ -4,7 +4,6 @@ and finds between two sentences, and whether its vectors say anything.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +14,9 @@ from fledge.models.language.sentence_model import SentenceModel
 from fledge.recipes.texts.data import Part
 from fledge.recipes.texts.judging import look_at_codes
 from fledge.seeds import generator_for
-from fledge.text.grammar import Grammar
 
 STEPS = 7  # from one sentence to another
 PAIRS = 2
-COUNTED = 500  # sentences that are drawn to be counted
 
 Table = dict[str, Any]  # title, note, columns, rows
 
@@ -86,24 +83,3 @@ def compare_codes(
     ]
     note = "of held-out sentences; a model whose KL is 0 says nothing by its vectors"
     return make_table("Collapse", note, ["", "with the remedies", "without"], rows)
-
-
-@torch.no_grad()
-def count_grammatical(model: SentenceModel, grammar: Grammar, seed: int) -> dict[str, float]:
-    """Of samples at temperature 1: grammatical, the share that the grammar can say; sample_nats,
-    what those take on average by the grammar, whose own take its entropy; distinct, the share of
-    them that differ. greedy_…: the same of the likeliest tokens for each vector drawn.
-    """
-    figures: dict[str, float] = {}
-    for name, temperature in (("", 1.0), ("greedy_", 0.0)):
-        generator = generator_for(seed, "samples", "counted")
-        said = model.sample(COUNTED, generator, temperature)
-        nats = [-grammar.log_prob(text) for text in said]
-        right = [each for each in nats if math.isfinite(each)]
-        figures |= {
-            f"{name}grammatical": len(right) / COUNTED,
-            f"{name}distinct": len(set(said)) / COUNTED,
-        }
-        if right:
-            figures[f"{name}sample_nats"] = sum(right) / len(right)
-    return figures
