@@ -33,7 +33,8 @@ def test_a_model_is_learned_and_asked(model: str, cli: Cli, lines: Path) -> None
     assert ("Collapse" in titles) == (model == "text_vae")
     assert titles[-1] == "Between two sentences"
     if model == "text_vae":
-        assert {"rate", "twin_rate", "information", "twin_active_units"} <= result["after"].keys()
+        names = {"rate", "twin_rate", "information", "twin_active_units"}
+        assert {f"validation_{name}" for name in names} <= result["after"].keys()
     same = cli(f"imagine lines.jsonl model={model} {QUICK} {also} out=again --json", folder=lines)
     assert same.result["after"] == result["after"]
 

@@ -26,9 +26,7 @@ from fledge.text.sentences import read_sentences
 
 
 class SentenceFields(BaseModel):
-    """Ask a model of sentences of `fledge imagine`: without between, edit, vary or again it draws
-    some.
-    """
+    """What is asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -62,6 +60,7 @@ class SentenceFields(BaseModel):
 SampleSentencesConfig: Any = create_model(
     "SampleSentencesConfig",
     __base__=SentenceFields,
+    __doc__="Ask a model of sentences of `fledge imagine`: unless told otherwise it draws some.",
     **{"and": (str | None, Field(default=None, description="of between: the other sentence"))},  # type: ignore[call-overload]
 )
 
