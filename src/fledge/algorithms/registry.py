@@ -72,6 +72,8 @@ from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.algorithms.texts.text_diffusion import TextDiffusion
+from fledge.algorithms.texts.text_vae import TextVAE
 from fledge.algorithms.value.dqn import DQN
 from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
@@ -186,6 +188,8 @@ REGISTRY: Mapping[str, Entry] = {
     "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
     "flow": Entry(Flow, images=Flow.Settings()),
     "vq": Entry(VQ, images=VQ.Settings()),
+    "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
+    "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
