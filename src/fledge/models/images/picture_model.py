@@ -66,9 +66,10 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.programs import Programs
     from fledge.models.images.vae import VAE
 
-    kinds: tuple[type[PictureModel], ...] = (VAE,)
+    kinds: tuple[type[PictureModel], ...] = (Programs, VAE)
     return {kind.name: kind for kind in kinds}
 
 
