@@ -17,7 +17,7 @@ from torch import Tensor
 
 PAPER = 105  # pixels of a side, Omniglot's
 BLUR = 1.5  # pixels, σ: with INK what makes lines as wide as Omniglot's, 4 to 5 pixels
-INK = 5.0  # drops for each pixel of length
+INK = 8.0  # drops for each pixel of length
 NOISE = 1e-3  # ε
 SPACING = 1.0  # pixels between beads
 

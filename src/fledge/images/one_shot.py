@@ -71,9 +71,9 @@ def _read_run(files: dict[str, bytes], name: str, path: Path) -> OneShotRun:
         raise UserError(f"{path} has no {missing[0]}, which {name} names: put the whole run back.")
     sizes = {each.shape for each in (*known.values(), *asked)}
     if len(sizes) > 1:
+        given = " and ".join(f"{height} × {width}" for height, width in sorted(sizes))
         raise UserError(
-            f"{path}/{folder} has pictures of {' and '.join(f'{h} × {w}' for h, w in sorted(sizes))}"
-            ": those of a run are of one size."
+            f"{path}/{folder} has pictures of {given}: those of a run are of one size."
         )
     answer = np.array([known_names.index(start + other) for _, other in pairs])
     return OneShotRun(inside or path.stem, np.stack(list(known.values())), np.stack(asked), answer)

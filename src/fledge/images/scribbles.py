@@ -60,16 +60,15 @@ def invent_character(random: np.random.Generator) -> list[list[np.ndarray]]:
 
 
 def _choose_start(strokes: list[list[np.ndarray]], random: np.random.Generator) -> np.ndarray:
-    where = random.integers(4)
+    where = int(random.integers(4))
     if where == 0 or not strokes:
         return random.uniform(20, 60, 2)
     earlier = np.concatenate(strokes[random.integers(len(strokes))])
-    return earlier[{1: 0, 2: -1}.get(where, random.integers(len(earlier)))]
+    along = int(random.integers(len(earlier)))
+    return earlier[{1: 0, 2: -1}.get(where, along)]
 
 
-def draw_by_hand(
-    character: list[list[np.ndarray]], random: np.random.Generator
-) -> list[Stroke]:
+def draw_by_hand(character: list[list[np.ndarray]], random: np.random.Generator) -> list[Stroke]:
     """The same character as another hand draws it, with its times."""
     middle = np.full(2, PAPER / 2)
     affine = np.diag(random.normal(1, 0.07, 2)) + random.normal(0, 0.05, (2, 2))
@@ -90,9 +89,7 @@ def draw_by_hand(
     return strokes
 
 
-def draw_scribbles(
-    characters: int = CHARACTERS, hands: int = HANDS, seed: int = 0
-) -> PictureSet:
+def draw_scribbles(characters: int = CHARACTERS, hands: int = HANDS, seed: int = 0) -> PictureSet:
     """hands: drawings of each character."""
     random = np.random.default_rng(seed)
     invented = [invent_character(random) for _ in range(characters)]

@@ -178,7 +178,11 @@ def _merge_crossings(lines: list[Line], nodes: np.ndarray) -> tuple[list[Line], 
         nodes[stays] = (nodes[stays] + nodes[goes]) / 2
         moved = [line for line in lines if line is not least]
         lines = [
-            Line(*(stays if n == goes else n for n in (line.first, line.last)), line.path)
+            Line(
+                stays if line.first == goes else line.first,
+                stays if line.last == goes else line.last,
+                line.path,
+            )
             for line in moved
         ]
 

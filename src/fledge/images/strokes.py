@@ -39,7 +39,9 @@ class Drawings(Pictures):
         return [points[which == i] for i in range(int(which.max()) + 1)]
 
 
-def make_drawings(drawn: Sequence[Sequence[Stroke]], labels: Sequence[str], source: str) -> PictureSet:
+def make_drawings(
+    drawn: Sequence[Sequence[Stroke]], labels: Sequence[str], source: str
+) -> PictureSet:
     """Of each drawing its strokes and what it is of; the ink is laid on paper of 105 × 105."""
     most = max(sum(len(stroke) for stroke in strokes) for strokes in drawn)
     points = torch.zeros(len(drawn), most, 3)

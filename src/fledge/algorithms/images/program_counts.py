@@ -29,6 +29,7 @@ from fledge.models.images.stroke_program import KINDS, Program, find_anchor
 
 LEAST_VARIANCE = 1e-3  # of shapes, whose longer side is 1, and of log sizes
 LEAST_ATTACHED = 0.5  # pixels
+NORMAL_MIDDLE = 0.6745  # deviations, within which half of a normal lies
 LEAST_HAND = (0.01, 0.01, 0.5, 0.01, 0.5)
 
 
@@ -80,13 +81,13 @@ def expect_primitives(prior: ProgramPrior, chains: Chains) -> Expected:
         last = i == chains.length - 1
         after = np.where(last[:, None], 1.0, after)
         both = filtered[:, i] * after
-        there = i < chains.length
+        there = np.greater(chains.length, i)
         gamma[:, i] = np.where(there[:, None], both / both.sum(1, keepdims=True), 0.0)
         if i == 0:
             break
         likely = np.exp(emission[:, i] - emission[:, i].max(1, keepdims=True)) * after
-        joint = filtered[:, i - 1][:, :, None] * prior.following * likely[:, None]
-        joint = joint[there]
+        before, now = filtered[there, i - 1], likely[there]
+        joint = before[:, :, None] * prior.following * now[:, None]
         pairs += (joint / joint.sum((1, 2), keepdims=True)).sum(0)
         after = likely @ prior.following.T
         after = after / after.max(1, keepdims=True)
@@ -146,22 +147,23 @@ def begin_primitives(
 
 
 def measure_hands(programs: Sequence[Program], labels: Sequence[int]) -> Array:
-    """The deviations of `ProgramPrior.hand`: pooled within characters, of drawings that are built
-    alike; the least there may be where no two are.
+    """The deviations of `ProgramPrior.hand`, over drawings of one character that are built alike:
+    the middle distance from what is usual, since some of them draw the strokes in another order,
+    which is no deviation. The least there may be where no two are alike.
     """
     alike: dict[tuple[int, ...], list[Program]] = {}
     for program, label in zip(programs, labels, strict=True):
         built = tuple(len(stroke.parts) for stroke in program.strokes)
         alike.setdefault((label, *built), []).append(program)
-    squares, freedom = np.zeros(5), np.zeros(5)
+    apart: list[list[Array]] = [[np.zeros(0)] for _ in LEAST_HAND]
     for group in alike.values():
-        if len(group) < 2:
-            continue
-        for k, numbers in enumerate(measure_group(group)):
-            apart = numbers - numbers.mean(0)
-            squares[k] += (apart**2).sum()
-            freedom[k] += (len(group) - 1) * apart[0].size
-    return np.sqrt(squares / freedom.clip(min=1)).clip(min=LEAST_HAND)
+        n = len(group)
+        for k, numbers in enumerate(measure_group(group) if n > 1 else ()):
+            off = numbers - np.median(numbers, 0)
+            apart[k].append(np.abs(off).ravel() * math.sqrt(n / (n - 1)))
+    several = [np.concatenate(each) for each in apart]
+    usual = [np.median(each) / NORMAL_MIDDLE if len(each) else 0.0 for each in several]
+    return np.maximum(usual, LEAST_HAND)
 
 
 def measure_group(group: Sequence[Program]) -> tuple[Array, Array, Array, Array, Array]:

@@ -9,6 +9,7 @@ iteration of EM for the primitives; all else is counted once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,10 +26,11 @@ from fledge.algorithms.images.program_counts import (
 from fledge.algorithms.images.protocol import MakeLearner, Sheet
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
-from fledge.images.ink import PAPER, draw_ink
+from fledge.images.ink import PAPER
 from fledge.images.pictures import Pictures, PictureSet, PictureShape
 from fledge.images.strokes import Drawings
 from fledge.models.images.program_draws import redraw
+from fledge.models.images.program_prior import Chains
 from fledge.models.images.program_search import read_picture
 from fledge.models.images.programs import Programs as Model
 from fledge.models.images.programs import ink, take_numpy
@@ -41,6 +43,15 @@ WANTED = (
     "programs are learned from drawings whose strokes are known: give data=scribbles, or a folder "
     "or .zip of Omniglot's strokes"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """All drawings as programs, what each is of, and their strokes as chains of sub-strokes."""
+
+    programs: list[Program]
+    labels: list[int]
+    chains: Chains
 
 
 class Programs:
@@ -65,7 +76,8 @@ class Programs:
     ) -> None:
         self.settings, self.model, self.seed, self.stopwatch = settings, model, seed, stopwatch
         self.steps = 0
-        self._written: dict[bytes, Program] = {}
+        self._read: Read | None = None
+        self._structure: float | None = None  # its log-probability, which no step changes
 
     @classmethod
     def build(cls, settings: Settings, shape: PictureShape) -> Model:
@@ -80,43 +92,46 @@ class Programs:
     def update(
         self, batch: Pictures, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """loss: nats a drawing, −log p of its program under the prior before this step. bending:
-        of it, what is paid for the sub-strokes.
+        """loss: nats a drawing, −log p of its program under the prior before this step.
+        nats_of_parts: of it, what the shapes and sizes of sub-strokes cost.
         """
         if not isinstance(batch, Drawings):
             raise UserError(f"the data is of pictures alone, and {WANTED}.")
         with self.stopwatch.phase("score"):
-            programs = self.write(batch)
-            chains = read_programs(programs)
+            read = self.read(batch)
         with self.stopwatch.phase("fit"):
-            prior = self.model.prior
+            prior, counts = self.model.prior, self.settings.counts
             if self.steps == 0:
                 random = np.random.default_rng([self.seed, 0])
-                prior = begin_primitives(prior, chains, random)
-                labels = batch.label.tolist()
-                prior = count_structure(prior, programs, labels, self.settings.counts)
-            loss = -float(prior.log_prob(programs).mean())
-            expected = expect_primitives(prior, chains)
-            prior = fit_primitives(prior, chains, expected, self.settings.counts)
-            self.model.learn(prior)
+                prior = begin_primitives(prior, read.chains, random)
+                prior = count_structure(prior, read.programs, read.labels, counts)
+            if self._structure is None:
+                self._structure = sum(map(prior.log_prob_of_structure, read.programs))
+            expected = expect_primitives(prior, read.chains)
+            self.model.learn(fit_primitives(prior, read.chains, expected, counts))
             self.steps += 1
-        parts = -expected.log_prob / len(programs)
-        used = float((expected.gamma.sum((0, 1)) > 1).sum())
+        n = len(read.programs)
         return {
-            "loss": loss, "nats_of_parts": parts, "primitives_used": used,
-            "rows": float(len(batch)),
-        }  # fmt: skip
+            "loss": -(expected.log_prob + self._structure) / n,
+            "nats_of_parts": -expected.log_prob / n,
+            "primitives_used": float((expected.gamma.sum((0, 1)) > 1).sum()),
+            "rows": float(n),
+        }
 
-    def write(self, batch: Drawings) -> list[Program]:
-        """Each drawing as a program, which stays what it is from step to step."""
-        programs: list[Program] = []
-        for row in range(len(batch)):
-            key = batch.points[row].numpy().tobytes()
-            if key not in self._written:
-                strokes = [cut_at_rests(stroke) for stroke in batch.strokes_of(row)]
-                self._written[key] = write_program(strokes)
-            programs.append(self._written[key])
-        return programs
+    def read(self, batch: Drawings) -> Read:
+        """Each drawing as a program, once: every step is of the same drawings, in whatever order
+        they come; they are counted in that of their contents.
+        """
+        if self._read is None or len(self._read.programs) != len(batch):
+            keys = [points.numpy().tobytes() for points in batch.points]
+            order = sorted(range(len(batch)), key=keys.__getitem__)
+            programs = [
+                write_program([cut_at_rests(stroke) for stroke in batch.strokes_of(row)])
+                for row in order
+            ]
+            labels = batch.label[torch.tensor(order)].tolist()
+            self._read, self._structure = Read(programs, labels, read_programs(programs)), None
+        return self._read
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         """Held-out pictures beside the programs that were read in them, and drawn by other
@@ -129,9 +144,9 @@ class Programs:
             readings = read_picture(x[0].numpy() > 0, prior, random, READINGS)
             programs = [reading.program for reading in readings]
             programs += [programs[-1]] * (READINGS - len(programs))
-            read += [x, *(show(each) for each in programs)]
+            read += [x, *(ink(each) for each in programs)]
             hands = [redraw(programs[0], prior, random) for _ in range(HANDS)]
-            again += [x, *(ink(each, generator) for each in hands)]
+            again += [x, *(ink(each) for each in hands)]
         return [
             Sheet(
                 "readings", "Read", "held-out pictures, each beside the likeliest programs that "
@@ -149,8 +164,3 @@ class Programs:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.steps = state["steps"]
-
-
-def show(program: Program) -> torch.Tensor:
-    """[1, PAPER, PAPER] uint8, the likeliest picture."""
-    return draw_ink([torch.from_numpy(path).float() for path in program.draw()])[None]

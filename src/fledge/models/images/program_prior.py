@@ -57,23 +57,25 @@ class ProgramPrior:
     def log_prob(self, programs: Sequence[Program]) -> Array:
         """Of each, in nats.  -> [B]"""
         chains = read_chains([stroke for program in programs for stroke in program.strokes])
-        of_chain = iter(self.log_prob_of_chains(chains))
-        total = np.zeros(len(programs))
-        for b, program in enumerate(programs):
-            total[b] = math.log(self.strokes[min(len(program.strokes), MOST_STROKES) - 1])
-            for i, stroke in enumerate(program.strokes):
-                total[b] += next(of_chain) + self.log_prob_of_start(stroke, program.strokes[:i])
-        return total
+        owner = np.repeat(np.arange(len(programs)), [len(p.strokes) for p in programs])
+        of_chains = np.bincount(owner, forward(self, chains)[0], len(programs))
+        return of_chains + [self.log_prob_of_structure(program) for program in programs]
 
-    def log_prob_of_chains(self, chains: Chains) -> Array:
-        """Of each stroke: how many sub-strokes, and their shapes and sizes.  -> [S]"""
-        number = np.log(self.parts[chains.length.clip(max=MOST_PARTS) - 1])
-        return number + forward(self, chains)[0]
+    def log_prob_of_structure(self, program: Program) -> float:
+        """All but the shapes and sizes of sub-strokes: how many strokes, of how many sub-strokes,
+        related how and begun where.
+        """
+        total = math.log(self.strokes[min(len(program.strokes), MOST_STROKES) - 1])
+        for i, stroke in enumerate(program.strokes):
+            total += math.log(self.parts[min(len(stroke.parts), MOST_PARTS) - 1])
+            total += self.log_prob_of_start(stroke, program.strokes[:i])
+        return total
 
     def log_emission(self, shape: Array, size: Array) -> Array:
         """Of a shape and a log size under each primitive.  [..., 10], [...] -> [..., K]"""
-        apart = (shape[..., None, :] - self.shape_mean) ** 2 / self.shape_variance
-        of_shape = apart.sum(-1) + np.log(self.shape_variance).sum(1) + NUMBERS * LOG_2PI
+        exact, mean = 1 / self.shape_variance, self.shape_mean
+        square = shape**2 @ exact.T - 2 * shape @ (exact * mean).T + (exact * mean**2).sum(1)
+        of_shape = square + np.log(self.shape_variance).sum(1) + NUMBERS * LOG_2PI
         of_size = (size[..., None] - self.size_mean) ** 2 / self.size_variance
         return -0.5 * (of_shape + of_size + np.log(self.size_variance) + LOG_2PI)
 

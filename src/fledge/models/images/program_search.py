@@ -104,7 +104,7 @@ def choose_start(skeleton: Skeleton, left: set[int], random: np.random.Generator
     nodes = ends or odd or list(degree)
     far = skeleton.nodes[nodes].sum(1) / TOP_LEFT
     likely = np.exp(far.min() - far)
-    return nodes[random.choice(len(nodes), p=likely / likely.sum())]
+    return nodes[int(random.choice(len(nodes), p=likely / likely.sum()))]
 
 
 def choose_step(

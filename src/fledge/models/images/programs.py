@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fledge.images.ink import render
+from fledge.images.ink import draw_ink
 from fledge.images.pictures import PictureShape
 from fledge.models.images.picture_model import PictureModel
 from fledge.models.images.program_draws import invent
@@ -53,9 +53,8 @@ class Programs(PictureModel):
         return sum(buffer.numel() for buffer in self.buffers())
 
     def sample(self, count: int, generator: torch.Generator, label: Tensor | None = None) -> Tensor:
-        random = take_numpy(generator)
-        prior = self.prior
-        return torch.stack([ink(invent(prior, random), generator) for _ in range(count)])
+        random, prior = take_numpy(generator), self.prior
+        return torch.stack([ink(invent(prior, random)) for _ in range(count)])
 
 
 def make_even_prior(primitives: int) -> ProgramPrior:
@@ -82,8 +81,8 @@ def take_numpy(generator: torch.Generator) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
 
 
-def ink(program: Program, generator: torch.Generator) -> Tensor:
-    """A picture of it, each pixel drawn.  -> [1, PAPER, PAPER] uint8, 1 is black"""
-    black = render([torch.from_numpy(path).float() for path in program.draw()])
-    uniform = torch.rand(black.shape, generator=generator)
-    return (uniform < black).to(torch.uint8)[None]
+def ink(program: Program) -> Tensor:
+    """Its likeliest picture: the noise of pixels is for reading ink, and is not drawn.  -> [1,
+    PAPER, PAPER] uint8, 1 is black
+    """
+    return draw_ink([torch.from_numpy(path).float() for path in program.draw()])[None]

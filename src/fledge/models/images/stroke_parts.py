@@ -11,6 +11,7 @@ from fledge.models.images.stroke_splines import measure_length, space_evenly
 
 TICK_MS = 50.0  # between looks at the pen (Lake et al. 2015, supplement §2.1)
 RESTS = 1.0  # pixels a tick: slower is a rest
+REST_TICKS = 2  # a shorter one is a hand that is slow: Omniglot had strokes of 36 parts by it
 SHORTEST = 5.0  # pixels: shorter sub-strokes go with their neighbour
 CORNER = 1.0  # radians turned within `ARM` on either side
 ARM = 6.0  # pixels
@@ -34,7 +35,7 @@ def cut_at_rests(stroke: Stroke) -> list[np.ndarray]:
         if rests and start is None:
             start = i
         elif not rests and start is not None:
-            if start > 0 and i < len(resting):
+            if start > 0 and i < len(resting) and i - start >= REST_TICKS:
                 middles.append((start + i) // 2)
             start = None
     return cut_at(path, middles)

@@ -80,14 +80,15 @@ def relate(start: np.ndarray, earlier: Sequence[ProgramStroke]) -> Relation:
         along = [np.linalg.norm(part - start, axis=1) for part in parts]
         nearest = int(np.argmin([each.min() for each in along]))
         place = float(along[nearest].argmin() / (len(along[nearest]) - 1))
-        for kind, apart, relation in (
-            ("start", along[0][0], Relation("start", number)),
-            ("end", along[-1][-1], Relation("end", number, last, 1.0)),
-            ("along", along[nearest].min(), Relation("along", number, nearest, place)),
-        ):
-            if apart < best.get(kind, (ATTACHED, None))[0]:
-                best[kind] = float(apart), relation
-    ends = [best[kind] for kind in ("start", "end") if kind in best]
+        at = (
+            (along[0][0], Relation("start", number)),
+            (along[-1][-1], Relation("end", number, last, 1.0)),
+            (along[nearest].min(), Relation("along", number, nearest, place)),
+        )
+        for apart, relation in at:
+            if apart < best.get(relation.kind, (ATTACHED, None))[0]:
+                best[relation.kind] = float(apart), relation
+    ends = [each for kind, each in best.items() if kind != "along"]
     if ends:
         return min(ends, key=lambda each: each[0])[1]
     return best["along"][1] if "along" in best else Relation("independent")

@@ -18,7 +18,6 @@ from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.images.config import ImagineConfig as ImagineConfig
 from fledge.recipes.images.data import read_parts
 from fledge.recipes.images.judging import judge_pictures
-from fledge.recipes.training import count_parameters
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
@@ -73,7 +72,7 @@ class Learns(nn.Module):
 def describe(config: ImagineConfig, model: PictureModel, train: PictureSet) -> str:
     labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
     return (
-        f"{config.model} of {count_parameters(model):,} parameters on {len(train):,} pictures of "
+        f"{config.model} of {model.count_parameters():,} parameters on {len(train):,} pictures of "
         f"{train.shape.describe()}{labels}"
     )
 

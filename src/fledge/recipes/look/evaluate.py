@@ -21,6 +21,11 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
+from fledge.recipes.look.evaluate_one_shot import (
+    OneShotConfig,
+    evaluate_one_shot,
+    find_programs,
+)
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
@@ -71,11 +76,18 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     )
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> type[EvaluateConfig] | type[OneShotConfig]:
+        """The fields of what the base says: a text, or characters as programs."""
+        return cls if find_programs(given.get("base")) is None else OneShotConfig
 
-def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
+
+def evaluate(config: EvaluateConfig | OneShotConfig, show: Show) -> dict[str, Any]:
     """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged
     where no number comes out.
     """
+    if isinstance(config, OneShotConfig):
+        return evaluate_one_shot(config, show)
     if config.data is None and config.task is None:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
