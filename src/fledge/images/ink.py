@@ -19,20 +19,21 @@ PAPER = 105  # pixels of a side, Omniglot's
 BLUR = 1.5  # pixels, σ: with INK what makes lines as wide as Omniglot's, 4 to 5 pixels
 INK = 8.0  # drops for each pixel of length
 NOISE = 1e-3  # ε
+DOT = 4.0  # pixels of length, whose ink a pen leaves that stands still
 SPACING = 1.0  # pixels between beads
 
 
 def space_beads(path: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
     """Points along a path, evenly, and the length that each stands for. A dot is one, of length
-    `BLUR`.  [L, 2] -> [M, 2], [M]
+    `DOT`.  [L, 2] -> [M, 2], [M]
     """
     path = path.to(torch.get_default_dtype())
     if len(path) < 2:
-        return path, path.new_full((1,), BLUR)
+        return path, path.new_full((1,), DOT)
     run = torch.cat([path.new_zeros(1), (path[1:] - path[:-1]).norm(dim=1).cumsum(0)])
     length = float(run[-1].detach())
     if length < BLUR:
-        return path.mean(0, keepdim=True), path.new_full((1,), BLUR)
+        return path.mean(0, keepdim=True), path.new_full((1,), DOT)
     pieces = max(1, round(length / spacing))
     place = (torch.arange(pieces) + 0.5) * (length / pieces)
     after = torch.searchsorted(run.detach(), place).clamp(1, len(path) - 1)
