@@ -32,6 +32,7 @@ from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
 from fledge.algorithms.images.mae import MAE
 from fledge.algorithms.images.next_frame import NextFrame
+from fledge.algorithms.images.programs import Programs
 from fledge.algorithms.images.relative_position import RelativePosition
 from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
@@ -171,6 +172,7 @@ REGISTRY: Mapping[str, Entry] = {
     "simclr": Entry(SimCLR, images=SimCLR.Settings()),
     "next_frame": Entry(NextFrame, images=NextFrame.Settings()),
     "dino": Entry(DINO, images=DINO.Settings()),
+    "programs": Entry(Programs, images=Programs.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "gan": Entry(GAN, images=GAN.Settings()),
     "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),

@@ -45,8 +45,10 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         if counted:
             return conclude(config, course, count_pictures(config, course, model, parts), parts)
         model = model.to(config.on())
-        batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
-        typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
+        # What is counted in closed form is counted over all of them.
+        rows = len(train) if getattr(kind, "whole", False) else config.rows_per_step
+        batches = PictureBatches(train, rows, config.seed, config.augment)
+        typical = PictureBatches(train, rows, config.seed).__next__()
         speed = course.settle_speed(
             config, Learns(model), typical, equal_rows=True,
             share=lambda twin, rows: kind.share(twin.network, rows),
