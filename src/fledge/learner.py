@@ -68,7 +68,10 @@ class Learner:
         self.schedule = schedule
         self.clip = clip
         self.micro_batches = MicroBatches(
-            rows_per_micro_batch, tokens_per_micro_batch, getattr(module, "shares_prompts", False)
+            rows_per_micro_batch,
+            tokens_per_micro_batch,
+            shared=getattr(module, "shares_prompts", False),
+            padded=getattr(module, "computes_padding", True),
         )
         self.precision, self.seed = precision, seed
         self.steps = self.skipped = 0
