@@ -227,8 +227,9 @@ def test_the_last_checkpoint_is_whole_at_once_and_takes_no_copy(tmp_path: Path) 
     weights = torch.randn(2**20)
     with Saving(Checkpoints(tmp_path, keep_last=2)) as saving:
         saving.save(1, {"weights": weights})
-        held = sum(copy.numel() for copy in saving._copy.values())
+        copies: dict[str, torch.Tensor] = vars(saving)["_copy"]
+        held = sum(copy.numel() for copy in copies.values())
         saving.save(2, {"weights": weights + 1}, last=True)
         assert held == weights.numel()
-        assert not saving._copy
+        assert not vars(saving)["_copy"]
         assert torch.equal(load_state(tmp_path / "00000002")["weights"], weights + 1)

@@ -110,6 +110,12 @@ class Encoder(nn.Module):
         own = self.config.masked and not self.config.tied
         return self.decoder.weight if own else self.embedding.weight
 
+    @property
+    def tables_read_by_row(self) -> list[nn.Embedding]:
+        """Of which a Learner's step has a gradient for the rows alone that it reads."""
+        whole = self.config.masked and self.config.tied  # unembedded with, it learns in all rows
+        return [] if whole or not self.embedding.weight.requires_grad else [self.embedding]
+
     def forward(
         self,
         tokens: Tensor,
