@@ -45,7 +45,9 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     augment: tuple[Change, ...] = Field(
         default=(), description=f"changes by chance, of {', '.join(CHANGES)}; such as shift,turn"
     )
-    rows_per_step: int = Field(default=64, ge=1, description="pictures, or sentences, of an optimizer step")
+    rows_per_step: int = Field(
+        default=64, ge=1, description="pictures, or sentences, of an optimizer step"
+    )
     samples: int = Field(default=64, ge=0, description="drawn for the report; 0 draws none")
 
     @classmethod
