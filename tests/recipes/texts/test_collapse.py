@@ -13,7 +13,7 @@ import fledge
 
 @pytest.mark.slow
 def test_codes_collapse_without_remedies_and_not_with_them(tmp_path: Path) -> None:
-    """Of a KL of some nats against one that is nearly none; the exact nats of the same sentences are
+    """Of a KL of some nats against one that is nearly none. What the same sentences take exactly is
     the grammar's.
     """
     run = fledge.imagine(
