@@ -29,7 +29,9 @@ class Autoregression:
     """kind: the network, which is made of all the settings."""
 
     kind: ClassVar[type[Autoregressive]]
-    usual: ClassVar[Mapping[str, Any]] = {"steps": 2000, "rows_per_step": 64}
+    usual: ClassVar[Mapping[str, Any]] = {
+        "steps": 2000, "rows_per_step": 64, "learning_rate": 2e-3,
+    }  # fmt: skip
     unfinished = None
 
     def __init__(
@@ -46,6 +48,11 @@ class Autoregression:
     @classmethod
     def build(cls, settings: AlgorithmSettings, shape: PictureShape) -> Autoregressive:
         return cls.kind(shape, settings.model_dump())
+
+    @staticmethod
+    def prepare(model: Any, train: PictureSet, seed: int) -> None:
+        """What a place shows by itself is counted, and need not be learned."""
+        model.place_bias.begin_at_counts(model.to_row(train.rows.x))
 
     @staticmethod
     def share(model: Autoregressive, rows: Pictures) -> Tensor:
@@ -174,3 +181,4 @@ class PixelTransformer(Autoregression):
     @staticmethod
     def prepare(model: pixel_transformer.PixelTransformer, train: PictureSet, seed: int) -> None:
         model.learn_palette(train.rows.x, generator_for(seed, "data", "palette"))
+        Autoregression.prepare(model, train, seed)
