@@ -140,6 +140,15 @@ class PlaceBias(nn.Module):
         return logits + self.logits[t]
 
 
+def make_embedding(levels: int, width: int) -> nn.Embedding:
+    """Levels lie along a line at first, each a little off it: near ones mean near things."""
+    embedding = nn.Embedding(levels, width)
+    with torch.no_grad():
+        line = torch.linspace(-1, 1, levels)[:, None] * torch.randn(width)
+        embedding.weight.copy_(line + 0.1 * embedding.weight)
+    return embedding
+
+
 def make_head(width: int, levels: int) -> nn.Linear:
     """The last layer of a network, which begins at 0."""
     head = nn.Linear(width, levels)

@@ -15,6 +15,7 @@ from fledge.models.images.autoregressive import (
     Advance,
     Autoregressive,
     PlaceBias,
+    make_embedding,
     make_head,
     shift,
 )
@@ -29,8 +30,8 @@ class PixelLSTM(Autoregressive):
         super().__init__(shape, settings)
         width = self.settings["width"]
         self.across = shape.width * shape.channels
-        self.beside = nn.Embedding(self.values, width)
-        self.above = nn.Embedding(self.values, width)
+        self.beside = make_embedding(self.values, width)
+        self.above = make_embedding(self.values, width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
         self.lstm = nn.LSTM(width, width, self.settings["layers"], batch_first=True)
         self.head = make_head(width, self.values)

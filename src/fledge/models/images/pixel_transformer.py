@@ -19,6 +19,7 @@ from fledge.models.images.autoregressive import (
     Advance,
     Autoregressive,
     PlaceBias,
+    make_embedding,
     make_head,
     shift,
 )
@@ -49,10 +50,10 @@ class PixelTransformer(Autoregressive):
             self.palette = torch.zeros(colours, shape.channels)
             self.length, self.values = shape.height * shape.width, colours
         across = self.length // shape.height
-        self.embedding = nn.Embedding(self.values, width)
-        nn.init.normal_(self.embedding.weight, std=0.02)
-        self.first = nn.Parameter(0.02 * torch.randn(width))
-        self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
+        colourful = self.palette is not None  # whose numbers are in no order
+        self.embedding = (nn.Embedding if colourful else make_embedding)(self.values, width)
+        self.first = nn.Parameter(torch.randn(width))
+        self.place = nn.Parameter(0.5 * torch.randn(self.length, width))
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(self.settings["layers"]))
         self.norm = nn.LayerNorm(width)
         self.head = make_head(width, self.values)

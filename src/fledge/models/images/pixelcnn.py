@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.images.pictures import PictureShape
-from fledge.models.images.autoregressive import Advance, Autoregressive, PlaceBias, make_head
+from fledge.models.images.autoregressive import (
+    Advance,
+    Autoregressive,
+    PlaceBias,
+    make_embedding,
+    make_head,
+)
 
 
 class PixelCNN(Autoregressive):
@@ -36,7 +42,7 @@ class PixelCNN(Autoregressive):
             )
         self.height, self.across = shape.height, shape.width * shape.channels
         reach = self.settings["reach"]
-        self.embedding = nn.Embedding(self.values, width)
+        self.embedding = make_embedding(self.values, width)
         self.place = nn.Parameter(0.02 * torch.randn(width, self.height, self.across))
         self.labels = nn.Embedding(len(shape.names), width) if self.by_label else None
         self.layers = nn.ModuleList(

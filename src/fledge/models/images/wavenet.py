@@ -16,6 +16,7 @@ from fledge.models.images.autoregressive import (
     Advance,
     Autoregressive,
     PlaceBias,
+    make_embedding,
     make_head,
     shift,
 )
@@ -31,7 +32,7 @@ class WaveNet(Autoregressive):
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
         width = self.settings["width"]
-        self.embedding = nn.Embedding(self.values, width)
+        self.embedding = make_embedding(self.values, width)
         self.first = nn.Parameter(torch.zeros(width))
         self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
         doublings = max(1, (self.length - 1).bit_length())
