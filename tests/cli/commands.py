@@ -80,6 +80,15 @@ IMAGINE_MADE = (
     "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
     "binarise=threshold precision=fp32 compile=no"
 )
+DIFFUSION = (
+    "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "
+    "judged_steps=2 samples=10 sampling_steps=2 evaluate_every=5 precision=fp32 compile=no"
+)
+IMAGINE_VQ = (
+    "imagine model=vq steps=12 rows_per_step=8 channels=8 codes=8 code_width=4 prior_layers=1 "
+    "prior_width=16 prior_heads=2 samples=8 augment=shift evaluate_every=5 precision=fp32 "
+    "compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -112,6 +121,8 @@ KINDS = {
     "imagine vae": IMAGINE,
     "imagine chow_liu": IMAGINE_COUNTED,
     "imagine made": IMAGINE_MADE,
+    "imagine diffusion": DIFFUSION,
+    "imagine vq": IMAGINE_VQ,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

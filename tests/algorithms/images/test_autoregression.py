@@ -93,12 +93,12 @@ def test_it_begins_at_the_histogram(name: str) -> None:
     random = torch.Generator().manual_seed(0)
     x = (torch.rand(60, 1, 3, 4, generator=random) * torch.tensor([1.0, 2, 3, 3])).to(torch.uint8)
     given = some_pictures(x, 3)
-    algorithm = make(name, given)
-    algorithm.prepare(algorithm.model, given, 0)
+    kind: Any = find_entry("images", name).algorithm
+    model = kind.build_for(kind.Settings(**SMALL[name]), given)
     counted = make("histogram", given, add=1.0)
     counted.update(given.rows)
     with torch.no_grad():
-        nats = algorithm.model.nats(given.rows)
+        nats = model.nats(given.rows)
     assert torch.allclose(nats, counted.model.nats(given.rows).float(), atol=1e-4)
 
 

@@ -19,7 +19,6 @@ from fledge.images.pictures import Pictures, PictureSet, PictureShape
 from fledge.models.images import made, nade, pixel_lstm, pixel_transformer, pixelcnn, wavenet
 from fledge.models.images.attention_patterns import Pattern
 from fledge.models.images.autoregressive import Autoregressive
-from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
 COMPLETED, TIMES = 4, 7  # held-out pictures that are completed, and how often each
@@ -49,10 +48,10 @@ class Autoregression:
     def build(cls, settings: AlgorithmSettings, shape: PictureShape) -> Autoregressive:
         return cls.kind(shape, settings.model_dump())
 
-    @staticmethod
-    def prepare(model: Any, train: PictureSet, seed: int) -> None:
+    @classmethod
+    def build_for(cls, settings: Any, given: PictureSet) -> Any:
         """What a place shows by itself is counted, and need not be learned."""
-        model.place_bias.begin_at_counts(model.to_row(train.rows.x))
+        return begin_at_counts(cls.build(settings, given.shape), given)
 
     @staticmethod
     def share(model: Autoregressive, rows: Pictures) -> Tensor:
@@ -98,6 +97,12 @@ class Autoregression:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
+
+
+def begin_at_counts(model: Any, given: PictureSet) -> Any:
+    """The same, which now is a histogram of these pictures."""
+    model.place_bias.begin_at_counts(model.to_row(given.rows.x))
+    return model
 
 
 class NADE(Autoregression):
@@ -178,7 +183,9 @@ class PixelTransformer(Autoregression):
             "nats are then of these",
         )
 
-    @staticmethod
-    def prepare(model: pixel_transformer.PixelTransformer, train: PictureSet, seed: int) -> None:
-        model.learn_palette(train.rows.x, generator_for(seed, "data", "palette"))
-        Autoregression.prepare(model, train, seed)
+    @classmethod
+    def build_for(cls, settings: Any, given: PictureSet) -> pixel_transformer.PixelTransformer:
+        """With the palette of these pictures."""
+        model: Any = cls.build(settings, given.shape)
+        model.learn_palette(given.rows.x, torch.default_generator)
+        return begin_at_counts(model, given)

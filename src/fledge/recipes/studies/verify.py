@@ -22,10 +22,13 @@ from fledge.recipes.algorithm_fields import check_setting_names
 from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
+from fledge.verify.adversarial_rows import adversarial_rows
+from fledge.verify.autoencoder_rows import autoencoder_rows
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
 from fledge.verify.decoding_rows import decoding_rows
+from fledge.verify.diffusion_rows import diffusion_rows
 from fledge.verify.family import FAMILY
 from fledge.verify.laboratory import Hardware
 from fledge.verify.latent_rows import latent_rows
@@ -183,6 +186,9 @@ def list_package_rows(
         ("pictures", picture_rows),
         ("sequences", sequence_rows),
         ("posteriors", variational_rows),
+        ("adversaries", adversarial_rows),
+        ("diffusion", diffusion_rows),
+        ("autoencoders of pictures", autoencoder_rows),
         *family,
     ]
 
