@@ -38,4 +38,6 @@ RUNGS: tuple[Rung, ...] = (
         {"width": 64, "layers": 3, "attention": "strided"},
     ),
     Rung("vae", "vae"),
+    Rung("vq", "vq"),
+    Rung("diffusion", "diffusion", {"judged_steps": 8}),
 )  # fmt: skip
