@@ -121,8 +121,8 @@ def climb(
     """One rung as a run of its own, and what it came to."""
     given: dict[str, Any] = {
         "model": rung.model, "data": config.data, "binarise": config.binarise, "seed": config.seed,
-        "samples": config.samples, "judged_samples": 0, "out": folder, "precision": "fp32", "compile": "no",
-        **rung.fields,
+        "samples": config.samples, "judged_samples": 0, "out": folder,
+        "precision": "fp32", "compile": "no", **rung.fields,
     }  # fmt: skip
     alone = ImagineConfig.read(given)
     kind: Any = alone.entry.algorithm
