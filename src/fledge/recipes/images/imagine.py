@@ -17,6 +17,7 @@ from fledge.recipes.images.counting import check_counted, count_pictures
 from fledge.recipes.images.data import is_embedded, read_parts
 from fledge.recipes.images.judging import describe_model, list_judges
 from fledge.recipes.images.quality import check_count
+from fledge.recipes.texts.imagine_texts import imagine_texts
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.pictures import PictureBatches
@@ -30,6 +31,8 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     config = config.composed()
     check_count(config.judged_samples)
     kind: Any = config.entry.algorithm
+    if getattr(kind, "reads", "pictures") == "texts":
+        return imagine_texts(config, start)
     if isinstance(kind, OwnClass):
         kind = OwnImages(kind)
     counted = getattr(kind, "counted", False)
@@ -42,8 +45,10 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         if counted:
             return conclude(config, course, count_pictures(config, course, model, parts), parts)
         model = model.to(config.on())
-        batches = PictureBatches(train, config.rows_per_step, config.seed, config.augment)
-        typical = PictureBatches(train, config.rows_per_step, config.seed).__next__()
+        # What is counted in closed form is counted over all of them.
+        rows = len(train) if getattr(kind, "whole", False) else config.rows_per_step
+        batches = PictureBatches(train, rows, config.seed, config.augment)
+        typical = PictureBatches(train, rows, config.seed).__next__()
         speed = course.settle_speed(
             config, Learns(model), typical, equal_rows=True,
             share=lambda twin, rows: kind.share(twin.network, rows),
