@@ -81,7 +81,7 @@ def expect_primitives(prior: ProgramPrior, chains: Chains) -> Expected:
         last = i == chains.length - 1
         after = np.where(last[:, None], 1.0, after)
         both = filtered[:, i] * after
-        there = np.greater(chains.length, i)
+        there = chains.there[:, i]
         gamma[:, i] = np.where(there[:, None], both / both.sum(1, keepdims=True), 0.0)
         if i == 0:
             break
