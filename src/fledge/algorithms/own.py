@@ -65,17 +65,22 @@ def find_own_algorithm(name: str) -> OwnClass:
 def _load(path: Path, wanted: str, place: Path, written: int) -> OwnClass:
     module = load_module(path)
     kind: Any = getattr(module, wanted, None)
-    if not callable(getattr(kind, "update", None)):
+    if not can_learn(kind):
         classes = [
             key
             for key, value in vars(module).items()
-            if inspect.isclass(value) and hasattr(value, "update")
+            if inspect.isclass(value) and value.__module__ == module.__name__ and can_learn(value)
         ]
         raise UserError(
-            f"{path} has no class {wanted} with update(batch)"
+            f"{path} has no class {wanted} with update(batch), or loss(x) of pictures"
             + (f": it has {', '.join(classes)}." if classes else ".")
         )
     return OwnClass(kind, path, read_settings(path, kind))
+
+
+def can_learn(kind: Any) -> bool:
+    """By its own update(batch), or as a model of pictures by its loss(x)."""
+    return any(callable(getattr(kind, name, None)) for name in ("update", "loss"))
 
 
 def read_settings(path: Path, kind: Any) -> AlgorithmSettings:

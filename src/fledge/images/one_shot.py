@@ -72,9 +72,7 @@ def _read_run(files: dict[str, bytes], name: str, path: Path) -> OneShotRun:
     sizes = {each.shape for each in (*known.values(), *asked)}
     if len(sizes) > 1:
         given = " and ".join(f"{height} × {width}" for height, width in sorted(sizes))
-        raise UserError(
-            f"{path}/{folder} has pictures of {given}: those of a run are of one size."
-        )
+        raise UserError(f"{path}/{folder} has pictures of {given}: those of a run are of one size.")
     answer = np.array([known_names.index(start + other) for _, other in pairs])
     return OneShotRun(inside or path.stem, np.stack(list(known.values())), np.stack(asked), answer)
 
