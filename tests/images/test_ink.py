@@ -41,6 +41,13 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(likelihood, beads.requires_grad_())
 
 
+def test_black_is_a_drop_or_noise() -> None:
+    expected = torch.tensor([0.0, math.log(2), 0.3, math.inf], dtype=torch.float64)
+    drop = 1 - math.exp(-0.3)
+    by_hand = [0.02, 0.5, 0.98 * drop + 0.02 * (1 - drop), 0.98]  # by chance the other one
+    assert blacken(expected, noise=0.02).tolist() == pytest.approx(by_hand, rel=1e-12)
+
+
 def test_all_pictures_together_have_probability_one() -> None:
     black = blacken(torch.tensor([[0.1, 2.0], [0.7, 0.0]], dtype=torch.float64))
     total = sum(

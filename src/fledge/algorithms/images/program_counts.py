@@ -78,10 +78,10 @@ def expect_primitives(prior: ProgramPrior, chains: Chains) -> Expected:
     gamma, pairs = np.zeros_like(filtered), np.zeros_like(prior.following)
     after = np.ones_like(filtered[:, 0])  # β, of any scale
     for i in reversed(range(filtered.shape[1])):
-        last = i == chains.length - 1
+        last = np.equal(chains.length, i + 1)
         after = np.where(last[:, None], 1.0, after)
         both = filtered[:, i] * after
-        there = np.greater(chains.length, i)
+        there = chains.there[:, i]
         gamma[:, i] = np.where(there[:, None], both / both.sum(1, keepdims=True), 0.0)
         if i == 0:
             break

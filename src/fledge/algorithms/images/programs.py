@@ -61,8 +61,11 @@ class Programs:
             default=0.1, gt=0, description="imagined counts of every possibility that is counted"
         )
 
-    # Nothing is differentiated: there is no precision to choose, and nothing to compile.
-    usual: ClassVar[Mapping[str, Any]] = {"steps": 20, "precision": "fp32", "compile": "no"}
+    # Nothing is differentiated: there is no precision to choose, and nothing to compile. Whether
+    # characters are new and alike is judged by naming them (`fledge evaluate`).
+    usual: ClassVar[Mapping[str, Any]] = {
+        "steps": 20, "precision": "fp32", "compile": "no", "judged_samples": 0,
+    }  # fmt: skip
     whole: ClassVar[bool] = True  # every step is of all drawings
     unfinished = None
 

@@ -1,7 +1,7 @@
 """New characters out of the prior, and a character again by another hand.
 
-A character that would not fit on the paper is drawn anew: what is sampled is the prior, given that
-it fits.
+A stroke that would leave the paper is drawn anew, and so is a whole character by another hand: what
+is sampled is the prior, given that it fits. Where nothing fits, what is off the paper is not seen.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from fledge.models.images.stroke_program import (
 from fledge.models.images.stroke_splines import CONTROLS, SMALLEST, Part
 
 EDGE = 3  # pixels that a pen needs
-TRIALS = 1000
+TRIALS = 100
 
 
 def invent(prior: ProgramPrior, random: np.random.Generator) -> Program:
-    """A new character. Raises ValueError for a prior of which nothing fits on the paper."""
-    for _ in range(TRIALS):
-        strokes: list[ProgramStroke] = []
-        for _ in range(1 + random.choice(len(prior.strokes), p=prior.strokes)):
-            strokes.append(invent_stroke(prior, strokes, random))
-        if fits(program := Program(tuple(strokes))):
-            return program
-    raise ValueError(f"of {TRIALS} programs none fits on paper of {PAPER} × {PAPER} pixels.")
+    """A new character."""
+    strokes: list[ProgramStroke] = []
+    for _ in range(1 + random.choice(len(prior.strokes), p=prior.strokes)):
+        stroke = invent_stroke(prior, strokes, random)
+        for _ in range(TRIALS):
+            if fits(stroke):
+                break
+            stroke = invent_stroke(prior, strokes, random)
+        strokes.append(stroke)
+    return Program(tuple(strokes))
 
 
 def invent_stroke(
@@ -80,31 +82,36 @@ def choose_relation(
 
 def redraw(program: Program, prior: ProgramPrior, random: np.random.Generator) -> Program:
     """The same character by another hand: shapes, sizes and starts each a little changed, strokes
-    that were attached still so, and all of it moved and resized. Raises ValueError where it never
-    fits on the paper.
+    that were attached still so, and all of it moved and resized.
     """
+    again = redraw_once(program, prior, random)
+    for _ in range(TRIALS):
+        if all(fits(stroke) for stroke in again.strokes):
+            break
+        again = redraw_once(program, prior, random)
+    return again
+
+
+def redraw_once(program: Program, prior: ProgramPrior, random: np.random.Generator) -> Program:
+    """Wherever it comes to lie."""
     of_shape, of_size, of_start, of_all, shift = prior.hand
     middle = np.concatenate(program.draw()).mean(0)
-    for _ in range(TRIALS):
-        scale = math.exp(random.normal(0, of_all))
-        moved = random.normal(0, shift, 2)
-        strokes: list[ProgramStroke] = []
-        for stroke in program.strokes:
-            parts: list[Part] = []
-            for part in stroke.parts:
-                shape = part.shape + random.normal(0, of_shape, part.shape.shape)
-                size = part.size * scale * math.exp(random.normal(0, of_size))
-                parts.append(make_part(shape, size))
-            if stroke.relation.kind == "independent":
-                start = middle + scale * (stroke.start - middle) + moved
-                start = start + random.normal(0, of_start, 2)
-            else:
-                anchor = find_anchor(stroke.relation, strokes)
-                start = anchor + random.normal(0, float(prior.attached), 2)
-            strokes.append(ProgramStroke(start, stroke.relation, tuple(parts)))
-        if fits(again := Program(tuple(strokes))):
-            return again
-    raise ValueError(f"in {TRIALS} attempts no hand's drawing fits on the paper.")
+    scale, moved = math.exp(random.normal(0, of_all)), random.normal(0, shift, 2)
+    strokes: list[ProgramStroke] = []
+    for stroke in program.strokes:
+        parts: list[Part] = []
+        for part in stroke.parts:
+            shape = part.shape + random.normal(0, of_shape, part.shape.shape)
+            size = part.size * scale * math.exp(random.normal(0, of_size))
+            parts.append(make_part(shape, size))
+        if stroke.relation.kind == "independent":
+            start = middle + scale * (stroke.start - middle) + moved
+            start = start + random.normal(0, of_start, 2)
+        else:
+            anchor = find_anchor(stroke.relation, strokes)
+            start = anchor + random.normal(0, float(prior.attached), 2)
+        strokes.append(ProgramStroke(start, stroke.relation, tuple(parts)))
+    return Program(tuple(strokes))
 
 
 def make_part(shape: np.ndarray, size: float) -> Part:
@@ -113,6 +120,6 @@ def make_part(shape: np.ndarray, size: float) -> Part:
     return Part(shape / max(float(np.ptp(shape, axis=0).max()), 1e-6), max(size, SMALLEST))
 
 
-def fits(program: Program) -> bool:
-    every = np.concatenate(program.draw())
-    return bool(every.min() >= EDGE and every.max() <= PAPER - 1 - EDGE)
+def fits(stroke: ProgramStroke) -> bool:
+    path = stroke.draw()
+    return bool(path.min() >= EDGE and path.max() <= PAPER - 1 - EDGE)

@@ -59,7 +59,8 @@ class ProgramPrior:
         chains = read_chains([stroke for program in programs for stroke in program.strokes])
         owner = np.repeat(np.arange(len(programs)), [len(p.strokes) for p in programs])
         of_chains = np.bincount(owner, forward(self, chains)[0], len(programs))
-        return of_chains + [self.log_prob_of_structure(program) for program in programs]
+        structure = np.array([self.log_prob_of_structure(program) for program in programs])
+        return np.asarray(of_chains + structure, np.float64)
 
     def log_prob_of_structure(self, program: Program) -> float:
         """All but the shapes and sizes of sub-strokes: how many strokes, of how many sub-strokes,

@@ -104,7 +104,7 @@ def choose_start(skeleton: Skeleton, left: set[int], random: np.random.Generator
     nodes = ends or odd or list(degree)
     far = skeleton.nodes[nodes].sum(1) / TOP_LEFT
     likely = np.exp(far.min() - far)
-    return nodes[int(random.choice(len(nodes), p=likely / likely.sum()))]
+    return nodes[int(random.choice(np.arange(len(nodes)), p=likely / likely.sum()))]
 
 
 def choose_step(
@@ -112,7 +112,7 @@ def choose_step(
 ) -> Step | None:
     """By how little it turns; None: the pen is lifted, which it never is before a first step."""
     if not before:
-        return steps[random.integers(len(steps))]
+        return steps[int(random.integers(len(steps)))]
     path = take(skeleton, before[-1]).path
     came = path[-1] - path[max(0, len(path) - 1 - LOOK)]
     turns = [measure_turn(came, take(skeleton, step).path) for step in steps]

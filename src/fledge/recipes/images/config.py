@@ -31,7 +31,8 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     data: str = Field(
         default="digits",
         description="digits (8 × 8, in the package), an IDX file as MNIST's, a folder or .zip of "
-        "pictures with a folder a label, or an array .npy, .npz or .safetensors; films are "
+        "pictures with a folder a label, or an array .npy, .npz or .safetensors; drawings whose "
+        "strokes are known are scribbles (in the package), or Omniglot's strokes; films are "
         "film:gridworld, film:CartPole-v1, film:digits, or an .npz with frames [N, T, C, H, W]; of "
         "a model of sentences grammar (20,000, of a grammar in the package), or a .txt or .jsonl "
         "of them",
