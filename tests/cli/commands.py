@@ -72,8 +72,12 @@ FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
 FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=100 tolerance=0"
 IMAGINE = (
-    "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
+    "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 judged_samples=0 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
+)
+IMAGINE_GAN = (
+    "imagine model=gan steps=12 rows_per_step=8 width=16 latents=2 critic_steps=2 spectral=true "
+    "by_label=true samples=10 judged_samples=20 precision=fp32 compile=no"
 )
 STAGES = {
     "pretrain": PRETRAIN,
@@ -105,6 +109,7 @@ KINDS = {
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
+    "imagine gan": IMAGINE_GAN,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

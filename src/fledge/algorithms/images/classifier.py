@@ -26,7 +26,7 @@ from fledge.models.images.classifier import Classifier as Model
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
-ONE_IN = 5  # pictures steer the policy and are not taught
+ONE_IN = 10  # pictures steer the policy and are not taught
 SHOWN = 32
 
 
@@ -42,7 +42,9 @@ class Classifier:
             description=f"changes, of {', '.join(CHANGES)}, whose shares are learned: by what they "
             f"do to the loss on one picture in {ONE_IN}, which steers and is not taught",
         )
-        policy_rate: float = Field(default=0.1, ge=0, description="of the shares; 0 keeps them even")
+        policy_rate: float = Field(
+            default=0.03, ge=0, description="of the shares, a step; 0 keeps them even"
+        )
 
     usual: ClassVar[Mapping[str, Any]] = {
         "steps": 500, "rows_per_step": 64, "learning_rate": 3e-3, "samples": 0, "judged_samples": 0,
