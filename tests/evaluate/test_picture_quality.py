@@ -132,9 +132,7 @@ def yardstick() -> Yardstick:
     parts = load_digits().split()
     assert parts is not None
     learned, _ = halve(parts["train"])
-    return Yardstick(
-        make_encoder(learned), parts["train"], parts["validation"].join(parts["test"])
-    )
+    return Yardstick(make_encoder(learned), parts["train"], parts["validation"].join(parts["test"]))
 
 
 def test_the_encoder_learns_from_one_half_alone_and_reads_digits(yardstick: Yardstick) -> None:

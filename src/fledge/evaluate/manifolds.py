@@ -19,7 +19,7 @@ def precision_and_recall(
     """
     across = torch.cdist(drawn, real)
     precision = (across <= measure_radii(real, neighbours)).any(1).double().mean()
-    recall = (across.T <= measure_radii(drawn, neighbours)).any(1).double().mean()
+    recall = (measure_radii(drawn, neighbours) >= across.T).any(1).double().mean()
     return float(precision), float(recall)
 
 

@@ -43,9 +43,7 @@ class Yardstick:
     not trained on; measured as if they had been drawn, they say what a perfect model would get.
     """
 
-    def __init__(
-        self, encoder: Classifier | None, train: PictureSet, held_out: PictureSet
-    ) -> None:
+    def __init__(self, encoder: Classifier | None, train: PictureSet, held_out: PictureSet) -> None:
         self.encoder, self.train, self.held_out = encoder, train, held_out
         self.reference = halve(train)[1].take(slice(0, MOST))
         real = embed(encoder, self.reference.rows.x)
@@ -110,9 +108,7 @@ class Yardstick:
         return figures
 
 
-def judge_samples(
-    yardstick: Yardstick, x: Tensor, asked: Tensor | None
-) -> tuple[Quality, Quality]:
+def judge_samples(yardstick: Yardstick, x: Tensor, asked: Tensor | None) -> tuple[Quality, Quality]:
     """What was drawn, and held-out pictures in its place; the Fréchet distance of the first in lots
     of as many as those are, as `frechet_as_few`.
     """

@@ -104,9 +104,7 @@ def test_what_is_drawn_by_label_depends_on_it() -> None:
     algorithm, _ = train("hinge", 1)
     model = algorithm.model.eval()
     assert model.by_label
-    zeros, ones = (
-        model.generator(torch.ones(2, 4), torch.full((2,), label)) for label in (0, 1)
-    )
+    zeros, ones = (model.generator(torch.ones(2, 4), torch.full((2,), label)) for label in (0, 1))
     assert not torch.allclose(zeros, ones)
     x = torch.zeros(1, 1, 8, 8)
     scores = [float(model.critic(x, torch.tensor([label])).detach()) for label in (0, 1)]

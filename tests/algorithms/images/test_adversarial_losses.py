@@ -94,9 +94,7 @@ def numeric_slope(x: Tensor, weight: Tensor) -> Tensor:
 
 def test_slopes_and_penalties_are_finite_differences() -> None:
     random = seeded(2)
-    real, drawn = (
-        torch.randn(5, 1, 2, 2, generator=random, dtype=torch.float64) for _ in range(2)
-    )
+    real, drawn = (torch.randn(5, 1, 2, 2, generator=random, dtype=torch.float64) for _ in range(2))
     weight = torch.randn(4, generator=random, dtype=torch.float64)
     mix = torch.rand(5, generator=random, dtype=torch.float64)
     here = partial(critic, weight=weight)

@@ -1,5 +1,5 @@
-"""A learned policy of changes: what a picture is worth against a step that is really made, REINFORCE
-against enumeration, and that it learns which changes harm.
+"""A learned policy of changes: what a picture is worth against a step that is really made,
+REINFORCE against enumeration, and that it learns which changes harm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Samples of a run beside real pictures: in its summary, its page, and again by `fledge evaluate`."""
+"""A run's samples beside real pictures: in its summary, and again by `fledge evaluate`."""
 
 from __future__ import annotations
 

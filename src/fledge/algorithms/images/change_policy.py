@@ -37,9 +37,7 @@ class ChangePolicy:
             for name, weight in zip(("none", *self.changes), self.weights, strict=True)
         }
 
-    def change(
-        self, x: Tensor, levels: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def change(self, x: Tensor, levels: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Each picture in one way.  -> [B, C, H, W] uint8, and which way [B]"""
         drawn = torch.multinomial(self.weights, len(x), replacement=True, generator=generator)
         changed = x

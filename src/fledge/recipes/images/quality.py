@@ -1,4 +1,4 @@
-"""Samples of a trained model beside real pictures: at the end of a run, and by `fledge evaluate`."""
+"""A trained model's samples beside real pictures: when a run ends, and by `fledge evaluate`."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def judge_model(
 ) -> Judged:
     """count: pictures that are drawn for it. run: the folder that keeps the encoder, or has it."""
     train = parts["train"]
-    yardstick = Yardstick(
-        find_encoder(train, run), train, parts["validation"].join(parts["test"])
-    )
+    yardstick = Yardstick(find_encoder(train, run), train, parts["validation"].join(parts["test"]))
     if not yardstick.enough:
         few = f"samples are not judged: there are fewer than {FEWEST} real pictures to hold against"
         return Judged({}, [few], None)
