@@ -72,12 +72,27 @@ FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
 FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=100 tolerance=0"
 IMAGINE = (
-    "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 judged_samples=0 "
-    "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
+    "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
+    "judged_samples=0 augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
 IMAGINE_GAN = (
     "imagine model=gan steps=12 rows_per_step=8 width=16 latents=2 critic_steps=2 spectral=true "
     "by_label=true samples=10 judged_samples=20 precision=fp32 compile=no"
+)
+IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4 judged_samples=0"
+IMAGINE_MADE = (
+    "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 judged_samples=0 "
+    "evaluate_every=5 binarise=threshold precision=fp32 compile=no"
+)
+DIFFUSION = (
+    "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "
+    "judged_steps=2 samples=10 judged_samples=0 sampling_steps=2 evaluate_every=5 "
+    "precision=fp32 compile=no"
+)
+IMAGINE_VQ = (
+    "imagine model=vq steps=12 rows_per_step=8 channels=8 codes=8 code_width=4 prior_layers=1 "
+    "prior_width=16 prior_heads=2 samples=8 judged_samples=0 augment=shift evaluate_every=5 "
+    "precision=fp32 compile=no"
 )
 STAGES = {
     "pretrain": PRETRAIN,
@@ -102,6 +117,10 @@ STAGES = {
     "fit kalman": FIT_SPACE,
 }
 ENCODER = PRETRAIN.replace(" heads=2", " heads=2 architecture=bert")
+SENTENCES = (
+    "imagine data={text} width=8 latents=2 draws=2 steps=40 rows_per_step=8 samples=2 "
+    f"evaluate_every=15 {_QUICK}"
+)
 # What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
@@ -110,6 +129,12 @@ KINDS = {
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
     "imagine gan": IMAGINE_GAN,
+    "imagine chow_liu": IMAGINE_COUNTED,
+    "imagine made": IMAGINE_MADE,
+    "imagine diffusion": DIFFUSION,
+    "imagine vq": IMAGINE_VQ,
+    "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
+    "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -56,14 +56,15 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
     check_model(folder)
     model = load_picture_model(folder)
     run = config.base if is_run(config.base) else None
-    parts = read_parts(find_data(config, run))
+    imagined = find_data(config, run)
+    parts = read_parts(imagined)
     if parts["train"].shape != model.shape:
         raise UserError(
             f"{config.base} makes pictures of {model.shape.describe()}, and these are of "
             f"{parts['train'].shape.describe()}: give data of its own kind."
         )
     figures: dict[str, Any] = {"base": str(config.base), "measure": model.measure}
-    for judge in list_judges(lambda: model, parts, config.seed):
+    for judge in list_judges(imagined, lambda: model, parts):
         tested = judge.test()
         figures |= tested
         said = ", ".join(f"{name} {value:.3f}" for name, value in tested.items())
