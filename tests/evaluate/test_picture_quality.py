@@ -90,11 +90,11 @@ def test_the_chance_interval_is_the_binomials(number: int) -> None:
 
 
 def test_equal_sets_are_told_apart_by_chance_alone() -> None:
-    """Ten tests of 100 tested points each: 1,000 throws of a fair coin, whose mean is beyond 4.5
+    """Five tests of 200 tested points each: 1,000 throws of a fair coin, whose mean is beyond 4.5
     standard deviations once in 150,000.
     """
     right = [
-        tell_apart(draw(100, 3, 100 + n), draw(100, 3, 900 + n), seed=n).accuracy for n in range(10)
+        tell_apart(draw(200, 3, 100 + n), draw(200, 3, 900 + n), seed=n).accuracy for n in range(5)
     ]
     assert abs(np.mean(right) - 0.5) < 4.5 * 0.5 / math.sqrt(1000)
 

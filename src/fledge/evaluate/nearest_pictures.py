@@ -1,5 +1,6 @@
-"""Whether a model draws what it was shown: how far each picture is from the nearest that was trained
-on, beside how far pictures are that were not (after Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675).
+"""Whether a model draws what it was shown: how far each picture is from the nearest that was
+trained on, beside how far held-out ones are (after Meehan, Chaudhuri & Dasgupta 2020,
+arXiv:2004.05675).
 """
 
 from __future__ import annotations

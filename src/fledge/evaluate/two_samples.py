@@ -46,7 +46,8 @@ def tell_apart(a: Tensor, b: Tensor, seed: int = 0) -> TwoSamples:
     )
     mean, deviation = learned.mean(0), learned.std(0).clamp(min=1e-6)
     learned, tested = ((x - mean) / deviation for x in (learned, tested))
-    network = teach(learned, label, generator)
+    with torch.random.fork_rng(devices=[]):  # a layer that is made takes from the process's own
+        network = teach(learned, label, generator)
     with torch.no_grad():
         right = ((network(tested)[:, 0] > 0) == (label > 0.5)).sum()
     low, high = chance_interval(2 * half)
@@ -54,12 +55,13 @@ def tell_apart(a: Tensor, b: Tensor, seed: int = 0) -> TwoSamples:
 
 
 def teach(x: Tensor, label: Tensor, generator: torch.Generator) -> nn.Module:
-    sizes = ((x.shape[1], HIDDEN), (HIDDEN, 1))
-    first, last = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
-    for layer in (first, last):
-        nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((x.shape[1], HIDDEN), (HIDDEN, 1)):
+        layer = nn.Linear(inputs, outputs)
+        nn.init.normal_(layer.weight, std=inputs**-0.5, generator=generator)
         nn.init.zeros_(layer.bias)
-    network = nn.Sequential(first, nn.SiLU(), last)
+        layers += [layer, nn.SiLU()]
+    network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     with torch.enable_grad():
         for _ in range(STEPS):

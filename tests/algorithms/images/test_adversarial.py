@@ -15,7 +15,7 @@ from fledge.runs.checkpoint import load_state, save_state
 from tests.pictures import make_algorithm, some_digits, weights_of
 from tests.subjects import seeded
 
-SMALL = {"width": 16, "latents": 4, "layers": 1}
+SMALL: dict[str, Any] = {"width": 16, "latents": 4, "layers": 1}
 CASES: dict[str, tuple[Any, Any]] = {
     "r1": (GAN, GAN.Settings(**SMALL)),
     "wgan": (

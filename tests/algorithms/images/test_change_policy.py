@@ -1,5 +1,5 @@
-"""A learned policy of changes: what a picture is worth against a step that is really made, REINFORCE
-against enumeration, and that it learns which changes harm.
+"""A learned policy of changes: what a picture is worth against a step that is really made,
+REINFORCE against enumeration, and that it learns which changes harm.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def test_a_change_that_harms_is_given_up() -> None:
     x[label == 0, :, :, :3] += 12
     x[label == 1, :, :, 5:] += 12
     given: PictureSet = make_set(x, label, 17, ["left", "right"], "x")
-    algorithm = make_algorithm(Classifier, SETTINGS.replace(policy=("mirror", "noise")), given)
+    algorithm = make_algorithm(
+        Classifier, SETTINGS.replace(policy=("mirror", "noise"), policy_rate=0.1), given
+    )
     said: dict[str, float] = {}
     for n in range(30):
         said = algorithm.update(given.rows[torch.arange(40) + 2 * n % 80])

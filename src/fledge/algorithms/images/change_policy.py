@@ -22,7 +22,7 @@ class ChangePolicy:
     """Weights over `none` and the changes named: softmax of logits, begun equal."""
 
     def __init__(self, changes: tuple[Change, ...], rate: float) -> None:
-        self.changes = tuple(each for each in CHANGES if each in changes)
+        self.changes: tuple[Change, ...] = tuple(each for each in CHANGES if each in changes)
         self.logits = torch.zeros(len(self.changes) + 1)
         self.rate = rate
 

@@ -26,7 +26,7 @@ from fledge.models.images.classifier import Classifier as Model
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
-ONE_IN = 5  # pictures steer the policy and are not taught
+ONE_IN = 10  # pictures steer the policy and are not taught
 SHOWN = 32
 
 
@@ -43,7 +43,7 @@ class Classifier:
             f"do to the loss on one picture in {ONE_IN}, which steers and is not taught",
         )
         policy_rate: float = Field(
-            default=0.1, ge=0, description="of the shares; 0 keeps them even"
+            default=0.03, ge=0, description="of the shares, a step; 0 keeps them even"
         )
 
     usual: ClassVar[Mapping[str, Any]] = {

@@ -151,8 +151,9 @@ class EnergyGAN:
 
 
 def energy_loss(real: Tensor, drawn: Tensor, margin: float) -> Tensor:
-    """D(x) + [m − D(G(z))]⁺ (eq. 1): at its best m (1 − TV(p, q)), which is m for q = p alone.  [B],
-    [B] -> [B]
+    """D(x) + [m − D(G(z))]⁺ (eq. 1): at its best m (1 − TV(p, q)), which is m for q = p alone.
+
+    real, drawn: [B].  -> [B]
     """
     return real + F.relu(margin - drawn)
 

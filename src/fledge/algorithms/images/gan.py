@@ -116,7 +116,7 @@ class GAN:
             raise UserError("by_label=true was given, and a picture has no label: label all.")
         players = self.players
         with self.stopwatch.phase("fit"):
-            rounds = players.deal(batch, self.settings.critic_steps)
+            rounds, critic = players.deal(batch, self.settings.critic_steps), {}
             for rows in rounds:
                 if self.settings.spectral:
                     advance_all(players.critic)

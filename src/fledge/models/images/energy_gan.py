@@ -1,5 +1,5 @@
-"""A generator and an energy of pictures (Zhao, Mathieu & LeCun 2016, arXiv:1609.03126): the error of
-an autoencoder, low where there is data.
+"""A generator and an energy of pictures (Zhao, Mathieu & LeCun 2016, arXiv:1609.03126): an
+autoencoder's error, low where there is data.
 """
 
 from __future__ import annotations

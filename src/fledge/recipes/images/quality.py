@@ -1,4 +1,4 @@
-"""Samples of a trained model beside real pictures: at the end of a run, and by `fledge evaluate`."""
+"""A trained model's samples beside real pictures: when a run ends, and by `fledge evaluate`."""
 
 from __future__ import annotations
 
