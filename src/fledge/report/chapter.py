@@ -110,7 +110,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
     nothing = Curves(), BothScores(), ExpertLoads()
     curves, scores, loads = run.part(lambda: read_curves(run.metrics.each()), nothing)
-    pictures, more = draw_pictures(curves)
+    pictures, more = draw_pictures(curves, of_tokens=run.verb != "imagine")
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
     pictures += draw_expert_loads(loads)
@@ -198,15 +198,17 @@ def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores, ExpertLoads
     return curves, scores, loads
 
 
-def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
-    """The pictures that tell the story, and one for each of the remaining figures."""
+def draw_pictures(curves: Curves, *, of_tokens: bool = True) -> tuple[list[Drawn], list[Drawn]]:
+    """The pictures that tell the story, and one for each of the remaining figures. of_tokens: what
+    a loss is counted by; of pictures and whole sentences it is not.
+    """
     columns = curves.list_figures()
     over = "steps in the world" if curves.in_world else "step"
     reward, score = columns.get("reward"), columns.get("reward_model_score")
     if reward is not None and score is not None and reward.equals(score):
         # the reward was the reward model's: one line, not two on top of each other
         del columns["reward_model_score"]
-    not_of_text = any(
+    not_of_text = not of_tokens or any(
         strip_part(name)
         in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return", "nats")
         for name in columns

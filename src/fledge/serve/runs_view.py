@@ -71,7 +71,7 @@ class RunsView:
             rows = curves.rows + run.finished
             if known_rows == rows:
                 return {"rows": rows, "pictures": None}
-            pictures, more = draw_pictures(curves)
+            pictures, more = draw_pictures(curves, of_tokens=run.verb != "imagine")
             steps = "" if curves.steps is None else f" · {curves.steps:,} steps"
             return {
                 "rows": rows,
