@@ -147,6 +147,11 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.latent.ladder",
         "LadderMixtureConfig",
     ),
+    "ladder density": Verb(
+        "the same pictures by every model that has a density",
+        "fledge.recipes.images.ladder",
+        "LadderDensityConfig",
+    ),
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
     "label": Verb(
         "what an encoder says of a text: its label, its words' tags",
@@ -314,6 +319,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge ladder mixture",
         "fledge ladder mixture points=10 apart=2 out=mixture.html",
     ),
+    "LadderDensityConfig": (
+        "fledge ladder density",
+        "fledge ladder density seconds=60 binarise=hash rungs=chow_liu,made,pixelcnn",
+    ),
     "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),
     "SampleConfig": (
         'fledge sample runs/align prompt="reverse: planet" samples=3',
@@ -334,6 +343,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
         "fledge evaluate runs/pretrain data=python",
+        "fledge evaluate runs/imagine judged_samples=2000",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "PlanConfig": (
