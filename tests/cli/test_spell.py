@@ -28,6 +28,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_pictures_become_sentences_and_the_ordinary_verbs_learn_them(
     cli: Cli, folder: Path
 ) -> None:
