@@ -29,6 +29,7 @@ from fledge.front.verbs import compress as compress
 from fledge.front.verbs import control as control
 from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill
+from fledge.front.verbs import draw as draw
 from fledge.front.verbs import evaluate as evaluate
 from fledge.front.verbs import export as export
 from fledge.front.verbs import fit as fit
@@ -54,6 +55,7 @@ from fledge.front.verbs import show_merges as show_merges
 from fledge.front.verbs import show_rope as show_rope
 from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
+from fledge.front.verbs import spell as spell
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune
 from fledge.front.verbs import vectors as vectors

@@ -173,6 +173,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     ],
 }  # fmt: skip
 ELSEWHERE = {
+    "recipes/images/spell.py": "tests/cli/test_spell.py, which has a run whose codes are written",
     "recipes/language/tune_labels.py": "tests/cli/test_label_runs.py, which has an encoder",
     "recipes/language/demo.py": "tests/cli/test_demo.py, which takes minutes",
     "report/page.py": "the page of an unfinished run, below",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_pictures_become_sentences_and_the_ordinary_verbs_learn_them(
     cli: Cli, folder: Path
 ) -> None:
@@ -36,9 +38,13 @@ def test_pictures_become_sentences_and_the_ordinary_verbs_learn_them(
     assert made.result["codes_of_a_picture"] == 4
     assert (folder / "vq/samples.png").is_file()
     assert cli("sample vq samples=4 label=7 out=sevens.png", folder=folder).code == 0
-    done = cli("spell vq out=said asked=40 copies=2 reader_steps=30 --json", folder=folder)
+    done = cli("spell vq out=said asked=40 copies=2 reader_steps=30", folder=folder)
     assert done.code == 0, done.stderr
-    assert done.result["reader_accuracy"] > 0.5
+    proposed = re.search("Next: fledge (pretrain .+)", done.stdout)
+    assert proposed is not None
+    accuracy = re.search(r"right on (.+)% of 74", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 40
     text, rows, read = (rows_of(folder / f"said/{n}.jsonl") for n in ("text", "rows", "read"))
     # What a picture is that an evaluation holds out stands nowhere else.
     for row in read:
@@ -49,7 +55,7 @@ def test_pictures_become_sentences_and_the_ordinary_verbs_learn_them(
             assert all(r["prompt"] == row["prompt"] for r in elsewhere)
     small = f"layers=1 width=16 heads=2 context=64 steps=2 tokens_per_step=128 {QUICK}"
     for words in (
-        f"pretrain data=said/text.jsonl tokenizer=characters evaluation_rows=4 out=pre {small}",
+        f"{proposed[1]} evaluation_rows=4 out=pre {small}",
         f"tune base=pre data=said/rows.jsonl steps=2 rows_per_step=8 out=tune {QUICK}",
         "align base=tune task=said/draw.py algorithm=grpo steps=1 prompts_per_step=2 "
         f"samples_per_prompt=2 max_new_tokens=8 evaluation_prompts=4 out=align {QUICK}",

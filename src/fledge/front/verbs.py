@@ -169,6 +169,24 @@ def imagine(data: Any = "digits", *, verbose: bool = False, **fields: Any) -> Tr
     return run_verb("imagine", {"data": data, **fields}, verbose)
 
 
+def spell(base: Folder | TrainedRun, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Write labelled pictures as tokens between words, for a language model to learn.
+
+    base: a run of `fledge.imagine(model="vq")`. fields: as of `fledge spell`, such as
+    out="spelled".
+    """
+    return look_by_verb("spell", {"base": base, **fields}, verbose)
+
+
+def draw(base: Speaks, pictures: Folder, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Ask a language model for pictures, onto a sheet; how a reader reads them.
+
+    pictures: the folder of `fledge.spell` whose tokens it writes. fields: as of `fledge draw`, such
+    as prompt="draw a seven", out="sevens.png".
+    """
+    return look_by_verb("draw", {"base": base, "pictures": pictures, **fields}, verbose)
+
+
 def demo(*, verbose: bool = False, **fields: Any) -> TrainedRun:
     """The whole road in minutes: pre-train, tune, reward, align twice, report."""
     return run_verb("demo", fields, verbose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -112,7 +112,7 @@ def test_dropped_codes_are_read_as_others_and_told_as_they_are() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantiser", ["nearest", "rounded"])
-def test_codes_are_in_use_on_the_digits(quantiser: str) -> None:
+def test_codes_are_in_use_on_the_digits(quantiser: Literal["nearest", "rounded"]) -> None:
     """Nine in ten of 64, after 400 steps."""
     settings = VQ.Settings(quantiser=quantiser, channels=16, autoencoder_share=0.9)
     digits = load_digits()

@@ -93,8 +93,9 @@ class VAE:
 
     @staticmethod
     def share(model: Model, rows: Pictures) -> Tensor:
-        mean, log_deviation = model.encode(rows.x)
-        return (mean - model.log_likelihood(rows.x, mean)[:, None] + log_deviation).mean()
+        noise = torch.zeros(len(rows), 1, model.latents, device=rows.x.device)
+        log_p, _, kl = model(rows.x, noise)
+        return kl.mean() - log_p.mean()
 
     def update(
         self, batch: Pictures, between_steps: Callable[[], None] = lambda: None
@@ -111,9 +112,8 @@ class VAE:
         paying = self.find_paying(batch)
 
         def loss(rows: Noised) -> tuple[Tensor, Mapping[str, Tensor]]:
-            mean, log_deviation = self.model.encode(rows.x)
-            log_p, log_ratio = self.model.log_weights(rows.x, mean, log_deviation, rows.noise)
-            kl = kl_to_standard(mean, log_deviation).sum(0) / count  # [Z]
+            log_p, log_ratio, each = self.model(rows.x, rows.noise)
+            kl = each.sum(0) / count  # [Z]
             distortion = -log_p.mean(1).sum() / count
             figures = {"distortion": distortion, "rate": kl.sum()}
             if K > 1:

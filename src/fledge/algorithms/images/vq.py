@@ -119,7 +119,7 @@ class VQ:
         self.settings, self.model, self.seed, self.stopwatch = settings, model, seed, stopwatch
         self.autoencoder = make_learner(Autoencoder(model))
         prior = make_learner(model.prior.policy)
-        steps = self.autoencoder.schedule.steps
+        steps = int(self.autoencoder.schedule.steps)
         self.first = max(1, round(steps * settings.autoencoder_share))
         shorten(self.autoencoder, self.first)
         shorten(prior, max(1, steps - self.first))

@@ -69,6 +69,14 @@ class VAE(PictureModel):
         """log p(x | z).  -> [B]"""
         return log_prob_of_levels(x, self.decode(z), self.shape.levels).flatten(1).sum(1)
 
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a loss is made of: as `log_weights`, and KL(q(z | x) ‖ p(z)) of each latent.  [B, C,
+        H, W], [B, K, Z] -> [B, K] twice, [B, Z]
+        """
+        mean, log_deviation = self.encode(x)
+        log_p, log_ratio = self.log_weights(x, mean, log_deviation, noise)
+        return log_p, log_ratio, kl_to_standard(mean, log_deviation)
+
     def log_weights(
         self, x: Tensor, mean: Tensor, log_deviation: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:

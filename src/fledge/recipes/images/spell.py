@@ -109,8 +109,9 @@ def spell(config: SpellConfig, show: Show) -> dict[str, Any]:
         "pretrain", data=config.out / "text.jsonl", tokenizer="characters", model="nano"
     )
     show.line(f"Next: {pretrain}")
-    show.line(f"Next: fledge tune base=RUN data={config.out}/rows.jsonl")
-    show.line(f"Next: fledge align base=RUN task={config.out}/draw.py algorithm=grpo")
+    show.line(
+        "Then tune that run on rows.jsonl of the folder, and align it with draw.py as its task."
+    )
     return {
         "out": str(config.out), "pictures": len(given), "tokens": model.places,
         "codes": model.quantiser.size, "reader_accuracy": accuracy, **counts,

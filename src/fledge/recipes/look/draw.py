@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
@@ -66,8 +67,11 @@ def draw(config: DrawConfig, show: Show) -> dict[str, Any]:
             f"{config.pictures}/rows.jsonl."
         )
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    columns = config.samples if config.prompt is None and len(owners) == len(texts) else None
-    write_bytes(config.out, encode_sheet(drawn, drawings.model.shape.levels, columns))
+    # An answer that is no picture is an empty place, so that a row is what was asked for.
+    sheet = torch.zeros(len(texts), *drawn.shape[1:], dtype=torch.uint8)
+    sheet[owners] = drawn
+    columns = config.samples if config.prompt is None else None
+    write_bytes(config.out, encode_sheet(sheet, drawings.model.shape.levels, columns))
     names = drawings.name(drawn)
     summary: dict[str, Any] = {
         "out": str(config.out), "answers": len(texts), "pictures": len(owners),
