@@ -156,17 +156,21 @@ def test_dropout_is_a_function_of_the_row_however_a_step_is_cut(make: Callable[[
         plain = score_labels(network.eval(), rows)
         network.use_dropout(0.3)
         assert torch.equal(score_labels(network, rows), plain)
+        recorders: list[Recorder] = []
+
+        def record(named: Any, _: float, kept: list[Recorder] = recorders) -> Recorder:
+            kept.append(Recorder([p for _, p in named]))
+            return kept[-1]
+
         learns = Learner(
-            network, Schedule(1e-9, 5), optimizer=lambda named, _: Recorder([p for _, p in named]),
+            network, Schedule(1e-9, 5), optimizer=record,
             clip=0.0, rows_per_micro_batch=cut, seed=3,
         )  # fmt: skip
         algorithm = Labelling(network, learns, Stopwatch())
         for _ in range(2):
             algorithm.update(rows)  # pyright: ignore[reportArgumentType]
         assert not network.training
-        first, second = (
-            torch.cat([x.flatten() for x in taken]) for taken in learns.optimizer.taken
-        )
+        first, second = (torch.cat([x.flatten() for x in taken]) for taken in recorders[0].taken)
         assert not torch.allclose(first, second, atol=1e-4)
         gradients += [torch.cat([first, second])]
     for other in gradients[1:]:
