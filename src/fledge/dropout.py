@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+STEP = 0x61C88647  # between the places of two tokens of a row
+
 
 class _Rows:
     """Of which nothing is computed for a network that drops nothing."""
@@ -57,18 +59,38 @@ def drop(x: Tensor, p: float, layer: int) -> Tensor:
         key = int(torch.randint(2**62, ()))
         now = _Rows(key, torch.arange(len(x), device=x.device))
     rows = x.reshape(len(now.marks), -1, x.shape[-1])
-    dropped = _hash_below(p, now, layer, rows.shape[1], rows.shape[2])
+    steps = torch.arange(rows.shape[1], device=x.device)
+    places = now.marks[:, None] + steps * STEP  # [b, steps]
+    dropped = _hash_below(p, places, now.key, layer, rows.shape[2])
     return x.masked_fill(dropped.view(x.shape), 0.0) * (1 / (1 - p))
 
 
-def _hash_below(p: float, now: _Rows, layer: int, steps: int, width: int) -> Tensor:
-    """True with probability p.  -> [b, steps, width] bool"""
-    device = now.marks.device
-    units = _mix(_mix(torch.arange(width, device=device) + (now.key ^ layer << 28)))  # [width]
-    places = now.marks[:, None] + torch.arange(steps, device=device) * 0x61C88647  # [b, steps]
-    # The end of MurmurHash3 (Appleby 2011), in place: passes over [b, steps, width] are what this
-    # costs.
-    x = places.to(torch.int32)[:, :, None] ^ units.to(torch.int32)
+class TokenDropout:
+    """The same of tokens of rows that lie end to end: row [N], which of a micro-batch's, and
+    position [N] in it, of each. Whoever computes a part of a network again calls it again.
+    """
+
+    def __init__(self, p: float, row: Tensor, position: Tensor) -> None:
+        now = _now
+        if now is None:
+            count = int(row.max()) + 1
+            now = _Rows(int(torch.randint(2**62, ())), torch.arange(count, device=row.device))
+        self.p, self.key = p, now.key
+        self.places = now.marks[row] + position * STEP  # [N]
+
+    def __call__(self, x: Tensor, layer: int, tokens: Tensor | None = None) -> Tensor:
+        """tokens: those of all that are in x.  [N, I] -> the same"""
+        places = self.places if tokens is None else self.places[tokens]
+        dropped = _hash_below(self.p, places, self.key, layer, x.shape[-1])
+        return x.masked_fill(dropped, 0.0) * (1 / (1 - self.p))
+
+
+def _hash_below(p: float, places: Tensor, key: int, layer: int, width: int) -> Tensor:
+    """True with probability p.  [...] -> [..., width] bool"""
+    device = places.device
+    units = _mix(_mix(torch.arange(width, device=device) + (key ^ layer << 28)))  # [width]
+    # The end of MurmurHash3 (Appleby 2011), in place: passes over [..., width] are what this costs.
+    x = places.to(torch.int32)[..., None] ^ units.to(torch.int32)
     x.mul_(-2048144789)
     x.bitwise_xor_(x >> 13)
     x.mul_(-1028477387)

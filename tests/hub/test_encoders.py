@@ -164,3 +164,21 @@ def test_what_goes_on_with_texts_is_asked_of_no_encoder(tmp_path: Path) -> None:
     CHARACTERS.save(tmp_path)
     with pytest.raises(UserError, match=r"is an encoder \(Bert\), which has no next token"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "entry"), [("bert", "hidden_dropout_prob"), ("distilbert", "dropout")]
+)
+def test_how_much_is_dropped_goes_in_and_out(family: str, entry: str, tmp_path: Path) -> None:
+    """And nothing is where config.json says nothing, as in what earlier versions wrote."""
+    make(family, {entry: 0.25}, "SequenceClassification").save_pretrained(tmp_path / "theirs")
+    CHARACTERS.save(tmp_path / "theirs")
+    loaded = load_encoder(tmp_path / "theirs")
+    assert loaded.network.config.dropout == 0.25
+    loaded.network.use_dropout(0.125)
+    loaded.save(tmp_path / "ours")
+    said = transformers.AutoConfig.from_pretrained(tmp_path / "ours")
+    assert getattr(said, entry) == 0.125
+    file = tmp_path / "theirs" / "config.json"
+    file.write_text(file.read_text().replace(f'"{entry}"', '"unknown"'))
+    assert load_encoder(tmp_path / "theirs").network.config.dropout == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fledge.front.encoder_model import EncoderModel
     from fledge.front.given import Task
     from fledge.front.model import Model
     from fledge.front.reward_model import RewardModel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Folder = str | Path
     Speaks = Folder | Model | TrainedRun
+    Learns = Speaks | EncoderModel
     Rows = Folder | Iterable[Any]  # dicts, or a DataFrame
     Texts = Folder | Sequence[str]
     Prompts = Folder | Sequence[str | Mapping[str, Any]]
@@ -63,10 +65,10 @@ def vectors(
 
 
 def tune(
-    base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
+    base: Learns, data: Rows | None = None, *, verbose: bool = False, **fields: Any
 ) -> TrainedRun:
     """Tune a model on conversations: −log π of the assistant's tokens and of the token that ends
-    them, nothing else.
+    them, nothing else; with task="classify", pair, tag, choose or embed an encoder on rows of such.
 
     data: {"prompt", "completion"}, {"messages"}, … a row; or task="reverse" in its place.
     """
@@ -259,7 +261,7 @@ def chat(base: Speaks, **fields: Any) -> dict[str, Any]:
 
 
 def evaluate(
-    base: Speaks,
+    base: Learns,
     *,
     data: Texts | None = None,
     task: TaskLike | None = None,
@@ -345,12 +347,12 @@ def report(
     return look_by_verb("report", {"run": run, **_given(out=out)}, verbose)
 
 
-def export(run: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+def export(run: Learns, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """Write a model for other programs: format="hf", "merged", "peft" or "gguf"."""
     return look_by_verb("export", {"run": run, **fields}, verbose)
 
 
-def serve(*base: Speaks, verbose: bool = True, **fields: Any) -> dict[str, Any]:
+def serve(*base: Learns, verbose: bool = True, **fields: Any) -> dict[str, Any]:
     """Answer OpenAI's clients, and people on a page, until Ctrl-C. It says where it listens, unless
     verbose=False.
 

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from fledge.errors import UserError
 from fledge.hub.encoder_family import SavedEncoder, make_encoder_family, read_activation
 from fledge.hub.encoder_weights import EncoderNames
 from fledge.hub.transformer_family import Epsilon, Layers, Size, refuse, write_activation
 from fledge.models.language.encoder_config import EncoderConfig
+
+Share = Annotated[float, Field(ge=0, lt=1)]  # of units
 
 
 class BertConfig(SavedEncoder):
@@ -27,6 +31,7 @@ class BertConfig(SavedEncoder):
     position_embedding_type: str = "absolute"
     pad_token_id: int | None = None
     embedding_size: Size | None = None  # of ELECTRA
+    hidden_dropout_prob: Share = 0.0
 
 
 class DistilBertConfig(SavedEncoder):
@@ -37,6 +42,7 @@ class DistilBertConfig(SavedEncoder):
     hidden_dim: Size
     activation: str = "gelu"
     max_position_embeddings: Size
+    dropout: Share = 0.0
 
 
 def _name_bert(prefix: str, heads: dict[str, str]) -> EncoderNames:
@@ -161,6 +167,7 @@ def _read_bert_sizes(config: BertConfig, folder: Path) -> dict[str, Any]:
         "first_position": first,
         "types": config.type_vocab_size,
         "norm_eps": config.layer_norm_eps,
+        "dropout": config.hidden_dropout_prob,
         "activation": activation,
         # RoBERTa's and ELECTRA's heads have gelu, whatever the layers have.
         "transform_activation": activation if config.model_type == "bert" else "gelu",
@@ -193,6 +200,7 @@ def _read_distilbert(config: DistilBertConfig, folder: Path) -> EncoderConfig:
         config, folder, pooler=config.classifier in ("sequence", "choice"),
         pooler_activation="relu", context=config.max_position_embeddings, layers=config.n_layers,
         width=config.dim, heads=config.n_heads, mlp_width=config.hidden_dim, types=0,
+        dropout=config.dropout,
         activation=activation, transform_activation=activation,
     )  # fmt: skip
 
@@ -208,6 +216,7 @@ def _write_bert(c: EncoderConfig) -> dict[str, Any]:
         "max_position_embeddings": c.first_position + c.context,
         "type_vocab_size": c.types,
         "layer_norm_eps": c.norm_eps,
+        "hidden_dropout_prob": c.dropout,
     }
 
 
@@ -229,6 +238,7 @@ def _write_distilbert(c: EncoderConfig) -> dict[str, Any]:
         "hidden_dim": c.mlp_width,
         "activation": write_activation(c.activation),
         "max_position_embeddings": c.context,
+        "dropout": c.dropout,
     }
 
 

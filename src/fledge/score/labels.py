@@ -44,12 +44,13 @@ def score_labels(encoder: Encoder, rows: Rows) -> Tensor:
         return _classify(encoder, rows.sentences)
     assert isinstance(rows, ChoiceRows)
     sentences, there = rows.each()
-    scores = _classify(encoder, sentences)[:, 0]  # [N]
+    scores = _classify(encoder, sentences, there.nonzero()[:, 0])[:, 0]  # [N]
     return scores.new_full(there.shape, -torch.inf).masked_scatter(there, scores)
 
 
-def _classify(encoder: Encoder, sentences: Sentences) -> Tensor:
-    return encoder.classify(sentences.tokens, sentences.length, _types(encoder, sentences))
+def _classify(encoder: Encoder, sentences: Sentences, owner: Tensor | None = None) -> Tensor:
+    types = _types(encoder, sentences)
+    return encoder.classify(sentences.tokens, sentences.length, types, owner)
 
 
 def _types(encoder: Encoder, sentences: Sentences) -> Tensor | None:

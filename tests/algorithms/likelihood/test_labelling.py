@@ -4,6 +4,7 @@ gradient however a step is cut, and padding and order change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fledge.algorithms.likelihood.labelling import Labelling
 from fledge.learner import Learner
 from fledge.models.language.encoder import Encoder, EncoderConfig, average, with_classifier
 from fledge.models.language.encoder_config import Classifier
+from fledge.optimizers import Recorder
 from fledge.sample.sentences import (
     Encoded,
     stack_choices,
@@ -23,6 +25,8 @@ from fledge.sample.sentences import (
     stack_pairs,
     stack_tagged,
 )
+from fledge.schedule import Schedule
+from fledge.score.labels import score_labels
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Rows
 from tests.subjects import Gradients, learner, seeded
@@ -139,3 +143,35 @@ def test_a_perfect_match_costs_what_its_temperature_leaves() -> None:
     torch.testing.assert_close(info_nce(vectors, vectors, none, 0.5), wanted.expand(4))
     alone = ~torch.eye(4, dtype=torch.bool)
     assert info_nce(vectors, vectors, alone, 0.5).abs().max() == 0
+
+
+@pytest.mark.parametrize("make", [of_labels, of_words, of_choices])
+def test_dropout_is_a_function_of_the_row_however_a_step_is_cut(make: Callable[[], Any]) -> None:
+    """And of the step: the next one drops others. A network that is asked and not trained drops
+    nothing.
+    """
+    gradients: list[Tensor] = []
+    for cut in (None, 2, 1):
+        network, rows, _ = make()
+        plain = score_labels(network.eval(), rows)
+        network.use_dropout(0.3)
+        assert torch.equal(score_labels(network, rows), plain)
+        recorders: list[Recorder] = []
+
+        def record(named: Any, _: float, kept: list[Recorder] = recorders) -> Recorder:
+            kept.append(Recorder([p for _, p in named]))
+            return kept[-1]
+
+        learns = Learner(
+            network, Schedule(1e-9, 5), optimizer=record,
+            clip=0.0, rows_per_micro_batch=cut, seed=3,
+        )  # fmt: skip
+        algorithm = Labelling(network, learns, Stopwatch())
+        for _ in range(2):
+            algorithm.update(rows)  # pyright: ignore[reportArgumentType]
+        assert not network.training
+        first, second = (torch.cat([x.flatten() for x in taken]) for taken in recorders[0].taken)
+        assert not torch.allclose(first, second, atol=1e-4)
+        gradients += [torch.cat([first, second])]
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], atol=1e-12, rtol=1e-9)

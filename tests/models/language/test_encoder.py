@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fledge.dropout import TokenDropout, drop, drop_by_row
 from fledge.errors import UserError
 from fledge.models.language.encoder import Encoder, EncoderConfig, with_classifier
 from fledge.models.language.encoder_config import make_modern
@@ -160,3 +161,21 @@ def test_a_text_becomes_the_mean_the_first_or_the_largest() -> None:
 def test_what_is_too_long_is_refused() -> None:
     with pytest.raises(UserError, match="a row of 25 tokens was given to an encoder with context"):
         make("bert")(torch.full((1, 25), 3))
+
+
+def test_so_much_is_dropped_as_asked_and_what_stays_makes_up_for_it() -> None:
+    """40,960 units of 8 tokens: a share p is 0, within 5 standard errors (a false alarm in 2
+    million), and the others are 1/(1 − p); a token's mask is its row's and position's alone.
+    """
+    p, row = 0.3, torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    position = torch.tensor([0, 1, 2, 0, 1, 0, 1, 2])
+    ones = torch.ones(8, 5120, dtype=torch.float64)
+    with drop_by_row(77, torch.arange(3)):
+        made = TokenDropout(p, row, position)(ones, 4)
+        alone = TokenDropout(p, row[3:5], position[3:5])(ones[3:5], 4)
+        padded = drop(torch.ones(3, 3, 5120, dtype=torch.float64), p, 4)
+    zeros = float((made == 0).double().mean())
+    assert abs(zeros - p) < 5 * (p * (1 - p) / made.numel()) ** 0.5
+    assert set(made.unique().tolist()) == {0.0, 1 / (1 - p)}
+    assert torch.equal(alone, made[3:5])
+    assert torch.equal(padded[row, position], made)  # as rows that are padded have it

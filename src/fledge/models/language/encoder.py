@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fledge.dropout import TokenDropout, drop
 from fledge.errors import UserError
 from fledge.models.language.encoder_block import (
     ACTIVATIONS_OF_ENCODERS,
@@ -110,6 +111,10 @@ class Encoder(nn.Module):
         own = self.config.masked and not self.config.tied
         return self.decoder.weight if own else self.embedding.weight
 
+    def use_dropout(self, share: float) -> None:
+        """In place of what its config says."""
+        self.config = replace(self.config, dropout=share)
+
     @property
     def tables_read_by_row(self) -> list[nn.Embedding]:
         """Of which a Learner's step has a gradient for the rows alone that it reads."""
@@ -123,26 +128,27 @@ class Encoder(nn.Module):
         types: Tensor | None = None,
         *,
         first: bool = False,
+        owner: Tensor | None = None,
     ) -> Tensor:
         """Hidden states, 0 behind each row's length.  [B, T] long, [B] (None: T), [B, T] long
         (None: 0) -> [B, T, D]
 
         first: of each row's first token alone, [B, D]: the last block's MLP then reads no other.
             No row may be empty.
+        owner: of which row of a Learner's micro-batch each is, where several are of one; its mask
+            of dropout is the same then.  [B]
         Raises UserError for a row longer than the context.
         """
         b, t = tokens.shape
-        if first:
-            lengths = torch.full((b,), t) if lengths is None else lengths
-            inside = torch.arange(t, device=tokens.device) < lengths.to(tokens.device)[:, None]
-            flat = None if types is None else types[inside]
-            return self.read(tokens[inside], lengths.tolist(), flat, first=True)
+        owner = torch.arange(b, device=tokens.device) if owner is None else owner
         if lengths is None:
-            flat = None if types is None else types.flatten()
-            return self.read(tokens.flatten(), [t] * b, flat).view(b, t, -1)
+            lengths = torch.full((b,), t)
         inside = torch.arange(t, device=tokens.device) < lengths.to(tokens.device)[:, None]
-        sizes = [size for size in lengths.tolist() if size]
-        said = self.read(tokens[inside], sizes, None if types is None else types[inside])
+        sizes, there = [size for size in lengths.tolist() if size], lengths.to(owner.device) > 0
+        flat = None if types is None else types[inside]
+        said = self.read(tokens[inside], sizes, flat, first=first, owner=owner[there])
+        if first:
+            return said
         return said.new_zeros(b, t, said.shape[-1]).index_put((inside,), said)
 
     def read(
@@ -152,9 +158,10 @@ class Encoder(nn.Module):
         types: Tensor | None = None,
         *,
         first: bool = False,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """The same of rows of these sizes that lie end to end, N tokens in all.  [N] -> [N, D], or
-        [B, D] of the `first` token of each row alone
+        """The same of rows of these sizes that lie end to end, N tokens in all, without an owner
+        never with dropout.  [N] -> [N, D], or [B, D] of the `first` token of each row alone
         """
         c = self.config
         if max(sizes) > c.context:
@@ -163,8 +170,17 @@ class Encoder(nn.Module):
                 "shorten the row."
             )
         rows = lay_rows(sizes, tokens.device)
+        dropout = None
+        if self.training and c.dropout and owner is not None:
+            size = torch.tensor(sizes, device=owner.device)
+            dropout = TokenDropout(
+                c.dropout, rows.arrange(owner.repeat_interleave(size)), rows.positions
+            )
         h = self.embed(
-            rows.arrange(tokens), rows.positions, None if types is None else rows.arrange(types)
+            rows.arrange(tokens),
+            rows.positions,
+            None if types is None else rows.arrange(types),
+            dropout,
         )
         turns = [self._turn(rows, max(sizes), local, h) for local in (False, True)]
         again = self.gradient_checkpointing and torch.is_grad_enabled()
@@ -172,11 +188,17 @@ class Encoder(nn.Module):
             own = first and layer == c.layers - 1
             if again:
                 block = partial(checkpoint, block, use_reentrant=False)
-            h = block(h, rows, turns[c.is_local(layer)], first=own)
+            h = block(h, rows, turns[c.is_local(layer)], first=own, dropout=dropout)
         h = self.norm(h) if c.norm_first else h
         return h if first else rows.put_back(h)
 
-    def embed(self, tokens: Tensor, positions: Tensor, types: Tensor | None) -> Tensor:
+    def embed(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        types: Tensor | None,
+        dropout: TokenDropout | None = None,
+    ) -> Tensor:
         """What the first block reads.  [N] three times -> [N, D]"""
         c = self.config
         h = self.embedding(tokens)
@@ -185,6 +207,7 @@ class Encoder(nn.Module):
         if c.learned_positions:
             h = h + self.place(positions + c.first_position)
         h = self.embedding_norm(h)
+        h = h if dropout is None else dropout(h, 0)
         return self.project(h) if c.embedding_width else h
 
     def _turn(self, rows: LaidRows, longest: int, local: bool, like: Tensor) -> Turns:
@@ -256,18 +279,32 @@ class Encoder(nn.Module):
         """Of each row, by the classifier of sequences or of choices.  [B, T, D], [B] -> [B, L]"""
         return self.classifier(self.pooled(hidden, lengths))
 
-    def classify(self, tokens: Tensor, lengths: Tensor, types: Tensor | None = None) -> Tensor:
+    def classify(
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        types: Tensor | None = None,
+        owner: Tensor | None = None,
+    ) -> Tensor:
         """The same of rows as they are read, with nothing computed that it does not stand on.
-        [B, T], [B], [B, T] -> [B, L]
+        [B, T], [B], [B, T], [B] -> [B, L]
         """
-        if self.config.pooling == "mean":
-            return self.class_logits(self(tokens, lengths, types), lengths)
-        return self.classifier(self._pool(self(tokens, lengths, types, first=True)))
+        c, first = self.config, self.config.pooling == "first"
+        hidden = self(tokens, lengths, types, first=first, owner=owner)
+        pooled = self._pool(hidden) if first else self.pooled(hidden, lengths)
+        if self.training and c.dropout:
+            row = torch.arange(len(pooled), device=pooled.device) if owner is None else owner
+            dropout = TokenDropout(c.dropout, row, torch.zeros_like(row))
+            pooled = dropout(pooled, 1 + 2 * c.layers)
+        return self.classifier(pooled)
 
     def tag_logits(self, hidden: Tensor) -> Tensor:
         """Of each token, by the classifier of tokens.  [..., D] -> [..., L]"""
         c = self.config
-        return self.classifier(self._transform(hidden) if c.norm_first and c.transform else hidden)
+        read = self._transform(hidden) if c.norm_first and c.transform else hidden
+        if self.training and c.dropout:
+            read = drop(read, c.dropout, 1 + 2 * c.layers)
+        return self.classifier(read)
 
 
 def with_classifier(
@@ -307,7 +344,7 @@ def with_heads(
     }
     fresh.load_state_dict(own)
     fresh.gradient_checkpointing = network.gradient_checkpointing
-    return fresh
+    return fresh.train(network.training)
 
 
 def average(hidden: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from fledge.dropout import TokenDropout
 from fledge.models.language.encoder_config import EncoderConfig
 from fledge.models.language.hidden_units import ACTIVATIONS
 from fledge.models.language.laid_rows import LaidRows
@@ -23,7 +24,8 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, config: EncoderConfig, layer: int) -> None:
         super().__init__()
-        self.config = c = config
+        self.config, self.layer = config, layer
+        c = config
         self.window = c.window if c.is_local(layer) else 0
         norm = partial(nn.LayerNorm, c.width, eps=c.norm_eps, bias=c.norm_bias)
         self.qkv = nn.Linear(c.width, 3 * c.width, bias=c.attention_bias)
@@ -35,16 +37,29 @@ class EncoderBlock(nn.Module):
         self.down = nn.Linear(c.mlp_width, c.width, bias=c.mlp_bias)
         self.mlp_norm = norm()
 
-    def forward(self, h: Tensor, rows: LaidRows, turns: Turns, *, first: bool = False) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        rows: LaidRows,
+        turns: Turns,
+        *,
+        first: bool = False,
+        dropout: TokenDropout | None = None,
+    ) -> Tensor:
         """[N, D] -> the same, or [B, D] of the `first` token of each row alone, which is all that
         somebody reads of a last block: the others are keys and values to it.
         """
         kept = h[rows.starts] if first else h
+
+        def drop(x: Tensor, part: int) -> Tensor:
+            number = 1 + 2 * self.layer + part
+            return x if dropout is None else dropout(x, number, rows.starts if first else None)
+
         if self.config.norm_first:
-            h = kept + self.attend(self.attention_norm(h), rows, turns, first)
-            return h + self.mlp(self.mlp_norm(h))
-        h = self.attention_norm(kept + self.attend(h, rows, turns, first))
-        return self.mlp_norm(h + self.mlp(h))
+            h = kept + drop(self.attend(self.attention_norm(h), rows, turns, first), 0)
+            return h + drop(self.mlp(self.mlp_norm(h)), 1)
+        h = self.attention_norm(kept + drop(self.attend(h, rows, turns, first), 0))
+        return self.mlp_norm(h + drop(self.mlp(h), 1))
 
     def attend(self, x: Tensor, rows: LaidRows, turns: Turns, first: bool) -> Tensor:
         c = self.config

@@ -25,6 +25,8 @@ class EncoderConfig:
         tokens. next: whether one text follows the other. replaced: which tokens are another's.
         classifier: of the row, of each token, or of one choice among several.
     pooler: a product and `pooler_activation` of the first token's hidden state.
+    dropout: while it learns to label, of embeddings, of what each part of a block writes, and of
+        what a classifier reads (Devlin et al. 2019, §A.2); attention's weights are never dropped.
     """
 
     vocab_size: int
@@ -63,6 +65,7 @@ class EncoderConfig:
     classifier: Classifier = ""
     labels: tuple[str, ...] = ()  # of the classifier; ("",) of a choice
 
+    dropout: float = field(default=0.0, compare=False)
     family: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -102,6 +102,13 @@ class TuneLabelsConfig(EncoderTuneConfig):
         default=None,
         description='in their order, as ["no", "yes"]; by default all of data, sorted',
     )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of hidden units that are 0 in training, by seed, step and row; by "
+        "default what the encoder's config.json says (hidden_dropout_prob)",
+    )
 
 
 class TuneEmbedConfig(EncoderTuneConfig):

@@ -59,6 +59,8 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     network = with_classifier(
         base.network, KINDS[config.task], data.labels, generator_for(config.seed, "weights")
     )
+    if config.dropout is not None:
+        network.use_dropout(config.dropout)
 
     def make(learner: Learner, course: Course) -> Algorithm:
         return Labelling(network, learner, course.stopwatch)
@@ -74,6 +76,7 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
     data = read_label_data(config, "embed", base.tokenizer, base.network.config.context, show)
     dimensions = config.sizes(base.network.config.width)
     network, pooling = with_classifier(base.network, "", ()), base.pooling or UNIT
+    network.use_dropout(0.0)  # both passes of a step must say the same
 
     def make(learner: Learner, course: Course) -> Algorithm:
         return Contrastive(
