@@ -75,6 +75,20 @@ IMAGINE = (
     "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
+IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4"
+IMAGINE_MADE = (
+    "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
+    "binarise=threshold precision=fp32 compile=no"
+)
+DIFFUSION = (
+    "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "
+    "judged_steps=2 samples=10 sampling_steps=2 evaluate_every=5 precision=fp32 compile=no"
+)
+IMAGINE_VQ = (
+    "imagine model=vq steps=12 rows_per_step=8 channels=8 codes=8 code_width=4 prior_layers=1 "
+    "prior_width=16 prior_heads=2 samples=8 augment=shift evaluate_every=5 precision=fp32 "
+    "compile=no"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -105,6 +119,10 @@ KINDS = {
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
+    "imagine chow_liu": IMAGINE_COUNTED,
+    "imagine made": IMAGINE_MADE,
+    "imagine diffusion": DIFFUSION,
+    "imagine vq": IMAGINE_VQ,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -31,6 +31,7 @@ from fledge.report.figures import (
 )
 from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
+from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
 from fledge.report.yardsticks import draw_yardsticks
@@ -92,6 +93,7 @@ class Chapter:
     more: list[Drawn]
     film: Film | None
     sheets: list[Film]
+    quality: QualityTable | None
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     classes: list[str]  # of a text, the symbols of every state
@@ -141,6 +143,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         more=more,
         film=film,
         sheets=run.part(lambda: read_sheets(run.folder, summary), []),
+        quality=run.part(lambda: read_quality(summary), None),
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
         classes=list_classes(summary),

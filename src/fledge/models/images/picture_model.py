@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,11 +28,13 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 class PictureModel(nn.Module):
     """Of pictures of one shape. A subclass says its `name` and `measure`, is made of `settings`
-    that JSON can hold, and adds what it can do.
+    that JSON can hold, and adds what it can do. sampling: those of the settings that say how it
+    draws, which may be others whenever it does.
     """
 
     name: str
     measure: Measure
+    sampling: ClassVar[type[BaseModel] | None] = None
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -57,6 +60,11 @@ class PictureModel(nn.Module):
         """Whether it draws what a label asks for."""
         return False
 
+    @property
+    def remark(self) -> str:
+        """What must be said beside its nats; "" where there is nothing."""
+        return ""
+
     def count_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
@@ -71,12 +79,30 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.classifier import Classifier
+    from fledge.models.images.counted import ChowLiu, Histogram, PictureTable
+    from fledge.models.images.diffusion import Diffusion
     from fledge.models.images.encoder import PictureEncoder
+    from fledge.models.images.energy_gan import EnergyGAN
+    from fledge.models.images.flow import Flow
+    from fledge.models.images.gan import GAN
+    from fledge.models.images.latent_diffusion import LatentDiffusion
+    from fledge.models.images.made import MADE
+    from fledge.models.images.nade import NADE
     from fledge.models.images.next_frame import NextFrame
     from fledge.models.images.own_model import OwnPictures
+    from fledge.models.images.pixel_lstm import PixelLSTM
+    from fledge.models.images.pixel_transformer import PixelTransformer
+    from fledge.models.images.pixelcnn import PixelCNN
     from fledge.models.images.vae import VAE
+    from fledge.models.images.vq import VQ
+    from fledge.models.images.wavenet import WaveNet
 
-    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, PictureEncoder, NextFrame)
+    kinds: tuple[type[PictureModel], ...] = (
+        OwnPictures, VAE, VQ, Classifier, GAN, EnergyGAN,
+        Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
+        PixelTransformer, Diffusion, LatentDiffusion, Flow, PictureEncoder, NextFrame,
+    )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 
 
@@ -94,6 +120,11 @@ def is_picture_model(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(card, dict) and "shape" in card and card.get("model") in find_kinds()
+
+
+def read_kind(folder: Path) -> type[PictureModel]:
+    """Of a folder that `is_picture_model`."""
+    return find_kinds()[read_json(folder / "config.json", dict[str, Any])["model"]]
 
 
 def load_picture_model(folder: Path) -> PictureModel:

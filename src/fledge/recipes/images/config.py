@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Subject, find_entry, names_of
-from fledge.images.augment import CHANGES, Change
+from fledge.images.augment import CHANGES, Changes
 from fledge.images.binarise import Binarise
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.training import TrainingConfig
-
-
-def split_names(given: Any) -> Any:
-    """shift,turn as a list of two."""
-    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-
-
-Changes = Annotated[tuple[Change, ...], BeforeValidator(split_names)]
 
 
 class ImagineConfig(AlgorithmFields, TrainingConfig):
@@ -56,6 +48,12 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     )
     rows_per_step: int = Field(default=64, ge=1, description="pictures of an optimizer step")
     samples: int = Field(default=64, ge=0, description="drawn for the report; 0 draws none")
+    judged_samples: int = Field(
+        default=512,
+        ge=0,
+        description="drawn at the end and held against real pictures: Fréchet distance, precision, "
+        "recall, two-sample test, nearest; 0: none",
+    )
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> type[Self]:

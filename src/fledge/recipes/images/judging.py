@@ -1,14 +1,20 @@
-"""A model of pictures is judged by the nats of held-out ones, where it has a density."""
+"""A model of pictures is judged by the nats of held-out ones, where it has a density, and by labels
+where it reads them; and what it is, in words.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 
+from fledge.algorithms.images.domain_adversary import read_target
 from fledge.evaluate.judge import Figures, Judge
-from fledge.images.pictures import PictureSet
+from fledge.images.films import FilmSet
+from fledge.images.pictures import UNKNOWN, PictureSet, PictureShape
+from fledge.models.images.classifier import Classifier
 from fledge.models.images.picture_model import PictureModel
 from fledge.seeds import generator_for
 from fledge.splits import HeldOut, Split
@@ -43,3 +49,52 @@ def judge_pictures(
         read, headline="nats", lower_is_better=True, what="picture", prefix="validation_",
         items={part: len(parts[part]) for part in ("validation", "test")},
     )  # fmt: skip
+
+
+def judge_labels(
+    model: Callable[[], Classifier], parts: Mapping[Split, PictureSet], prefix: str = ""
+) -> Judge:
+    """accuracy: the share of pictures whose label is read right. prefix: of its names."""
+
+    def read(part: HeldOut, step: int) -> Figures:
+        rows = parts[part].rows
+        device = next(model().parameters()).device
+        right = model().eval().read(rows.x.to(device)).cpu() == rows.label
+        return {f"{prefix}accuracy": float(right.double().mean())}
+
+    return Judge(
+        read, headline=f"{prefix}accuracy", what="picture", prefix="validation_",
+        items={part: len(parts[part]) for part in ("validation", "test")},
+    )  # fmt: skip
+
+
+def judge_target(model: Callable[[], Any], target: str, shape: PictureShape) -> Judge:
+    """target_accuracy: of pictures of another domain, whose labels nobody has learned from; none
+    where they have no labels.
+    """
+    parts = read_target(target, shape)
+    known = {part: given.take(given.rows.label != UNKNOWN) for part, given in parts.items()}
+    if not min(map(len, known.values())):
+        return Judge(lambda part, step: {})
+    return judge_labels(model, known, "target_")
+
+
+def list_judges(
+    model: Callable[[], PictureModel], parts: Mapping[Split, PictureSet], seed: int
+) -> list[Judge]:
+    """What a model is judged by while it is trained: nats where it has a density, labels where it
+    reads them.
+    """
+    judges = [judge_pictures(model, parts, seed)] if model().measure != "none" else []
+    if isinstance(model(), Classifier):
+        judges.append(judge_labels(cast("Callable[[], Classifier]", model), parts))
+    return judges
+
+
+def describe_model(name: str, model: PictureModel, train: PictureSet | FilmSet) -> str:
+    labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
+    what = f"films of {train.frames_each} frames" if isinstance(train, FilmSet) else "pictures"
+    return (
+        f"{name} of {model.count_parameters():,} parameters on {len(train):,} {what} of "
+        f"{train.shape.describe()}{labels}"
+    )

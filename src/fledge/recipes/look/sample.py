@@ -118,7 +118,8 @@ class SampleConfig(ConstraintFields, FamilyField):
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> type[SampleConfig] | type[SamplePicturesConfig]:
         """The fields of what the base says: a text, or pictures."""
-        return cls if find_picture_folder(given.get("base")) is None else SamplePicturesConfig
+        folder = find_picture_folder(given.get("base"))
+        return cls if folder is None else SamplePicturesConfig.compose_for(folder)
 
 
 def sample(config: SampleConfig | SamplePicturesConfig, show: Show) -> dict[str, Any]:

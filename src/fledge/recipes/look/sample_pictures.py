@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from fledge.errors import UserError
 from fledge.images.sheet import encode_sheet
@@ -14,10 +15,12 @@ from fledge.models.images.picture_model import (
     PictureModel,
     is_picture_model,
     load_picture_model,
+    read_kind,
 )
 from fledge.runs.atomic import write_bytes
 from fledge.runs.model_files import check_model, find_standing_model
 from fledge.runs.show import Show
+from fledge.sample.drawn_pictures import draw_pictures
 from fledge.seeds import generator_for
 
 
@@ -34,6 +37,19 @@ class SamplePicturesConfig(BaseModel):
     )
     columns: int | None = Field(default=None, ge=1, description="of the sheet; by default square")
     seed: int = Field(default=0, ge=0, description="of the draws")
+
+    @classmethod
+    def compose_for(cls, folder: Path) -> type[SamplePicturesConfig]:
+        """With the fields that say how this model draws; by default as it was told in training."""
+        sampling = read_kind(folder).sampling
+        if sampling is None:
+            return cls
+        fields: dict[str, Any] = {}
+        for name, info in sampling.model_fields.items():
+            said = f"{info.description}; by default as the model was trained"
+            optional = FieldInfo.merge_field_infos(info, default=None, description=said)
+            fields[name] = (info.annotation | None, optional)  # type: ignore[operator]
+        return create_model(cls.__name__, __base__=cls, **fields)
 
 
 def find_picture_folder(base: Any) -> Path | None:
@@ -56,11 +72,12 @@ def sample_pictures(config: SamplePicturesConfig, show: Show) -> dict[str, Any]:
     assert folder is not None
     check_model(folder)
     model = load_picture_model(folder)
+    choose_sampling(model, config)
     if not model.can_sample:
         raise UserError(f"{config.base} is a model that draws nothing: it has no samples.")
     label = choose_labels(model, config)
     generator = generator_for(config.seed, "samples", "sheet")
-    drawn = model.sample(config.samples, generator, label)
+    drawn = draw_pictures(model, config.samples, generator, label)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     columns = config.columns
     if columns is None and config.label is None and label is not None:
@@ -68,6 +85,13 @@ def sample_pictures(config: SamplePicturesConfig, show: Show) -> dict[str, Any]:
     write_bytes(config.out, encode_sheet(drawn, model.shape.levels, columns))
     show.line(f"{config.samples} pictures of {model.shape.describe()} → {config.out}")
     return {"base": str(config.base), "out": str(config.out), "samples": config.samples}
+
+
+def choose_sampling(model: PictureModel, config: SamplePicturesConfig) -> None:
+    """What the config says of how the model draws, in place of what its training said."""
+    names = model.sampling.model_fields if model.sampling else ()
+    given = {name: getattr(config, name, None) for name in names}
+    model.settings.update({name: value for name, value in given.items() if value is not None})
 
 
 def choose_labels(model: PictureModel, config: SamplePicturesConfig) -> torch.Tensor | None:

@@ -1,0 +1,26 @@
+"""The average of a network's weights over the steps, which draws better than the last ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from fledge.algorithms.parts.target_network import TargetNetwork
+
+
+class Averaged(TargetNetwork):
+    """θ̄ ← d θ̄ + (1 − d) θ after every step, d = min(decay, (1 + n) / (10 + n)) at step n, so that
+    it forgets its start (Ho et al. 2020, appendix B, has 0.9999; the rise is TensorFlow's).
+    """
+
+    network: Any
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self.decay = decay
+        self.network.eval()
+
+    def follow(self, rate: float) -> None:
+        """rate: how many steps have been made."""
+        super().follow(1 - min(self.decay, (1 + rate) / (10 + rate)))
