@@ -28,10 +28,9 @@ from fledge.recipes.images.judging import describe_model, judge_target, list_jud
 from fledge.recipes.images.next_frames import (
     MAZES,
     describe_plans,
-    judge_frames,
     plan_in_mazes,
 )
-from fledge.recipes.images.probing import judge_features, labels_of, measure_yardsticks
+from fledge.recipes.images.probing import labels_of, measure_yardsticks
 from fledge.recipes.images.quality import check_count, judge_model
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -86,11 +85,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         algorithm: PictureAlgorithm = kind(
             config.settings, model, make_learner, config.seed, course.stopwatch
         )
-        judges = list_judges(lambda: algorithm.model, parts, config.seed)
-        if isinstance(model, PictureEncoder) and train.labelled:
-            judges.append(judge_features(lambda: algorithm.model, parts, labels_of(config)))
-        if isinstance(model, NextFrame):
-            judges.append(judge_frames(lambda: algorithm.model, parts, config.seed))
+        judges = list_judges(lambda: algorithm.model, parts, config.seed, labels_of(config))
         judges += [judge_target(lambda: algorithm.model, target, train.shape)] if target else []
         unit = "" if model.measure == "none" else getattr(kind, "loss_unit", " nats")
         course.fit(algorithm, batches, judges, figure="loss", figure_unit=unit)

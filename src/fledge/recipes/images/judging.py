@@ -15,7 +15,11 @@ from fledge.evaluate.judge import Figures, Judge
 from fledge.images.films import FilmSet
 from fledge.images.pictures import UNKNOWN, PictureSet, PictureShape
 from fledge.models.images.classifier import Classifier
+from fledge.models.images.encoder import PictureEncoder
+from fledge.models.images.next_frame import NextFrame
 from fledge.models.images.picture_model import PictureModel
+from fledge.recipes.images.next_frames import judge_frames
+from fledge.recipes.images.probing import PROBE_LABELS, judge_features
 from fledge.seeds import generator_for
 from fledge.splits import HeldOut, Split
 
@@ -80,14 +84,21 @@ def judge_target(model: Callable[[], Any], target: str, shape: PictureShape) -> 
 
 
 def list_judges(
-    model: Callable[[], PictureModel], parts: Mapping[Split, PictureSet], seed: int
+    model: Callable[[], PictureModel],
+    parts: Mapping[Split, Any],
+    seed: int,
+    probe_labels: int = PROBE_LABELS,
 ) -> list[Judge]:
     """What a model is judged by while it is trained: nats where it has a density, labels where it
-    reads them.
+    reads them or a probe may read them off it, frames where it foretells them.
     """
     judges = [judge_pictures(model, parts, seed)] if model().measure != "none" else []
     if isinstance(model(), Classifier):
         judges.append(judge_labels(cast("Callable[[], Classifier]", model), parts))
+    if isinstance(model(), PictureEncoder) and parts["train"].labelled:
+        judges.append(judge_features(model, parts, probe_labels))
+    if isinstance(model(), NextFrame):
+        judges.append(judge_frames(model, parts, seed))
     return judges
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.images.sheet import encode_sheet
+from fledge.models.images.next_frame import NextFrame
 from fledge.models.images.picture_model import load_picture_model
 from fledge.recipes.images.config import ImagineConfig
 from fledge.recipes.images.data import read_parts
@@ -56,7 +57,10 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
     check_model(folder)
     model = load_picture_model(folder)
     run = config.base if is_run(config.base) else None
-    parts = read_parts(find_data(config, run))
+    usual: dict[str, Any] = (
+        {"model": model.name} if isinstance(model, NextFrame) else {}
+    )  # which reads films
+    parts = read_parts(find_data(config, run, usual))
     if parts["train"].shape != model.shape:
         raise UserError(
             f"{config.base} makes pictures of {model.shape.describe()}, and these are of "
@@ -81,7 +85,9 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
     return figures
 
 
-def find_data(config: EvaluatePicturesConfig, run: Path | None) -> ImagineConfig:
+def find_data(
+    config: EvaluatePicturesConfig, run: Path | None, usual: dict[str, Any]
+) -> ImagineConfig:
     """What the run was trained on, read as it was there; or what is given, whole as it lies."""
     if run is None:
         if config.data is None:
@@ -89,9 +95,11 @@ def find_data(config: EvaluatePicturesConfig, run: Path | None) -> ImagineConfig
                 f"{config.base} is a model without its run: say by data= what pictures to hold it "
                 "against."
             )
-        return ImagineConfig(data=config.data)
+        return ImagineConfig(data=config.data, **usual)
     opened = Run.open(run)
-    kept = {name: opened.config[name] for name in ("data", "test", "binarise")}
+    kept: dict[str, Any] = {
+        name: opened.config[name] for name in ("data", "test", "binarise")
+    } | usual
     if config.data is not None:
         return ImagineConfig(**{**kept, "data": config.data, "test": None})
     start = start_folder(opened.lineage)  # names in its configuration are meant from there
