@@ -112,6 +112,10 @@ STAGES = {
     "fit kalman": FIT_SPACE,
 }
 ENCODER = PRETRAIN.replace(" heads=2", " heads=2 architecture=bert")
+SENTENCES = (
+    "imagine data={text} width=8 latents=2 draws=2 steps=40 rows_per_step=8 samples=2 "
+    f"evaluate_every=15 {_QUICK}"
+)
 # What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
@@ -123,6 +127,8 @@ KINDS = {
     "imagine made": IMAGINE_MADE,
     "imagine diffusion": DIFFUSION,
     "imagine vq": IMAGINE_VQ,
+    "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
+    "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -32,6 +32,7 @@ from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
 from fledge.algorithms.images.mae import MAE
 from fledge.algorithms.images.next_frame import NextFrame
+from fledge.algorithms.images.programs import Programs
 from fledge.algorithms.images.relative_position import RelativePosition
 from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
@@ -72,6 +73,8 @@ from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.algorithms.texts.text_diffusion import TextDiffusion
+from fledge.algorithms.texts.text_vae import TextVAE
 from fledge.algorithms.value.dqn import DQN
 from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
@@ -169,6 +172,7 @@ REGISTRY: Mapping[str, Entry] = {
     "simclr": Entry(SimCLR, images=SimCLR.Settings()),
     "next_frame": Entry(NextFrame, images=NextFrame.Settings()),
     "dino": Entry(DINO, images=DINO.Settings()),
+    "programs": Entry(Programs, images=Programs.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
     "gan": Entry(GAN, images=GAN.Settings()),
     "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),
@@ -186,6 +190,8 @@ REGISTRY: Mapping[str, Entry] = {
     "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
     "flow": Entry(Flow, images=Flow.Settings()),
     "vq": Entry(VQ, images=VQ.Settings()),
+    "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
+    "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

@@ -88,6 +88,10 @@ class PictureSet:
         )
         return replace(self, rows=Pictures(x, label))
 
+    def as_pictures(self) -> PictureSet:
+        """Itself: what films have their frames for."""
+        return self
+
     def split(self) -> dict[Split, PictureSet] | None:
         """Train, validation and test by the content of each picture: equal ones stay on one side.
         None where there are too few to hold any out.

@@ -19,7 +19,6 @@ from fledge.images.pictures import Pictures, PictureSet, PictureShape
 from fledge.models.images import made, nade, pixel_lstm, pixel_transformer, pixelcnn, wavenet
 from fledge.models.images.attention_patterns import Pattern
 from fledge.models.images.autoregressive import Autoregressive
-from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
 COMPLETED, TIMES = 4, 7  # held-out pictures that are completed, and how often each
@@ -171,6 +170,9 @@ class PixelTransformer(Autoregression):
             "nats are then of these",
         )
 
-    @staticmethod
-    def prepare(model: pixel_transformer.PixelTransformer, train: PictureSet, seed: int) -> None:
-        model.learn_palette(train.rows.x, generator_for(seed, "data", "palette"))
+    @classmethod
+    def build_for(cls, settings: Any, given: PictureSet) -> pixel_transformer.PixelTransformer:
+        """With the palette of these pictures."""
+        model: Any = cls.build(settings, given.shape)
+        model.learn_palette(given.rows.x, torch.default_generator)
+        return model

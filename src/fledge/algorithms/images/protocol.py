@@ -37,7 +37,7 @@ class PictureAlgorithm(Algorithm, Protocol):
     the end (of averaged weights, where there are any).
 
     One that is `counted` (a class variable, True) learns in one pass and makes no learner. One that
-    has `prepare(model, train, seed)` is shown the training set once before anything learns.
+    has `build_for(settings, train)` is built by it, of the training part.
     """
 
     usual: ClassVar[Mapping[str, Any]]

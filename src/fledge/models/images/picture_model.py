@@ -94,6 +94,7 @@ def find_kinds() -> dict[str, type[PictureModel]]:
     from fledge.models.images.pixel_lstm import PixelLSTM
     from fledge.models.images.pixel_transformer import PixelTransformer
     from fledge.models.images.pixelcnn import PixelCNN
+    from fledge.models.images.programs import Programs
     from fledge.models.images.vae import VAE
     from fledge.models.images.vq import VQ
     from fledge.models.images.wavenet import WaveNet
@@ -102,6 +103,7 @@ def find_kinds() -> dict[str, type[PictureModel]]:
         OwnPictures, VAE, VQ, Classifier, GAN, EnergyGAN,
         Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
         PixelTransformer, Diffusion, LatentDiffusion, Flow, PictureEncoder, NextFrame,
+        Programs,
     )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 

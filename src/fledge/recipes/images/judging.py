@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -18,8 +18,9 @@ from fledge.models.images.classifier import Classifier
 from fledge.models.images.encoder import PictureEncoder
 from fledge.models.images.next_frame import NextFrame
 from fledge.models.images.picture_model import PictureModel
+from fledge.recipes.images.config import ImagineConfig
 from fledge.recipes.images.next_frames import judge_frames
-from fledge.recipes.images.probing import PROBE_LABELS, judge_features
+from fledge.recipes.images.probing import judge_features, labels_of
 from fledge.seeds import generator_for
 from fledge.splits import HeldOut, Split
 
@@ -77,35 +78,39 @@ def judge_target(model: Callable[[], Any], target: str, shape: PictureShape) -> 
     where they have no labels.
     """
     parts = read_target(target, shape)
-    known = {part: given.take(given.rows.label != UNKNOWN) for part, given in parts.items()}
+    known: dict[Split, PictureSet] = {
+        part: given.take(given.rows.label != UNKNOWN) for part, given in parts.items()
+    }
     if not min(map(len, known.values())):
         return Judge(lambda part, step: {})
     return judge_labels(model, known, "target_")
 
 
 def list_judges(
-    model: Callable[[], PictureModel],
-    parts: Mapping[Split, Any],
-    seed: int,
-    probe_labels: int = PROBE_LABELS,
+    config: ImagineConfig, model: Callable[[], Any], parts: Mapping[Split, Any]
 ) -> list[Judge]:
     """What a model is judged by while it is trained: nats where it has a density, labels where it
-    reads them or a probe may read them off it, frames where it foretells them.
+    reads them or where they are read off its features, and the frames it foretells.
     """
-    judges = [judge_pictures(model, parts, seed)] if model().measure != "none" else []
-    if isinstance(model(), Classifier):
-        judges.append(judge_labels(cast("Callable[[], Classifier]", model), parts))
-    if isinstance(model(), PictureEncoder) and parts["train"].labelled:
-        judges.append(judge_features(model, parts, probe_labels))
-    if isinstance(model(), NextFrame):
-        judges.append(judge_frames(model, parts, seed))
+    kind, target = model(), getattr(config.settings, "target", None)
+    judges: list[Judge] = []
+    if kind.measure != "none":
+        judges.append(judge_pictures(model, parts, config.seed))
+    if isinstance(kind, Classifier):
+        judges.append(judge_labels(model, parts))
+    if isinstance(kind, PictureEncoder) and parts["train"].labelled:
+        judges.append(judge_features(model, parts, labels_of(config)))
+    if isinstance(kind, NextFrame):
+        judges.append(judge_frames(model, parts, config.seed))
+    if target:
+        judges.append(judge_target(model, target, kind.shape))
     return judges
 
 
 def describe_model(name: str, model: PictureModel, train: PictureSet | FilmSet) -> str:
     labels = f" with {len(train.shape.names)} labels" if train.labelled else ""
-    what = f"films of {train.frames_each} frames" if isinstance(train, FilmSet) else "pictures"
+    kind = f"films of {train.frames_each} frames" if isinstance(train, FilmSet) else "pictures"
     return (
-        f"{name} of {model.count_parameters():,} parameters on {len(train):,} {what} of "
+        f"{name} of {model.count_parameters():,} parameters on {len(train):,} {kind} of "
         f"{train.shape.describe()}{labels}"
     )

@@ -27,6 +27,7 @@ from fledge.images.pictures import PictureSet
 from fledge.json_file import read_bytes
 from fledge.next_command import write_command
 from fledge.recipes.course import Summary
+from fledge.recipes.images.building import build_model
 from fledge.recipes.images.data import read_parts
 from fledge.recipes.images.imagine import ImagineConfig, imagine
 from fledge.recipes.images.ladder_rungs import RUNGS, Rung
@@ -38,7 +39,6 @@ from fledge.runs.folder import Run
 from fledge.runs.place import free_folder
 from fledge.runs.show import Show, silent
 from fledge.sample.pictures import PictureBatches
-from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 
 JUDGEMENTS = 8  # of each rung that learns by steps, on its way
@@ -140,11 +140,7 @@ def climb(
 def time_step(config: ImagineConfig, train: PictureSet) -> float:
     """Seconds of an optimizer step, of a copy that is then forgotten."""
     kind: Any = config.entry.algorithm
-    torch.manual_seed(seed_for(config.seed, "weights"))
-    model = kind.build(config.settings, train.shape)
-    if hasattr(kind, "prepare"):
-        kind.prepare(model, train, config.seed)
-    model = model.to(config.on())
+    model: Any = build_model(config, kind, train).to(config.on())
     learner = partial(config.learner, precision=config.precision)
     algorithm = kind(config.settings, model, learner, config.seed, Stopwatch())
     batches = PictureBatches(train, config.rows_per_step, config.seed)

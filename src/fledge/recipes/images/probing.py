@@ -100,7 +100,7 @@ def read_all(model: PictureEncoder) -> Features:
 
 def thin(given: PictureSet | FilmSet, most: int) -> PictureSet:
     """At most so many pictures with a label, evenly spread."""
-    pictures = given.as_pictures() if isinstance(given, FilmSet) else given
+    pictures = given.as_pictures()
     known = (pictures.rows.label >= 0).nonzero()[:, 0]
     if len(known) > most:
         known = known[torch.linspace(0, len(known) - 1, most).round().long()]

@@ -42,6 +42,7 @@ from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import TableRow
 from fledge.verify.sequence_rows import sequence_rows
+from fledge.verify.text_rows import text_rows
 from fledge.verify.value_rows import value_rows
 from fledge.verify.variational_rows import variational_rows
 
@@ -177,6 +178,7 @@ def list_package_rows(
         ("preferences", partial(preference_rows, hardware)),
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
+        ("counts, words and experts", text_rows),
     ]
     return [
         *one_equation,
