@@ -48,6 +48,7 @@ def test_a_run_tells_how_well_labels_are_read_beside_pixels(cli: Cli, tmp_path: 
     assert page.code == 0, page.stderr
     text = (tmp_path / "page.html").read_text()
     assert "A linear probe" in text
+    assert "svg.bars .before" in text  # or bars would be black
     assert f"pixels {100 * measured['pixels']['probe_accuracy']:.1f} %" in text
     drawn = cli("sample run out=x.png", folder=tmp_path)
     assert "draws nothing" in drawn.complaint
