@@ -60,7 +60,7 @@ class EncoderSettings(AlgorithmSettings):
 
 class Pretext:
     """An algorithm's constructor and state; what it learns by is its own `update`. heads: beside
-    the encoder, by name; `heads_of` makes them.
+    the encoder, by name; `make_heads` makes them.
     """
 
     usual: ClassVar[Mapping[str, Any]] = USUAL
