@@ -2,8 +2,7 @@
 the same network untrained, whatever the seed.
 
 Films and their splits follow from a seed, so that the same machine always finds the same shares;
-the held-out part has more than 1,000 frames. Some
-ten seconds of one core a seed.
+the held-out part has more than 1,000 frames. Ten to thirty seconds of one core a seed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,9 @@ LABELS, TRAINED = 500, 0.7  # labels that the probe sees; the share of films tha
 TASKS: dict[str, tuple[str, int, int, float]] = {
     "arrow_of_time": ("film:CartPole-v1", 80, 64, 1e-3),
     "relative_position": ("film:digits", 60, 64, 3e-3),
-    "simclr": ("film:digits", 60, 48, 2e-3),
+    "frame_order": ("film:CartPole-v1", 120, 64, 1e-3),
+    "colourisation": ("film:digits", 240, 24, 3e-3),
+    "colour_tracking": ("film:digits", 150, 16, 4e-3),
 }
 
 
