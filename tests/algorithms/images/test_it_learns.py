@@ -32,7 +32,7 @@ TASKS: dict[str, tuple[str, int, int, float]] = {
     "relative_position": ("film:digits", 60, 64, 3e-3),
     "frame_order": ("film:CartPole-v1", 120, 64, 1e-3),
     "colourisation": ("film:digits", 240, 24, 3e-3),
-    "colour_tracking": ("film:digits", 150, 16, 4e-3),
+    "colour_tracking": ("film:digits", 250, 16, 4e-3),
 }
 
 
