@@ -56,7 +56,7 @@ def make_gpt2(model: Any) -> Callable[[], Any]:
         vocab_size=3, n_positions=model.length + 1, n_embd=given["width"], n_layer=given["layers"],
         n_head=given["heads"], bos_token_id=2, eos_token_id=None, pad_token_id=2,
     )  # fmt: skip
-    peer = GPT2LMHeadModel(config).eval()
+    peer: Any = GPT2LMHeadModel(config).eval()
     start = torch.full((PICTURES, 1), 2)
 
     def draw() -> None:

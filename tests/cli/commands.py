@@ -75,10 +75,10 @@ IMAGINE = (
     "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
-IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4"
+IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4 judged_samples=0"
 IMAGINE_MADE = (
     "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
-    "binarise=threshold precision=fp32 compile=no"
+    "binarise=threshold judged_samples=0 precision=fp32 compile=no"
 )
 DIFFUSION = (
     "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "

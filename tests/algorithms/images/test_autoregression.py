@@ -87,6 +87,21 @@ def test_it_learns_a_distribution_that_is_known(name: str) -> None:
     assert float((truth.exp() * (truth - said)).sum()) < 0.03
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_it_begins_at_the_histogram(name: str) -> None:
+    """What a place shows by itself is counted before anything learns."""
+    random = torch.Generator().manual_seed(0)
+    x = (torch.rand(60, 1, 3, 4, generator=random) * torch.tensor([1.0, 2, 3, 3])).to(torch.uint8)
+    given = some_pictures(x, 3)
+    kind: Any = find_entry("images", name).algorithm
+    model = kind.build_for(kind.Settings(**SMALL[name]), given)
+    counted = make("histogram", given, add=1.0)
+    counted.update(given.rows)
+    with torch.no_grad():
+        nats = model.nats(given.rows)
+    assert torch.allclose(nats, counted.model.nats(given.rows).float(), atol=1e-4)
+
+
 @pytest.mark.parametrize("name", COUNTED)
 def test_what_is_counted_needs_one_pass(name: str) -> None:
     given = some_pictures(draw_copies(2000))

@@ -28,7 +28,7 @@ LABELS, TRAINED = 500, 0.7  # labels that the probe sees; the share of films tha
 
 # data, steps, rows of a step, learning rate
 TASKS: dict[str, tuple[str, int, int, float]] = {
-    "arrow_of_time": ("film:CartPole-v1", 80, 64, 1e-3),
+    "arrow_of_time": ("film:CartPole-v1", 160, 64, 1e-3),
     "relative_position": ("film:digits", 60, 64, 3e-3),
     "frame_order": ("film:CartPole-v1", 120, 64, 1e-3),
     "colourisation": ("film:digits", 240, 24, 3e-3),

@@ -127,6 +127,7 @@ def test_what_is_hidden_is_a_share_of_the_words_and_never_what_opens() -> None:
 
 
 def test_settings_that_cannot_be() -> None:
-    for wrong in ({"word_dropout": 1.0}, {"latents": 0}, {"cycles": 0}):
+    mistakes: list[dict[str, Any]] = [{"word_dropout": 1.0}, {"latents": 0}, {"cycles": 0}]
+    for wrong in mistakes:
         with pytest.raises((ValidationError, UserError)):
             TextVAE.Settings(**wrong)

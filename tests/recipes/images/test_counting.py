@@ -24,7 +24,12 @@ def some(count: int) -> np.ndarray:
 
 def test_one_pass_and_exact_nats(tmp_path: Path) -> None:
     run = fledge.imagine(
-        some(5000), model="chow_liu", rows_per_step=1000, samples=4, out=str(tmp_path / "run")
+        some(5000),
+        model="chow_liu",
+        rows_per_step=1000,
+        samples=4,
+        judged_samples=0,
+        out=str(tmp_path / "run"),
     )
     assert run.summary["steps"] == 5  # 4,500 or so of the 5,000 are learned from
     assert run.summary["test"]["nats"] == pytest.approx(12 * math.log(2), abs=0.05)
@@ -37,7 +42,9 @@ def test_one_pass_and_exact_nats(tmp_path: Path) -> None:
 def test_every_picture_counted(tmp_path: Path) -> None:
     """Held-out pictures are other ones than those learned from: each has what was added alone."""
     x = np.random.default_rng(0).integers(0, 2, (2000, 2, 3)).astype(np.uint8)
-    run = fledge.imagine(x, model="histogram", joint=True, samples=0, out=str(tmp_path / "run"))
+    run = fledge.imagine(
+        x, model="histogram", joint=True, samples=0, judged_samples=0, out=str(tmp_path / "run")
+    )
     assert run.summary["parameters"] == 63
     held_out = sum(run.summary["held_out"].values())
     wanted = math.log((2000 - held_out + 64 * 0.5) / 0.5)

@@ -28,7 +28,9 @@ class Autoregression:
     """kind: the network, which is made of all the settings."""
 
     kind: ClassVar[type[Autoregressive]]
-    usual: ClassVar[Mapping[str, Any]] = {"steps": 2000, "rows_per_step": 64}
+    usual: ClassVar[Mapping[str, Any]] = {
+        "steps": 2000, "rows_per_step": 64, "learning_rate": 2e-3,
+    }  # fmt: skip
     unfinished = None
 
     def __init__(
@@ -45,6 +47,11 @@ class Autoregression:
     @classmethod
     def build(cls, settings: AlgorithmSettings, shape: PictureShape) -> Autoregressive:
         return cls.kind(shape, settings.model_dump())
+
+    @classmethod
+    def build_for(cls, settings: Any, given: PictureSet) -> Any:
+        """What a place shows by itself is counted, and need not be learned."""
+        return begin_at_counts(cls.build(settings, given.shape), given)
 
     @staticmethod
     def share(model: Autoregressive, rows: Pictures) -> Tensor:
@@ -90,6 +97,12 @@ class Autoregression:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
+
+
+def begin_at_counts(model: Any, given: PictureSet) -> Any:
+    """The same, which now is a histogram of these pictures."""
+    model.place_bias.begin_at_counts(model.to_row(given.rows.x))
+    return model
 
 
 class NADE(Autoregression):
@@ -175,4 +188,4 @@ class PixelTransformer(Autoregression):
         """With the palette of these pictures."""
         model: Any = cls.build(settings, given.shape)
         model.learn_palette(given.rows.x, torch.default_generator)
-        return model
+        return begin_at_counts(model, given)

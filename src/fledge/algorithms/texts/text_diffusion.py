@@ -44,8 +44,8 @@ class TextDiffusion:
             default=0.1,
             ge=0,
             le=1,
-            description="of the diffusion's gradient, as the reader feels it; 1: the bound; 0: the "
-            "reader learns to be read back alone",
+            description="of the diffusion's gradient, as the reader feels it; 0: the reader learns "
+            "to be read back alone; 1: the bound, for which a vector may come to say little",
         )
         least_noise: float = Field(
             default=0.2,

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge.images.pictures import Pictures, PictureShape
 from fledge.models.images.picture_model import PictureModel
@@ -111,6 +111,50 @@ class Autoregressive(PictureModel):
         for t in range(self.length):
             row[:, t] = choose(self.conditionals(row, label)[:, t], uniform[:, t])
         return row
+
+
+class PlaceBias(nn.Module):
+    """What is added to the logits of every place, whatever was said before. It begins at shares of
+    counts, and a network whose head begins at 0 with it: what is learned is what pixels say of each
+    other, not how bright each place is.
+    """
+
+    def __init__(self, length: int, levels: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(length, levels))
+
+    @torch.no_grad()
+    def begin_at_counts(self, x: Tensor) -> None:
+        """x: [N, D] of the training set; one is added to each count."""
+        D, L = self.logits.shape
+        place = torch.arange(D) * L + x.cpu()
+        count = torch.bincount(place.flatten(), minlength=D * L).view(D, L) + 1
+        self.logits.copy_((count / (len(x) + L)).log())
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """[B, D, L] -> the same"""
+        return logits + self.logits
+
+    def at(self, t: int, logits: Tensor) -> Tensor:
+        """Of one place.  [B, L] -> the same"""
+        return logits + self.logits[t]
+
+
+def make_embedding(levels: int, width: int) -> nn.Embedding:
+    """Levels lie along a line at first, each a little off it: near ones mean near things."""
+    embedding = nn.Embedding(levels, width)
+    with torch.no_grad():
+        line = torch.linspace(-1, 1, levels)[:, None] * torch.randn(width)
+        embedding.weight.copy_(line + 0.1 * embedding.weight)
+    return embedding
+
+
+def make_head(width: int, levels: int) -> nn.Linear:
+    """The last layer of a network, which begins at 0."""
+    head = nn.Linear(width, levels)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def choose(logits: Tensor, uniform: Tensor) -> Tensor:

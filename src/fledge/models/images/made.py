@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.images.pictures import Pictures, PictureShape, centre
-from fledge.models.images.autoregressive import Advance, Autoregressive
+from fledge.models.images.autoregressive import Advance, Autoregressive, PlaceBias
 from fledge.models.images.nade import FEATURES
 
 
@@ -35,10 +35,12 @@ class MADE(Autoregressive):
         sizes = [D] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, width) for a in sizes[:-1])
         self.output = nn.Linear(width, D * self.features)
-        self.shared, self.bias = None, None
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        self.place_bias = PlaceBias(D, self.values)
+        self.shared = None
         if self.values > self.features:
             self.shared = nn.Parameter(torch.randn(self.features, self.values) / self.features)
-            self.bias = nn.Parameter(torch.zeros(D, self.values))
         if self.settings["shuffled"]:
             random = torch.Generator().manual_seed(2**32)  # no number of a mask
             self.order = torch.randperm(D, generator=random)
@@ -62,16 +64,14 @@ class MADE(Autoregressive):
         for layer, mask in zip(self.layers, masks, strict=True):
             hidden = F.relu(F.linear(hidden, layer.weight * mask, layer.bias))
         out = F.linear(hidden, self.output.weight * last, self.output.bias)
-        return self.spread(out.view(len(x), self.length, self.features))
+        return self.place_bias(self.spread(out.view(len(x), self.length, self.features)))
 
     @property
     def layers(self) -> list[nn.Linear]:
         return [layer for layer in self.hidden if isinstance(layer, nn.Linear)]
 
-    def spread(self, features: Tensor, t: int | slice = slice(None)) -> Tensor:
-        if self.shared is None or self.bias is None:
-            return features
-        return features @ self.shared + self.bias[t]
+    def spread(self, features: Tensor) -> Tensor:
+        return features if self.shared is None else features @ self.shared
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
         """log (1/M) Σ_m p_m(x_t | x_<t), of the M draws."""
@@ -107,7 +107,8 @@ class MADE(Autoregressive):
                     fresh = F.linear(below, weights[place][new], layer.bias[new])
                     hidden[place][:, new] = F.relu(fresh)
                     below = hidden[place]
-            return self.spread(F.linear(hidden[-1], to_output[t], output_bias[t]), t)
+            features = F.linear(hidden[-1], to_output[t], output_bias[t])
+            return self.place_bias.at(t, self.spread(features))
 
         return advance
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.images.pictures import PictureShape, centre
-from fledge.models.images.autoregressive import Advance, Autoregressive, shift
+from fledge.models.images.autoregressive import Advance, Autoregressive, PlaceBias, shift
 
 FEATURES = 16  # of a place, out of which the logits of more levels are made by one matrix for all
 
@@ -25,20 +25,18 @@ class LevelHead(nn.Module):
     def __init__(self, length: int, width: int, levels: int) -> None:
         super().__init__()
         self.features = min(levels, FEATURES)
-        scale = 1 / math.sqrt(width)
-        self.weight = nn.Parameter(torch.randn(length, width, self.features) * scale)
-        self.bias = nn.Parameter(torch.zeros(length, levels))
+        self.weight = nn.Parameter(torch.zeros(length, width, self.features))
         self.shared = None
         if levels > self.features:
             self.shared = nn.Parameter(torch.randn(self.features, levels) / self.features)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, D, H] -> [B, D, L]"""
-        return self.spread(torch.einsum("bdh,dhr->bdr", hidden, self.weight)) + self.bias
+        return self.spread(torch.einsum("bdh,dhr->bdr", hidden, self.weight))
 
     def at(self, t: int, hidden: Tensor) -> Tensor:
         """Of one place.  [B, H] -> [B, L]"""
-        return self.spread(hidden @ self.weight[t]) + self.bias[t]
+        return self.spread(hidden @ self.weight[t])
 
     def spread(self, features: Tensor) -> Tensor:
         return features if self.shared is None else features @ self.shared
@@ -55,12 +53,13 @@ class NADE(Autoregressive):
         self.weight = nn.Parameter(torch.randn(self.length, width) / math.sqrt(self.length))
         self.bias = nn.Parameter(torch.zeros(width))
         self.head = LevelHead(self.length, width, self.values)
+        self.place_bias = PlaceBias(self.length, self.values)
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
         """h_t = σ(c + Σ_{s<t} W_s x_s) (Larochelle & Murray 2011, eq. 9)."""
         said = centre(x, self.values)[..., None] * self.weight  # [B, D, H]
         before = shift(said.cumsum(1))  # a difference would let a rounding of x_t through
-        return self.head(torch.sigmoid(before + self.bias))
+        return self.place_bias(self.head(torch.sigmoid(before + self.bias)))
 
     def begin(self, count: int, label: Tensor | None) -> Advance:
         total = self.bias.expand(count, -1)
@@ -69,6 +68,6 @@ class NADE(Autoregressive):
             nonlocal total
             if before is not None:
                 total = total + centre(before, self.values)[:, None] * self.weight[t - 1]
-            return self.head.at(t, torch.sigmoid(total))
+            return self.place_bias.at(t, self.head.at(t, torch.sigmoid(total)))
 
         return advance

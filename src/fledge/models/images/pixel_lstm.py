@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fledge.images.pictures import PictureShape
-from fledge.models.images.autoregressive import Advance, Autoregressive, shift
+from fledge.models.images.autoregressive import (
+    Advance,
+    Autoregressive,
+    PlaceBias,
+    make_embedding,
+    make_head,
+    shift,
+)
 
 
 class PixelLSTM(Autoregressive):
@@ -23,18 +30,19 @@ class PixelLSTM(Autoregressive):
         super().__init__(shape, settings)
         width = self.settings["width"]
         self.across = shape.width * shape.channels
-        self.beside = nn.Embedding(self.values, width)
-        self.above = nn.Embedding(self.values, width)
+        self.beside = make_embedding(self.values, width)
+        self.above = make_embedding(self.values, width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
         self.lstm = nn.LSTM(width, width, self.settings["layers"], batch_first=True)
-        self.head = nn.Linear(width, self.values)
+        self.head = make_head(width, self.values)
+        self.place_bias = PlaceBias(self.length, self.values)
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
         above = self.above(x)
         D = self.length
         above = torch.nn.functional.pad(above, (0, 0, self.across, 0))[:, :D]
         hidden, _ = self.lstm(shift(self.beside(x)) + above + self.place)
-        return self.head(hidden)
+        return self.place_bias(self.head(hidden))
 
     def begin(self, count: int, label: Tensor | None) -> Advance:
         state: Any = None
@@ -49,6 +57,6 @@ class PixelLSTM(Autoregressive):
             if t >= self.across:
                 given = given + self.above(said[t - self.across])
             hidden, state = self.lstm(given[:, None], state)
-            return self.head(hidden[:, 0])
+            return self.place_bias.at(t, self.head(hidden[:, 0]))
 
         return advance

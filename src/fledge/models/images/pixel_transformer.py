@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from fledge.errors import UserError
 from fledge.images.pictures import PictureShape
 from fledge.models.images.attention_patterns import attention_mask
-from fledge.models.images.autoregressive import Advance, Autoregressive, shift
+from fledge.models.images.autoregressive import (
+    Advance,
+    Autoregressive,
+    PlaceBias,
+    make_embedding,
+    make_head,
+    shift,
+)
 from fledge.models.images.palette import learn_palette, nearest
 
 
@@ -43,13 +50,14 @@ class PixelTransformer(Autoregressive):
             self.palette = torch.zeros(colours, shape.channels)
             self.length, self.values = shape.height * shape.width, colours
         across = self.length // shape.height
-        self.embedding = nn.Embedding(self.values, width)
-        nn.init.normal_(self.embedding.weight, std=0.02)
-        self.first = nn.Parameter(0.02 * torch.randn(width))
-        self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
+        colourful = self.palette is not None  # whose numbers are in no order
+        self.embedding = (nn.Embedding if colourful else make_embedding)(self.values, width)
+        self.first = nn.Parameter(torch.randn(width))
+        self.place = nn.Parameter(0.5 * torch.randn(self.length, width))
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(self.settings["layers"]))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, self.values)
+        self.head = make_head(width, self.values)
+        self.place_bias = PlaceBias(self.length, self.values)
         stride = self.settings["stride"] or across
         mask = attention_mask(
             self.settings["attention"], self.length, heads, stride, self.settings["summary"]
@@ -89,7 +97,7 @@ class PixelTransformer(Autoregressive):
         mask = None if self.settings["attention"] == "full" else self.mask
         for layer in self.layers:
             hidden = layer(hidden, mask)
-        return self.head(self.norm(hidden))
+        return self.place_bias(self.head(self.norm(hidden)))
 
     def begin(self, count: int, label: Tensor | None) -> Advance:
         """A layer keeps keys and values of what was said."""
@@ -103,7 +111,7 @@ class PixelTransformer(Autoregressive):
             seen = None if full else self.mask[:, t, : t + 1]
             for layer, cache in zip(layers, caches, strict=True):
                 hidden = layer.advance(hidden, cache, t, seen)
-            return self.head(self.norm(hidden))
+            return self.place_bias.at(t, self.head(self.norm(hidden)))
 
         return advance
 

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.images.pictures import PictureShape
-from fledge.models.images.autoregressive import Advance, Autoregressive
+from fledge.models.images.autoregressive import (
+    Advance,
+    Autoregressive,
+    PlaceBias,
+    make_embedding,
+    make_head,
+)
 
 
 class PixelCNN(Autoregressive):
@@ -36,15 +42,16 @@ class PixelCNN(Autoregressive):
             )
         self.height, self.across = shape.height, shape.width * shape.channels
         reach = self.settings["reach"]
-        self.embedding = nn.Embedding(self.values, width)
+        self.embedding = make_embedding(self.values, width)
         self.place = nn.Parameter(0.02 * torch.randn(width, self.height, self.across))
         self.labels = nn.Embedding(len(shape.names), width) if self.by_label else None
         self.layers = nn.ModuleList(
             TwoStacks(width, reach, reach * shape.channels) for _ in range(layers)
         )
         self.head = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, self.values, 1)
+            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), make_head(width, self.values)
         )
+        self.place_bias = PlaceBias(self.length, self.values)
 
     @property
     def by_label(self) -> bool:
@@ -62,7 +69,7 @@ class PixelCNN(Autoregressive):
         for layer in self.layers:
             vertical, horizontal, skip = layer(vertical, horizontal)
             skipped = skipped + skip
-        return self.head(skipped).flatten(2).mT
+        return self.place_bias(self.head(skipped.flatten(2).mT))
 
     def begin(self, count: int, label: Tensor | None) -> Advance:
         """The vertical stack is computed a row at a time, when the row above is whole; of the
@@ -156,4 +163,4 @@ class PixelDrawing:
             out = F.linear(gated, layer.out.weight.flatten(1), layer.out.bias)
             residual, skip = out.chunk(2, 1)
             x, skipped = x + residual, skipped + skip
-        return model.head(skipped[:, :, None, None])[:, :, 0, 0]
+        return model.place_bias.at(t, model.head(skipped))

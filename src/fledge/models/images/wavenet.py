@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.images.pictures import PictureShape
-from fledge.models.images.autoregressive import Advance, Autoregressive, shift
+from fledge.models.images.autoregressive import (
+    Advance,
+    Autoregressive,
+    PlaceBias,
+    make_embedding,
+    make_head,
+    shift,
+)
 
 
 class WaveNet(Autoregressive):
@@ -25,15 +32,16 @@ class WaveNet(Autoregressive):
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
         width = self.settings["width"]
-        self.embedding = nn.Embedding(self.values, width)
+        self.embedding = make_embedding(self.values, width)
         self.first = nn.Parameter(torch.zeros(width))
         self.place = nn.Parameter(0.02 * torch.randn(self.length, width))
         doublings = max(1, (self.length - 1).bit_length())
         dilations = [2**n for n in range(doublings)] * self.settings["blocks"]
         self.layers = nn.ModuleList(DilatedLayer(width, dilation) for dilation in dilations)
         self.head = nn.Sequential(
-            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.values)
+            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), make_head(width, self.values)
         )
+        self.place_bias = PlaceBias(self.length, self.values)
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
         hidden = shift(self.embedding(x), self.first) + self.place
@@ -41,7 +49,7 @@ class WaveNet(Autoregressive):
         for layer in self.layers:
             hidden, skip = layer(hidden)
             skipped = skipped + skip
-        return self.head(skipped)
+        return self.place_bias(self.head(skipped))
 
     def begin(self, count: int, label: Tensor | None) -> Advance:
         """A layer keeps what it was given the last `dilation` times (Le Paine et al. 2016,
@@ -60,7 +68,7 @@ class WaveNet(Autoregressive):
                 queue[place] = hidden
                 hidden, skip = layer.at(old, hidden)
                 skipped = skipped + skip
-            return self.head(skipped)
+            return self.place_bias.at(t, self.head(skipped))
 
         return advance
 

@@ -10,7 +10,7 @@ from fledge.errors import UserError
 from fledge.images.binarise import binarise
 from fledge.images.films import FilmSet, are_films, read_films
 from fledge.images.pictures import PictureSet
-from fledge.images.reading import DIGITS, read_pictures
+from fledge.images.reading import DIGITS, SCRIBBLES, read_pictures
 from fledge.recipes.images.config import ImagineConfig
 from fledge.splits import FEWEST_TO_SPLIT, Split
 from fledge.worlds.filmed import PREFIX, film_world
@@ -78,4 +78,4 @@ def read_films_of(name: str) -> FilmSet | None:
 
 def is_embedded(name: str) -> bool:
     """Whether it is no file: it comes with the package."""
-    return name == DIGITS or name.startswith(PREFIX)
+    return name in (DIGITS, SCRIBBLES) or name.startswith(PREFIX)

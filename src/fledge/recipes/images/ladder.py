@@ -48,8 +48,8 @@ IN_ONE = 4  # lines of a picture
 
 
 class LadderDensityConfig(BaseModel):
-    """Histogram, tree, NADE, MADE, WaveNet, PixelCNN, LSTM, transformers and a VAE on the same
-    pictures: nats a picture, bits per dimension, parameters, seconds and a sheet of each.
+    """Histogram, tree, NADE, MADE, WaveNet, PixelCNN, LSTM, transformers, VAE, codes and diffusion
+    on the same pictures: nats a picture, bits per dimension, parameters, seconds and a sheet each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -121,8 +121,8 @@ def climb(
     """One rung as a run of its own, and what it came to."""
     given: dict[str, Any] = {
         "model": rung.model, "data": config.data, "binarise": config.binarise, "seed": config.seed,
-        "samples": config.samples, "out": folder, "precision": "fp32", "compile": "no",
-        **rung.fields,
+        "samples": config.samples, "judged_samples": 0, "out": folder,
+        "precision": "fp32", "compile": "no", **rung.fields,
     }  # fmt: skip
     alone = ImagineConfig.read(given)
     kind: Any = alone.entry.algorithm

@@ -30,7 +30,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung("nade", "nade", {"width": 128}),
     Rung("made", "made", {"width": 256}),
     Rung("wavenet", "wavenet", {"width": 32}),
-    Rung("pixel_lstm", "pixel_lstm", {"width": 96, "learning_rate": 2e-3}),
+    Rung("pixel_lstm", "pixel_lstm", {"width": 96}),
     Rung("pixelcnn", "pixelcnn", {"width": 24, "layers": 4}),
     Rung("pixel_transformer", "pixel_transformer", {"width": 64, "layers": 3}),
     Rung(
@@ -38,4 +38,6 @@ RUNGS: tuple[Rung, ...] = (
         {"width": 64, "layers": 3, "attention": "strided"},
     ),
     Rung("vae", "vae"),
+    Rung("vq", "vq"),
+    Rung("diffusion", "diffusion", {"judged_steps": 8}),
 )  # fmt: skip
