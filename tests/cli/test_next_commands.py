@@ -161,6 +161,9 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/compress.py": [finished(COMPRESS)],
     "recipes/latent/conclusion.py": [finished(FIT)],
     "recipes/images/conclusion.py": [finished(IMAGINE)],
+    "recipes/images/ladder.py": [
+        lambda stand: stand.say("ladder density rungs=histogram samples=4 seconds=1 runs=rungs")
+    ],
     "recipes/texts/imagine_texts.py": [finished(f"{SENTENCES} model=text_vae")],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
@@ -222,12 +225,18 @@ def test_a_line_that_says_what_is_next_has_its_command_from_write_command() -> N
                 assert not re.search(f"{SAYS}fledge", node.value), file
 
 
+def list_proposals(node: ast.expr) -> list[ast.expr]:
+    """Each of several commands, and of both sides where it depends on the run."""
+    if isinstance(node, ast.IfExp):
+        return [*list_proposals(node.body), *list_proposals(node.orelse)]
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
 def test_what_a_run_proposes_in_the_end_is_a_command() -> None:
     for file in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "then":
-                several = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-                for one in several:
+                for one in list_proposals(node.value):
                     assert isinstance(one, ast.Call), file
                     assert ast.unparse(one.func) == "write_command", file
 

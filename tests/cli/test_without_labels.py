@@ -48,6 +48,7 @@ def test_a_run_tells_how_well_labels_are_read_beside_pixels(cli: Cli, tmp_path: 
     assert page.code == 0, page.stderr
     text = (tmp_path / "page.html").read_text()
     assert "A linear probe" in text
+    assert "svg.bars .before" in text  # or bars would be black
     assert f"pixels {100 * measured['pixels']['probe_accuracy']:.1f} %" in text
     drawn = cli("sample run out=x.png", folder=tmp_path)
     assert "draws nothing" in drawn.complaint
@@ -118,3 +119,16 @@ def test_what_cannot_be_done_is_one_sentence(
     np.savez(tmp_path / "few.npz", frames=made["frames"][:9])
     np.savez(tmp_path / "bad.npz", frames=made["frames"].astype(float))
     assert sentence in cli(f"imagine {words}", folder=tmp_path).complaint
+
+
+@pytest.mark.parametrize("model", ["mae", "next_frame"])
+def test_a_run_is_measured_again_with_the_same_figures(
+    model: str, cli: Cli, tmp_path: Path
+) -> None:
+    write_films(tmp_path)
+    quick = QUICK if model == "mae" else QUICK.replace("heads=2", "")
+    done = cli(f"imagine films.npz model={model} out=run steps=3 {quick}", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    tested = json.loads((tmp_path / "run/summary.json").read_text())["test"]
+    figures = cli("evaluate run --json", folder=tmp_path).result
+    assert {name: figures[name] for name in tested} == pytest.approx(tested, rel=1e-6)

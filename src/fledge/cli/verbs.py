@@ -305,6 +305,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ImagineConfig": (
         "fledge imagine model=vae",
         "fledge imagine train-images-idx3-ubyte.gz model=vae binarise=hash latents=32",
+        "fledge imagine model=mae",
+        "fledge imagine film:gridworld model=next_frame",
     ),
     "SpellConfig": (
         "fledge spell runs/imagine out=spelled",

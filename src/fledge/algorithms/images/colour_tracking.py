@@ -97,6 +97,7 @@ class ColourTracking(Pretext):
 
     def draw_sheets(self, held_out: FilmSet, generator: torch.Generator) -> Sequence[Sheet]:
         """The first frame's colours, copied from frame to frame."""
+        self.heads.cpu()  # where the model is by then
         levels, patch = self.model.shape.levels, self.model.patch
         frames = held_out.rows.frames[:SHOWN]
         B, T, _, H, W = frames.shape

@@ -70,6 +70,7 @@ class Colourisation(Pretext):
         return said | {"rows": float(len(batch))}
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
+        self.heads.cpu()  # where the model is by then
         x, levels = held_out.rows.x[:SHOWN], self.model.shape.levels
         grey = to_grey(x.float() / (levels - 1))
         share = (self.foretell(x) / COOLER).softmax(1)

@@ -25,7 +25,7 @@ class FrameOrder(Pretext):
     reads = "films"
 
     class Settings(EncoderSettings):
-        frames: int = Field(default=4, ge=3, le=5, description="that are put in order")
+        frames: int = Field(default=3, ge=3, le=5, description="that are put in order")
 
     def make_heads(self) -> nn.Module:
         return make_reader(self.model.width, self.settings.frames, len(self.orders))

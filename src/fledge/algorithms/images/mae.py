@@ -106,6 +106,7 @@ class MAE(Pretext):
         return said | {"rows": float(len(batch))}
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
+        self.heads.cpu()  # where the model is by then
         x = held_out.rows.x[:SHOWN]
         order = torch.rand(len(x), len(self.model.place), generator=generator).argsort(1)
         read = self.model.prepare(x)

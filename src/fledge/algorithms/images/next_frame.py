@@ -52,7 +52,7 @@ class NextFrame:
             default=64, ge=8, multiple_of=8, description="channels of the convolutions"
         )
         layers: int = Field(default=4, ge=1, description="pairs of convolutions over patches")
-        flow_steps: int = Field(default=4, ge=1, description="of the flow that imagines a frame")
+        flow_steps: int = Field(default=2, ge=1, description="of the flow that imagines a frame")
 
     usual: ClassVar[Mapping[str, Any]] = {"steps": 2000, "rows_per_step": 64}
     unfinished = None

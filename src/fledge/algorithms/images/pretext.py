@@ -21,7 +21,7 @@ from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 
 Part = TypeVar("Part", bound=nn.Module)
-USUAL: Mapping[str, Any] = {"steps": 1500, "rows_per_step": 64}
+USUAL: Mapping[str, Any] = {"steps": 1500, "rows_per_step": 64, "learning_rate": 2e-3}
 
 
 class EncoderSettings(AlgorithmSettings):
@@ -60,7 +60,7 @@ class EncoderSettings(AlgorithmSettings):
 
 class Pretext:
     """An algorithm's constructor and state; what it learns by is its own `update`. heads: beside
-    the encoder, by name; `heads_of` makes them.
+    the encoder, by name; `make_heads` makes them.
     """
 
     usual: ClassVar[Mapping[str, Any]] = USUAL

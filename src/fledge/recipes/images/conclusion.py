@@ -50,10 +50,14 @@ def conclude(
     lines = [line for line in (describe_measure(model), model.remark) if line]
     lines += tell_of_kind(config, course, model, parts, own)
     run = course.run.folder
-    draw = [write_command("sample", run, samples=64, out="samples.png")] if model.can_sample else []
     return course.finish(
         own, held_out=course.judges[0].items if course.judges else None, lines=lines,
-        then=[*draw, write_command("report", run=run)],
+        then=(
+            write_command("sample", run, samples=64, out="samples.png"),
+            write_command("report", run=run),
+        )
+        if model.can_sample
+        else write_command("report", run=run),
     )  # fmt: skip
 
 

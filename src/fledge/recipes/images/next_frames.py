@@ -29,7 +29,7 @@ from fledge.worlds.filmed import (
 
 MAZES = f"{PREFIX}gridworld"
 MOST_ASKED, READ = 1000, 256  # pairs of frames, and how many at a time
-TRIED, ALLOWED, FARTHEST = 20, 10, 5  # mazes, moves in each, steps from the goal at the start
+TRIED, ALLOWED, FARTHEST = 10, 10, 5  # mazes, moves in each, steps from the goal at the start
 
 
 def judge_frames(model: Callable[[], Any], parts: Mapping[Any, FilmSet], seed: int) -> Judge:
@@ -85,7 +85,7 @@ def plan_in_mazes(model: NextFrame, seed: int) -> dict[str, float]:
     model.eval()
     random = generator_for(seed, "worlds", "planned mazes")
     draws = generator_for(seed, "actor", "planned mazes")
-    planner = CrossEntropyPlanner(model.actions)
+    planner = CrossEntropyPlanner(model.actions, horizon=6, candidates=48, rounds=2)
     reached = {"planned": 0, "random": 0}
     for _ in range(TRIED):
         maze, goal, distance = make_maze(random)

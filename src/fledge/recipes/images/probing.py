@@ -21,6 +21,7 @@ from fledge.recipes.images.config import ImagineConfig
 from fledge.splits import HeldOut
 
 READ = 256  # pictures at a time
+PROBE_LABELS = 500  # that a probe sees where nothing else is said
 MOST_ASKED = 1500  # pictures, evenly spread: a probe takes a second
 
 Features = Callable[[Tensor], Tensor]
@@ -82,8 +83,8 @@ def measure_yardsticks(config: ImagineConfig, model: PictureEncoder, parts: Part
 
 
 def labels_of(config: ImagineConfig) -> int:
-    """How many the probe may see; 500 of an algorithm of the user's that does not say."""
-    return getattr(config.settings, "probe_labels", 500)
+    """How many the probe may see."""
+    return getattr(config.settings, "probe_labels", PROBE_LABELS)
 
 
 def read_all(model: PictureEncoder) -> Features:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.images.sheet import encode_sheet
-from fledge.models.images.picture_model import load_picture_model
+from fledge.models.images.next_frame import NextFrame
+from fledge.models.images.picture_model import PictureModel, load_picture_model
 from fledge.recipes.images.config import ImagineConfig
 from fledge.recipes.images.data import read_parts
 from fledge.recipes.images.judging import list_judges
@@ -56,7 +57,7 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
     check_model(folder)
     model = load_picture_model(folder)
     run = config.base if is_run(config.base) else None
-    imagined = find_data(config, run)
+    imagined = find_data(config, run, model)
     parts = read_parts(imagined)
     if parts["train"].shape != model.shape:
         raise UserError(
@@ -82,17 +83,21 @@ def evaluate_pictures(config: EvaluatePicturesConfig, show: Show) -> dict[str, A
     return figures
 
 
-def find_data(config: EvaluatePicturesConfig, run: Path | None) -> ImagineConfig:
+def find_data(
+    config: EvaluatePicturesConfig, run: Path | None, model: PictureModel
+) -> ImagineConfig:
     """What the run was trained on, read as it was there; or what is given, whole as it lies."""
+    # The next frame alone is asked about films; all others see their frames as pictures.
+    films: dict[str, Any] = {"model": model.name} if isinstance(model, NextFrame) else {}
     if run is None:
         if config.data is None:
             raise UserError(
                 f"{config.base} is a model without its run: say by data= what pictures to hold it "
                 "against."
             )
-        return ImagineConfig(data=config.data)
+        return ImagineConfig(data=config.data, **films)
     opened = Run.open(run)
-    kept = {name: opened.config[name] for name in ("data", "test", "binarise")}
+    kept = films | {name: opened.config[name] for name in ("data", "test", "binarise")}
     if config.data is not None:
         return ImagineConfig(**{**kept, "data": config.data, "test": None})
     start = start_folder(opened.lineage)  # names in its configuration are meant from there
