@@ -72,8 +72,8 @@ def test_a_fault_is_noticed(fault: str, ids: set[str], monkeypatch: pytest.Monke
         monkeypatch.setattr(
             denoising.Denoising,
             "target",
-            lambda self, x, epsilon, at: (-1 if self.prediction == "v" else 1)
-            * target(self, x, epsilon, at),
+            lambda self, x, epsilon, at: (
+                (-1 if self.prediction == "v" else 1) * target(self, x, epsilon, at)
+            ),
         )
     assert broken() == ids
-

@@ -83,7 +83,12 @@ def decoder_row() -> TableRow:
     ]
     error = float((torch.stack(every).sum(0) - 1).abs().max())
     return TableRow(
-        "G12.3", "the decoder of levels", "sums to 1", error, ROUNDING, f"five levels to {error:.1e}"
+        "G12.3",
+        "the decoder of levels",
+        "sums to 1",
+        error,
+        ROUNDING,
+        f"five levels to {error:.1e}",
     )
 
 

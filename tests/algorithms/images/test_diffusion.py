@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.subjects import Gradients, learner, seeded
 from torch import nn
 
 from fledge.algorithms.images.diffusion import Diffusion, min_snr_weight
@@ -25,6 +24,7 @@ from fledge.models.images.noise_levels import add_noise
 from fledge.models.images.picture_model import save_picture_model
 from fledge.models.images.vae import VAE
 from fledge.stopwatch import Stopwatch
+from tests.subjects import Gradients, learner, seeded
 
 SHAPE = PictureShape(1, 6, 5, 17, ("a", "b"))
 SMALL: dict[str, Any] = {"width": 8, "multiples": (1, 2)}
@@ -45,7 +45,7 @@ def base_of(folder: Path) -> Path:
 
 
 def settings_of(kind: Any, folder: Path, **changes: Any) -> Any:
-    small = {"width": 8} if kind is LatentDiffusion else SMALL
+    small: dict[str, Any] = {"width": 8} if kind is LatentDiffusion else SMALL
     if kind is LatentDiffusion:
         changes["base"] = base_of(folder / "vae")
     return kind.Settings(**small | changes)
@@ -188,7 +188,9 @@ def test_a_hidden_label_is_none() -> None:
 
 def test_times_are_spread_over_the_rows() -> None:
     """64 rows of a chain of 64 steps: every step once, and the one before it beside."""
-    settings = Diffusion.Settings(network="layers", width=8, noise_steps=64, noise_schedule="linear")
+    settings = Diffusion.Settings(
+        network="layers", width=8, noise_steps=64, noise_schedule="linear"
+    )
     denoising = Diffusion.build(settings, SHAPE).denoising
     log_snr, before = denoising.draw_times(64, seeded(0))
     chain = denoising.chain
@@ -206,6 +208,7 @@ def test_the_share_of_the_bound_teaches_the_variance_alone() -> None:
     fraction = torch.full(rows.x.shape, 0.5, requires_grad=True)
     clean = torch.zeros(rows.x.shape, requires_grad=True)
     algorithm.lose_bound(rows, clean.detach(), fraction).sum().backward()
+    assert fraction.grad is not None
     assert float(fraction.grad.abs().max()) > 0
     each, _ = algorithm.lose(rows)
     plain = make(Diffusion, settings.replace(variance="learned"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,9 +41,7 @@ def model_of(shape: PictureShape, **changes: Any) -> Flow:
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
-def test_the_error_falls_with_the_steps_at_the_order_of_the_solver(
-    solver: Any, order: int
-) -> None:
+def test_the_error_falls_with_the_steps_at_the_order_of_the_solver(solver: Any, order: int) -> None:
     """The flow of normal data keeps the place among all: x₀ = s ε."""
     start = torch.tensor([-1.5, 0.2, 0.9], dtype=torch.float64)
     errors = []
@@ -50,7 +49,7 @@ def test_the_error_falls_with_the_steps_at_the_order_of_the_solver(
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
         reached = carry(speed, start, times, solver)
         errors.append(float((reached - DEVIATION * start).abs().max()))
-    rates = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    rates = [math.log2(a / b) for a, b in pairwise(errors)]
     assert rates == pytest.approx([order] * 2, abs=0.1)
 
 

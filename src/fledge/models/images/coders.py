@@ -42,7 +42,7 @@ class CodesOfVAE:
 
     def __init__(self, vae: VAE) -> None:
         self.vae = vae
-        self.size = (vae.latents, 1, 1)
+        self.size: tuple[int, int, int] = (vae.latents, 1, 1)
 
     def encode(self, x: Tensor, generator: torch.Generator) -> Tensor:
         mean, log_deviation = self.vae.encode(x)
@@ -52,7 +52,9 @@ class CodesOfVAE:
     def decode(self, code: Tensor, generator: torch.Generator) -> Tensor:
         levels, given = self.vae.shape.levels, self.vae.decode(code.flatten(1))
         # Of two levels a draw: the middle would be of greys, which the pictures have none of.
-        return draw_levels(given, levels, generator) if levels == 2 else middle_levels(given, levels)
+        return (
+            draw_levels(given, levels, generator) if levels == 2 else middle_levels(given, levels)
+        )
 
     def code_nats(self, rows: Pictures, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         mean, log_deviation = self.vae.encode(rows.x)

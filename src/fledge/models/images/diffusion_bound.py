@@ -24,9 +24,7 @@ def prior_nats(x: Tensor, noisiest: Tensor) -> Tensor:
     return each.flatten(1).sum(1)
 
 
-def step_nats(
-    x: Tensor, guess: Tensor, fraction: Tensor | float, t: Tensor, s: Tensor
-) -> Tensor:
+def step_nats(x: Tensor, guess: Tensor, fraction: Tensor | float, t: Tensor, s: Tensor) -> Tensor:
     """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of each number, where p has x̂ = `guess` for x and a
     variance by `fraction`. x: [B, …]. t, s: [B]  -> like x, float64
 
@@ -78,9 +76,7 @@ def draw_steps(levels: Tensor, count: int, offset: Tensor) -> tuple[Tensor, Tens
     return places + 1, 1 / (count * share[places])
 
 
-def draw_log_snrs(
-    ends: tuple[float, float], count: int, offset: Tensor
-) -> tuple[Tensor, Tensor]:
+def draw_log_snrs(ends: tuple[float, float], count: int, offset: Tensor) -> tuple[Tensor, Tensor]:
     """The same in continuous time, where the sum is ½ ∫ SNR (x − x̂)² dλ between the ends (Kingma
     et al. 2021, eq. 17): λ by the same shares, and what SNR (x − x̂)² / 2 weighs there.  -> [B, K]
     twice

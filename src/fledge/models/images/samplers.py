@@ -72,9 +72,7 @@ def walk_ddpm(denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw) -> Tensor
     return z
 
 
-def walk_ddim(
-    denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw, eta: float = 0.0
-) -> Tensor:
+def walk_ddim(denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw, eta: float = 0.0) -> Tensor:
     """z_s = α_s x̂ + √(σ_s² − c²) ε̂ + c ε, c² = η² v of `posterior` (Song, Meng & Ermon 2021,
     arXiv:2010.02502, eq. 12 and 16); nothing is drawn with η = 0.
     """

@@ -19,9 +19,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int, labels: int = 0) -> None:
         super().__init__()
         steps = torch.linspace(0, 1, width // 2)
-        self.register_buffer(
-            "frequency", SLOWEST * (FASTEST / SLOWEST) ** steps, persistent=False
-        )
+        self.register_buffer("frequency", SLOWEST * (FASTEST / SLOWEST) ** steps, persistent=False)
         self.first, self.second = nn.Linear(2 * len(steps), width), nn.Linear(width, width)
         self.labels = labels
         self.label = nn.Embedding(labels + 1, width) if labels else None

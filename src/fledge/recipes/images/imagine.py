@@ -65,7 +65,10 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
         if model.measure != "none":
             judges = [judge_pictures(lambda: algorithm.model, parts, config.seed)]
         course.fit(
-            algorithm, batches, judges, figure="loss",
+            algorithm,
+            batches,
+            judges,
+            figure="loss",
             figure_unit=getattr(kind, "loss_unit", " nats"),
         )
         return conclude(config, course, algorithm, parts)
