@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.micro_batches import MicroBatches, cut_in_order, group_by_length
+from fledge.micro_batches import MicroBatches, cut_in_order, divide_evenly, group_by_length
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories, from_rows
 from tests.subjects import Gradients, learner, policy_of, seeded, transformer
@@ -47,6 +47,31 @@ def test_no_other_cut_of_rows_sorted_by_length_costs_less(sequences: int, seed: 
     made = group_by_length(lengths, tokens, cost)
     assert sorted(torch.cat(made).tolist()) == list(range(9))
     assert price([lengths[g].tolist() for g in made], cost) == min(allowed)
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=60), min_size=1, max_size=24),
+    st.integers(min_value=1, max_value=120),
+)
+def test_rows_without_padding_are_cut_for_memory_alone(lengths: list[int], tokens: int) -> None:
+    """Every row once, nothing above the bound but a row alone, no group less than the fewest that
+    could hold them.
+    """
+    sizes = torch.tensor(lengths)
+    groups = [group.tolist() for group in divide_evenly(sizes, tokens)]
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    held = [sum(lengths[i] for i in group) for group in groups]
+    assert all(len(g) == 1 or size <= tokens for g, size in zip(groups, held, strict=True))
+    assert len(groups) == 1 or sum(lengths) > tokens
+
+
+def test_groups_of_rows_without_padding_are_of_like_size() -> None:
+    """32 rows of 5 to 46 tokens, 816 in all: two groups of 512 at the most, neither above 430."""
+    sizes = torch.arange(32) * 41 // 31 + 5
+    held = [int(sizes[group].sum()) for group in divide_evenly(sizes, 512)]
+    assert sum(held) == int(sizes.sum())
+    assert len(held) == 2
+    assert max(held) <= 430
 
 
 def test_a_row_that_is_longer_than_the_bound_stands_alone() -> None:

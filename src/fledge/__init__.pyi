@@ -35,6 +35,7 @@ from fledge.front.verbs import fit as fit
 from fledge.front.verbs import imagine as imagine
 from fledge.front.verbs import label as label
 from fledge.front.verbs import ladder as ladder
+from fledge.front.verbs import ladder_density as ladder_density
 from fledge.front.verbs import ladder_mixture as ladder_mixture
 from fledge.front.verbs import plan as plan
 from fledge.front.verbs import plan_check as plan_check

@@ -39,9 +39,11 @@ def count_free() -> int:
     return 0 if library is None else int(library.mallinfo2().fordblks)
 
 
-def trim_heap() -> None:
+def trim_heap(worth: int | None = None) -> None:
     """Between two phases that use memory of different sizes, such as a step and the sampling of the
     next batch: the second would come on top of the holes that the first has left.
+
+    worth: bytes free in the heap from which on they are given back; WORTH by default.
     """
-    if count_free() >= WORTH:
+    if count_free() >= (WORTH if worth is None else worth):
         _library().malloc_trim(0)

@@ -18,6 +18,7 @@ from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
 from fledge.overflow import check_gradient, check_norm, check_share
+from fledge.read_rows import gather_by_row
 from fledge.schedule import Clock, Schedule
 from fledge.seeds import seed_for
 from fledge.sharded import held_whole
@@ -68,7 +69,10 @@ class Learner:
         self.schedule = schedule
         self.clip = clip
         self.micro_batches = MicroBatches(
-            rows_per_micro_batch, tokens_per_micro_batch, getattr(module, "shares_prompts", False)
+            rows_per_micro_batch,
+            tokens_per_micro_batch,
+            shared=getattr(module, "shares_prompts", False),
+            padded=getattr(module, "computes_padding", True),
         )
         self.precision, self.seed = precision, seed
         self.steps = self.skipped = 0
@@ -156,17 +160,10 @@ class Learner:
         # Dropout is for what is differentiated, and for nothing else that a network is asked.
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
-        for number, (function, data) in enumerate(((loss, batch), *also)):
-            key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}") >> 1
-            own = list(self._cut(data))
-            count = partial(self.micro_batches.count, data)
-            for piece, rows, counts in rank_sums.level_pieces(own, data, self.module, count):
-                with drop_by_row(key, rows.to(self.device)):
-                    with self.autocast():
-                        share, marks = function(piece.to(self.device))
-                    (share if counts else 0.0 * share).backward()
-                if counts:
-                    add_figures(figures, {"loss": share, **marks})
+        with gather_by_row(getattr(self.module, "tables_read_by_row", ())):
+            for number, (function, data) in enumerate(((loss, batch), *also)):
+                key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}") >> 1
+                self._differentiate(function, data, key, figures)
         for part, mode in modes:
             part.training = mode
         figures = rank_sums.sum_over_ranks(self.parameters, figures)
@@ -195,6 +192,18 @@ class Learner:
         if rate * max(1.0, self.heaviest_decay) > ABSURD_RATE:
             self._check_step(loss, batch, rate)
         return said
+
+    def _differentiate(self, loss: Loss, batch: Any, key: int, figures: dict[str, Tensor]) -> None:
+        """Add the gradient of a batch, piece by piece, and what is said of it. key: of dropout."""
+        own = list(self._cut(batch))
+        count = partial(self.micro_batches.count, batch)
+        for piece, rows, counts in rank_sums.level_pieces(own, batch, self.module, count):
+            with drop_by_row(key, rows.to(self.device)):
+                with self.autocast():
+                    share, marks = loss(piece.to(self.device))
+                (share if counts else 0.0 * share).backward()
+            if counts:
+                add_figures(figures, {"loss": share, **marks})
 
     def skip(self) -> dict[str, float]:
         """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the

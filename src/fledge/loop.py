@@ -287,7 +287,7 @@ class _Way:
         score = None
         if self.better is not None and self.last.get("step") == self.step:
             score = self.better(self.last)
-        self.saving.save(self.step, state, score)
+        self.saving.save(self.step, state, score, last=self.at_end)
 
     def restore(self) -> bool:
         """Go back to the newest whole checkpoint; False where there is none, and the run begins at

@@ -28,12 +28,14 @@ READ = 4096
 class MicroBatches:
     """rows: so many at a time. tokens: in place of it, as many rows as have so many steps together,
     padding included, and at least one. Neither: the whole batch at once. shared: rows of the same
-    prompt are computed with it once, and so are kept together.
+    prompt are computed with it once, and so are kept together. padded: whether padding is computed;
+    if not, tokens are counted without it, and a batch is cut for memory alone.
     """
 
     rows: int | None = None
     tokens: int | None = None
     shared: bool = False
+    padded: bool = True
 
     def cut(self, batch: Any) -> Iterator[Any]:
         """The batch in micro-batches, each trimmed to its own longest row.
@@ -91,6 +93,8 @@ class MicroBatches:
             return list(order.split(self.rows))
         if self.tokens is None or len(lengths) < 2:
             return None
+        if not self.padded:
+            return divide_evenly(lengths.sum(1), self.tokens)
         prompts = batch.prompts if self.shared else None
         return group_by_length(
             lengths, self.tokens, prompts=None if prompts is None else prompts.cpu()[chosen]
@@ -164,6 +168,22 @@ def group_by_length(
         groups.append(order[begins[end] : end])
         end = begins[end]
     return groups[::-1]
+
+
+def divide_evenly(sizes: Tensor, tokens: int) -> list[Tensor]:
+    """Rows, the longest first, in as few groups as have at most so many tokens each, or one row,
+    and of like size among themselves: what a group holds in memory is then least.  [B] -> their
+    numbers
+    """
+    order = sizes.argsort(descending=True, stable=True)
+    ordered = sizes[order]
+    middle = ordered.cumsum(0) - ordered / 2  # of each row, in tokens from the first
+    for groups in range(max(1, -(-int(sizes.sum()) // tokens)), len(sizes)):
+        place = (middle * groups / ordered.sum()).long().clamp(max=groups - 1)
+        own = [order[place == group] for group in range(groups)]
+        if all(len(rows) < 2 or int(sizes[rows].sum()) <= tokens for rows in own):
+            return [rows for rows in own if len(rows)]
+    return list(order.split(1))
 
 
 def sort_by_prompt(names: Tensor) -> Tensor:

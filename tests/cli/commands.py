@@ -75,9 +75,19 @@ IMAGINE = (
     "imagine model=vae steps=12 rows_per_step=8 width=16 latents=2 draws=2 samples=8 "
     "augment=shift,turn evaluate_every=5 precision=fp32 compile=no"
 )
+IMAGINE_COUNTED = "imagine model=chow_liu rows_per_step=150 samples=4"
+IMAGINE_MADE = (
+    "imagine model=made width=16 masks=3 steps=12 rows_per_step=8 samples=4 evaluate_every=5 "
+    "binarise=threshold precision=fp32 compile=no"
+)
 DIFFUSION = (
     "imagine model=diffusion by_label=true variance=learned steps=12 rows_per_step=8 width=8 "
     "judged_steps=2 samples=10 sampling_steps=2 evaluate_every=5 precision=fp32 compile=no"
+)
+IMAGINE_VQ = (
+    "imagine model=vq steps=12 rows_per_step=8 channels=8 codes=8 code_width=4 prior_layers=1 "
+    "prior_width=16 prior_heads=2 samples=8 augment=shift evaluate_every=5 precision=fp32 "
+    "compile=no"
 )
 STAGES = {
     "pretrain": PRETRAIN,
@@ -102,6 +112,10 @@ STAGES = {
     "fit kalman": FIT_SPACE,
 }
 ENCODER = PRETRAIN.replace(" heads=2", " heads=2 architecture=bert")
+SENTENCES = (
+    "imagine data={text} width=8 latents=2 draws=2 steps=40 rows_per_step=8 samples=2 "
+    f"evaluate_every=15 {_QUICK}"
+)
 # What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
@@ -109,7 +123,12 @@ KINDS = {
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "imagine vae": IMAGINE,
+    "imagine chow_liu": IMAGINE_COUNTED,
+    "imagine made": IMAGINE_MADE,
     "imagine diffusion": DIFFUSION,
+    "imagine vq": IMAGINE_VQ,
+    "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
+    "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

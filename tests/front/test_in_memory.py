@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import fledge
 from tests.cli.commands import Cli, Models, outcome
+from tests.encoder_folder import make_encoder, write_rows
 
 QUICK: dict[str, Any] = {"precision": "fp32", "compile": "no"}
 ALIGN: dict[str, Any] = {
@@ -191,6 +192,25 @@ def test_a_model_trained_by_other_hands_is_kept_in_the_run(models: Models) -> No
     assert kept.parent == run.folder / "given"
     assert torch.equal(fledge.load(kept).network.unembedding, model.network.unembedding)
     assert outcome(run.folder) != outcome(unchanged.folder)
+
+
+def test_an_encoder_that_other_hands_changed_is_kept_in_the_run(here: Path) -> None:
+    """A base in memory is tuned as the folder that it is saved into, and as itself."""
+    folder, rows = make_encoder(here / "base"), write_rows(here / "rows.jsonl", "classify", 60)
+    fields: dict[str, Any] = {"task": "classify", "steps": 2, "warmup_steps": 0, **QUICK}
+    encoder = fledge.load_encoder(folder)
+    unchanged = fledge.tune(encoder, rows, **fields)
+    assert unchanged.config["base"] == str(folder)
+    with torch.no_grad():
+        encoder.network.embedding.weight.mul_(1.5)
+    changed = fledge.tune(encoder, rows, **fields)
+    kept = Path(changed.config["base"])
+    assert kept.parent == changed.folder / "given"
+    assert torch.equal(
+        fledge.load_encoder(kept).network.embedding.weight, encoder.network.embedding.weight
+    )
+    again = fledge.tune(encoder.save(here / "saved"), rows, **fields)
+    assert outcome(again.folder) == outcome(changed.folder) != outcome(unchanged.folder)
 
 
 def test_a_trained_tokenizer_and_an_algorithm_of_a_file(models: Models, here: Path) -> None:

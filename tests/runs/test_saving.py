@@ -220,3 +220,16 @@ def test_an_error_in_the_thread_is_raised_where_training_goes_on(tmp_path: Path)
     saving.check()  # it is said once
     assert checkpoints.steps() == [1]
     assert [each.name for each in tmp_path.iterdir()] == ["00000001"]
+
+
+def test_the_last_checkpoint_is_whole_at_once_and_takes_no_copy(tmp_path: Path) -> None:
+    """A copy is for what changes while it is written; behind the last one nothing does."""
+    weights = torch.randn(2**20)
+    with Saving(Checkpoints(tmp_path, keep_last=2)) as saving:
+        saving.save(1, {"weights": weights})
+        copies: dict[str, torch.Tensor] = vars(saving)["_copy"]
+        held = sum(copy.numel() for copy in copies.values())
+        saving.save(2, {"weights": weights + 1}, last=True)
+        assert held == weights.numel()
+        assert not vars(saving)["_copy"]
+        assert torch.equal(load_state(tmp_path / "00000002")["weights"], weights + 1)

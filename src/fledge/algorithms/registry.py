@@ -9,10 +9,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.images.arrow_of_time import ArrowOfTime
+from fledge.algorithms.images.autoregression import (
+    MADE,
+    NADE,
+    PixelCNN,
+    PixelLSTM,
+    PixelTransformer,
+    WaveNet,
+)
+from fledge.algorithms.images.classifier import Classifier
+from fledge.algorithms.images.colour_tracking import ColourTracking
+from fledge.algorithms.images.colourisation import Colourisation
+from fledge.algorithms.images.counting import ChowLiu, Histogram
 from fledge.algorithms.images.diffusion import Diffusion
+from fledge.algorithms.images.dino import DINO
+from fledge.algorithms.images.domain_adversary import DomainAdversary
+from fledge.algorithms.images.energy_gan import EnergyGAN
 from fledge.algorithms.images.flow import Flow
+from fledge.algorithms.images.frame_order import FrameOrder
+from fledge.algorithms.images.gan import GAN
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
+from fledge.algorithms.images.mae import MAE
+from fledge.algorithms.images.next_frame import NextFrame
+from fledge.algorithms.images.programs import Programs
+from fledge.algorithms.images.relative_position import RelativePosition
+from fledge.algorithms.images.simclr import SimCLR
 from fledge.algorithms.images.vae import VAE
+from fledge.algorithms.images.vq import VQ
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
@@ -49,6 +73,8 @@ from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.algorithms.texts.text_diffusion import TextDiffusion
+from fledge.algorithms.texts.text_vae import TextVAE
 from fledge.algorithms.value.dqn import DQN
 from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
@@ -137,10 +163,35 @@ REGISTRY: Mapping[str, Entry] = {
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "mae": Entry(MAE, images=MAE.Settings()),
+    "relative_position": Entry(RelativePosition, images=RelativePosition.Settings()),
+    "colourisation": Entry(Colourisation, images=Colourisation.Settings()),
+    "frame_order": Entry(FrameOrder, images=FrameOrder.Settings()),
+    "arrow_of_time": Entry(ArrowOfTime, images=ArrowOfTime.Settings()),
+    "colour_tracking": Entry(ColourTracking, images=ColourTracking.Settings()),
+    "simclr": Entry(SimCLR, images=SimCLR.Settings()),
+    "next_frame": Entry(NextFrame, images=NextFrame.Settings()),
+    "dino": Entry(DINO, images=DINO.Settings()),
+    "programs": Entry(Programs, images=Programs.Settings()),
     "vae": Entry(VAE, images=VAE.Settings()),
+    "gan": Entry(GAN, images=GAN.Settings()),
+    "ebgan": Entry(EnergyGAN, images=EnergyGAN.Settings()),
+    "classifier": Entry(Classifier, images=Classifier.Settings()),
+    "dann": Entry(DomainAdversary, images=DomainAdversary.Settings()),
+    "histogram": Entry(Histogram, images=Histogram.Settings()),
+    "chow_liu": Entry(ChowLiu, images=ChowLiu.Settings()),
+    "nade": Entry(NADE, images=NADE.Settings()),
+    "made": Entry(MADE, images=MADE.Settings()),
+    "wavenet": Entry(WaveNet, images=WaveNet.Settings()),
+    "pixelcnn": Entry(PixelCNN, images=PixelCNN.Settings()),
+    "pixel_lstm": Entry(PixelLSTM, images=PixelLSTM.Settings()),
+    "pixel_transformer": Entry(PixelTransformer, images=PixelTransformer.Settings()),
     "diffusion": Entry(Diffusion, images=Diffusion.Settings()),
     "latent_diffusion": Entry(LatentDiffusion, images=LatentDiffusion.Settings()),
     "flow": Entry(Flow, images=Flow.Settings()),
+    "vq": Entry(VQ, images=VQ.Settings()),
+    "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
+    "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

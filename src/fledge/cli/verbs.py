@@ -121,6 +121,18 @@ VERBS: dict[str, Verb] = {
         True,
         bare="data",
     ),
+    "spell": Verb(
+        "pictures as tokens between words, for a language model",
+        "fledge.recipes.images.spell",
+        "SpellConfig",
+        bare="base",
+    ),
+    "draw": Verb(
+        "pictures that a language model draws when it is asked to",
+        "fledge.recipes.look.draw",
+        "DrawConfig",
+        bare="base",
+    ),
     "play": Verb(
         "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
     ),
@@ -134,6 +146,11 @@ VERBS: dict[str, Verb] = {
         "one small mixture by every method, beside its exact posterior",
         "fledge.recipes.latent.ladder",
         "LadderMixtureConfig",
+    ),
+    "ladder density": Verb(
+        "the same pictures by every model that has a density",
+        "fledge.recipes.images.ladder",
+        "LadderDensityConfig",
     ),
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
     "label": Verb(
@@ -289,10 +306,22 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge imagine model=vae",
         "fledge imagine train-images-idx3-ubyte.gz model=vae binarise=hash latents=32",
     ),
+    "SpellConfig": (
+        "fledge spell runs/imagine out=spelled",
+        "fledge spell base=runs/vq data=train-images-idx3-ubyte.gz out=spelled",
+    ),
+    "DrawConfig": (
+        'fledge draw runs/tune pictures=spelled prompt="draw a seven" out=sevens.png',
+        "fledge draw base=runs/align pictures=spelled samples=4",
+    ),
     "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
     "LadderMixtureConfig": (
         "fledge ladder mixture",
         "fledge ladder mixture points=10 apart=2 out=mixture.html",
+    ),
+    "LadderDensityConfig": (
+        "fledge ladder density",
+        "fledge ladder density seconds=60 binarise=hash rungs=chow_liu,made,pixelcnn",
     ),
     "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),
     "SampleConfig": (
@@ -314,6 +343,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
         "fledge evaluate runs/pretrain data=python",
+        "fledge evaluate runs/imagine judged_samples=2000",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "PlanConfig": (

@@ -78,7 +78,8 @@ class GivenFolder:
             return os.fspath(value)
         if self.verb == "fit" and field == "data" and not isinstance(value, str):
             return str(self._write(field, *encode_points(value)))
-        if self.verb == "imagine" and field == "data" and not isinstance(value, str):
+        pictures = self.verb == "imagine" and field == "data" and not isinstance(value, str)
+        if pictures and not is_texts(value):
             return str(self._write(field, *encode_pictures(value)))
         if field in ("data", "task") and value is not None and not isinstance(value, str):
             return str(self._rows(field, value))
@@ -170,6 +171,15 @@ class GivenFolder:
         inside = self.folder / GIVEN
         inside.mkdir(exist_ok=True)
         return inside
+
+
+def is_texts(value: Any) -> bool:
+    """Whether it is a list of strings, one or more."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(each, str) for each in value)
+    )
 
 
 def encode_rows(field: str, rows: list[Any]) -> bytes:

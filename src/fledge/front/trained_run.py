@@ -14,6 +14,11 @@ from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import is_encoder, load_encoder, load_model, load_reward_model
 from fledge.hub.word_vectors import load_vectors
 from fledge.models.images.picture_model import PictureModel, load_picture_model
+from fledge.models.language.sentence_model import (
+    SentenceModel,
+    is_sentence_model,
+    load_sentence_model,
+)
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
@@ -154,10 +159,12 @@ class TrainedRun:
         return f"TrainedRun({', '.join(filter(None, said))})"
 
 
-def load_imagined(folder: Path) -> PictureModel:
+def load_imagined(folder: Path) -> PictureModel | SentenceModel:
     """The model of a run of `fledge imagine`.  Raises UserError where it is none, or damaged."""
     folder = find_standing_model(folder)
     check_model(folder)
+    if is_sentence_model(folder):
+        return load_sentence_model(folder)
     return load_picture_model(folder)
 
 

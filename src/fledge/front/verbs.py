@@ -284,6 +284,13 @@ def ladder_mixture(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     return look_by_verb("ladder mixture", fields, verbose)
 
 
+def ladder_density(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """The same pictures by every model that has a density, each for the same seconds; writes
+    ladder.html.
+    """
+    return look_by_verb("ladder density", fields, verbose)
+
+
 def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """Is an estimator's expected gradient the true one, Σ_y π(y) ∇ log π(y) r(y)? Summed over all
     that could be sampled. `holds` says whether every claim does; writes verify.html.

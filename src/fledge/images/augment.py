@@ -7,14 +7,23 @@ from outside the picture are level 0.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from pydantic import BeforeValidator
 from torch import Tensor
 
 Change = Literal["shift", "turn", "mirror", "cutout", "noise"]
 CHANGES: tuple[Change, ...] = get_args(Change)
+
+
+def split_names(given: Any) -> Any:
+    """shift,turn as a list of two."""
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+Changes = Annotated[tuple[Change, ...], BeforeValidator(split_names)]  # as a command line has them
 SHIFT = 1 / 8  # of the side, at the most and rounded down, but at least a pixel
 TURN = math.pi / 12
 CUT = 1 / 4  # of the side

@@ -80,6 +80,18 @@ class PictureSet:
     def take(self, index: Tensor | slice) -> PictureSet:
         return replace(self, rows=self.rows[index])
 
+    def join(self, other: PictureSet) -> PictureSet:
+        """These pictures and then the other's, of the same shape."""
+        x, label = (
+            torch.cat([getattr(each.rows, name) for each in (self, other)])
+            for name in ("x", "label")
+        )
+        return replace(self, rows=Pictures(x, label))
+
+    def as_pictures(self) -> PictureSet:
+        """Itself: what films have their frames for."""
+        return self
+
     def split(self) -> dict[Split, PictureSet] | None:
         """Train, validation and test by the content of each picture: equal ones stay on one side.
         None where there are too few to hold any out.

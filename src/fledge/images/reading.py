@@ -1,4 +1,6 @@
-"""`data=`: the embedded digits, an IDX file, arrays, or a folder of pictures."""
+"""`data=`: the embedded digits or scribbles, an IDX file, arrays, a folder of pictures or of
+strokes.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,11 @@ from fledge.images.digits import load_digits
 from fledge.images.folder import read_folder
 from fledge.images.idx import is_idx, read_idx
 from fledge.images.pictures import MOST_LEVELS, PictureSet, make_set
+from fledge.images.scribbles import draw_scribbles
+from fledge.images.strokes import holds_strokes, read_strokes
 
 DIGITS = "digits"
+SCRIBBLES = "scribbles"
 
 
 def read_pictures(name: str | Path) -> PictureSet:
@@ -24,6 +29,8 @@ def read_pictures(name: str | Path) -> PictureSet:
     """
     if str(name) == DIGITS:
         return load_digits()
+    if str(name) == SCRIBBLES:
+        return draw_scribbles()
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(
@@ -31,7 +38,7 @@ def read_pictures(name: str | Path) -> PictureSet:
             ".npy, .npz or .safetensors."
         )
     if path.is_dir() or path.suffix == ".zip":
-        return read_folder(path)
+        return read_strokes(path) if holds_strokes(path) else read_folder(path)
     if path.suffix in SUFFIXES:
         return from_arrays(path)
     if is_idx(path):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.fit import nll, total
+from fledge.heap import trim_heap
 from fledge.json_file import read_json
 from fledge.models.language.mixture import MixtureOfExperts
 from fledge.policy import TokenPolicy
@@ -30,6 +31,7 @@ from fledge.trajectories import Trajectories
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
 COMPILE_PAYS_AFTER_S = 600.0
+ONCE = 2**24  # bytes worth giving back where that is done once a run
 
 
 # What a policy is trained by: its loss on a batch, or what costs as much.
@@ -178,6 +180,7 @@ def measure_speed(
                 config, policy, batch, best, share, compiled=True
             )
             compiled = seconds[f"{best} compiled"] < seconds[best]
+        trim_heap(ONCE)  # of what the copies took, between which a step's own would not fit
     return Speed(
         {
             "precision": best,

@@ -31,8 +31,11 @@ from fledge.report.figures import (
 )
 from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
+from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
+from fledge.report.tables import WordTable, read_tables
+from fledge.report.yardsticks import draw_yardsticks
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -91,6 +94,8 @@ class Chapter:
     more: list[Drawn]
     film: Film | None
     sheets: list[Film]
+    quality: QualityTable | None
+    tables: list[WordTable]
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     classes: list[str]  # of a text, the symbols of every state
@@ -111,6 +116,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += draw_expert_loads(loads)
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     pictures += run.part(lambda: draw_confusions(summary), [])
+    pictures += run.part(lambda: draw_yardsticks(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)
@@ -139,6 +145,8 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         more=more,
         film=film,
         sheets=run.part(lambda: read_sheets(run.folder, summary), []),
+        quality=run.part(lambda: read_quality(summary), None),
+        tables=run.part(lambda: read_tables(summary), []),
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
         classes=list_classes(summary),
@@ -199,7 +207,8 @@ def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
         # the reward was the reward model's: one line, not two on top of each other
         del columns["reward_model_score"]
     not_of_text = any(
-        strip_part(name) in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return")
+        strip_part(name)
+        in ("pair_accuracy", "accuracy", "retrieval", "reward", "episode_return", "nats")
         for name in columns
     )
     pictures = []

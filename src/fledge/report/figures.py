@@ -29,6 +29,7 @@ _SHARES = {
     "cut_actions",
     "dropped_share",
 }
+_SHARES |= {"reconstructed", "grammatical", "distinct", "edited", "edited_number"}
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 BOOKKEEPING |= {"cells"}
@@ -43,6 +44,15 @@ _WORDS = {
     "retrieval": "own partner the nearest",
     "spearman": "Spearman's ρ",
     "elbo": "bound on log p(x)",
+    "rate": "KL of the codes, nats",
+    "distortion": "nats of saying it again",
+    "twin_rate": "without remedies: KL of the codes, nats",
+    "twin_distortion": "without remedies: nats of saying it again",
+    "information": "nats that codes know, at least",
+    "grammar_nats": "nats of the test part, by the grammar itself",
+    "edited": "moved from the present to the past, and grammatical",
+    "edited_number": "and of the same number",
+    "sample_nats": "nats of grammatical samples, by the grammar",
     "squared_error": "weighted squared error of log counts",
     "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
@@ -94,6 +104,7 @@ PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("KL of the codes", ("rate", "twin_rate"), "nats", low=0),
     ChartPlan("Weighted squared error", ("squared_error",), "of the logarithm of a count", low=0),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
     ChartPlan("Masked tokens", ("masked_nats",), "nats a masked token"),

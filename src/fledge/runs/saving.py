@@ -50,9 +50,12 @@ class Saving:
         self._error: Exception | None = None
         self._dropped = threading.Event()
 
-    def save(self, step: int, state: dict[Any, Any], score: float | None = None) -> None:
+    def save(
+        self, step: int, state: dict[Any, Any], score: float | None = None, *, last: bool = False
+    ) -> None:
         """Begin to write the checkpoint of `step`, once the one before is whole. score: higher is
-        better. Raises OSError, also for the one before, with every earlier one intact; UserError
+        better. last: no training goes on beside it, so that it is written at once and needs no
+        copy. Raises OSError, also for the one before, with every earlier one intact; UserError
         where a rank does not see the run's folder.
         """
         self.wait()
@@ -60,9 +63,10 @@ class Saving:
         if not parts and not ranks.is_first():
             return
         before, self._copy = self._copy, {}
+        staged = self.staged and not last
 
         def hold(name: str, x: torch.Tensor) -> torch.Tensor:
-            if not self.staged:
+            if not staged:
                 return x.cpu().contiguous()
             copy = before.get(name)
             if copy is None or copy.shape != x.shape or copy.dtype != x.dtype:
@@ -88,7 +92,7 @@ class Saving:
 
         self._thread = threading.Thread(target=self._run, args=(job, write), daemon=True)
         self._thread.start()
-        if not self.staged:
+        if not staged:
             self.wait()
 
     def wait(self) -> None:

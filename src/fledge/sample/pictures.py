@@ -1,5 +1,5 @@
 """Pictures in batches: every pass over them in an order of its own, each changed by chance where
-that is asked for.
+that is asked for; or one pass, for what is counted.
 """
 
 from __future__ import annotations
@@ -43,6 +43,28 @@ class PictureBatches:
             rows = rows.replace(x=x)
         self.position += 1
         return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.position = state["position"]
+
+
+class OnePass:
+    """Every picture once, in the order of the set, in `batches` of as many rows (the last of
+    fewer).
+    """
+
+    def __init__(self, given: PictureSet, rows_per_step: int) -> None:
+        self.given, self.rows_per_step = given, rows_per_step
+        self.batches = -(-len(given) // rows_per_step)
+        self.position, self.figures = 0, {}
+
+    def __next__(self) -> Pictures:
+        first = self.position * self.rows_per_step
+        self.position += 1
+        return self.given.rows[slice(first, first + self.rows_per_step)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

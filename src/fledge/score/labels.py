@@ -21,8 +21,7 @@ from fledge.trajectories import Rows
 
 def read(encoder: Encoder, sentences: Sentences) -> Tensor:
     """Hidden states.  -> [B, T, D]"""
-    types = sentences.types if encoder.config.types > 1 else None
-    return encoder(sentences.tokens, sentences.length, types)
+    return encoder(sentences.tokens, sentences.length, _types(encoder, sentences))
 
 
 def list_sentences(rows: Rows) -> list[Sentences]:
@@ -50,7 +49,11 @@ def score_labels(encoder: Encoder, rows: Rows) -> Tensor:
 
 
 def _classify(encoder: Encoder, sentences: Sentences) -> Tensor:
-    return encoder.class_logits(read(encoder, sentences), sentences.length)
+    return encoder.classify(sentences.tokens, sentences.length, _types(encoder, sentences))
+
+
+def _types(encoder: Encoder, sentences: Sentences) -> Tensor | None:
+    return sentences.types if encoder.config.types > 1 else None
 
 
 def embed(encoder: Encoder, sentences: Sentences, pooling: Pooling) -> Tensor:

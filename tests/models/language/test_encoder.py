@@ -98,6 +98,35 @@ def test_gradients_are_those_of_rows_that_are_read_one_by_one(kind: str) -> None
     assert torch.equal(together, again)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_label_is_the_same_where_the_last_block_reads_first_tokens_alone(
+    kind: str, checkpointing: bool
+) -> None:
+    """And so is its gradient; the modern one's last layer is local, and looks two tokens far."""
+    network = with_classifier(make(kind), "sequence", ("no", "yes", "perhaps"), seeded(5)).double()
+    tokens, lengths = rows()
+    types = torch.randint(0, 2, tokens.shape, generator=seeded(6)) if kind == "bert" else None
+    weight = torch.randn(5, 3, dtype=torch.float64, generator=seeded(7))
+    assert kind == "bert" or network.blocks[-1].window == 2
+    seen: list[int] = []
+    network.blocks[-1].mlp_norm.register_forward_hook(lambda _, x, y: seen.append(len(x[0])))
+    gradients: list[list[Tensor]] = []
+    for ask in ("whole", "first"):
+        network.gradient_checkpointing = checkpointing and ask == "first"
+        if ask == "whole":
+            logits = network.class_logits(network(tokens, lengths, types), lengths)
+        else:
+            logits = network.classify(tokens, lengths, types)
+        network.zero_grad()
+        (logits * weight).sum().backward()
+        own = [p.grad for p in network.parameters() if p.grad is not None]
+        gradients.append([logits.detach(), *(x.clone() for x in own)])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+    assert seen[:2] == [int(lengths.sum()), len(lengths)]
+
+
 def test_a_classifier_stands_on_the_same_trunk() -> None:
     network = make("bert")
     tokens, lengths = rows()

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import torch
 
+from fledge.models.language.encoder_decoder import EncoderDecoder
+from fledge.models.language.encoder_decoder_config import EncoderDecoderConfig
 from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.trajectories import from_rows
 from tests.subjects import seeded, transformer
@@ -30,6 +32,24 @@ def test_the_number_is_float32_or_better() -> None:
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, head(hidden.bfloat16().float()))
     assert head.double()(hidden.double()).dtype == torch.float64
+
+
+def test_a_bias_of_logits_is_no_part_of_a_score() -> None:
+    """BART's `final_logits_bias`, for which hidden states have a number more."""
+    config = EncoderDecoderConfig(
+        20, start=1, style="bart", encoder_layers=1, decoder_layers=1, width=16, heads=2,
+        context=16, gated=False,
+    )  # fmt: skip
+    network = EncoderDecoder(config, seeded(0))
+    model = ScalarModel(network)  # pyright: ignore[reportArgumentType]
+    torch.nn.init.normal_(model.head.linear.weight, generator=seeded(1))
+    rows = torch.tensor([[5, 6, config.start, 7, 8, 3], [9, config.start, 4, 3, 0, 0]])
+    last = torch.tensor([5, 3])
+    plain = model.score(rows, last)
+    network.logits_bias.normal_(generator=seeded(2))
+    assert network(rows).shape[-1] == 17
+    assert bool(plain.any())
+    assert torch.equal(model.score(rows, last), plain)
 
 
 def test_a_score_is_read_at_the_last_real_token_whatever_pads_the_row() -> None:

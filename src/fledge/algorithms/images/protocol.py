@@ -35,6 +35,9 @@ class Sheet:
 class PictureAlgorithm(Algorithm, Protocol):
     """usual: of the verb's fields, what suits it. model: what is judged, drawn from and saved in
     the end (of averaged weights, where there are any).
+
+    One that is `counted` (a class variable, True) learns in one pass and makes no learner. One that
+    has `build_for(settings, train)` is built by it, of the training part.
     """
 
     usual: ClassVar[Mapping[str, Any]]

@@ -60,6 +60,11 @@ class PictureModel(nn.Module):
         """Whether it draws what a label asks for."""
         return False
 
+    @property
+    def remark(self) -> str:
+        """What must be said beside its nats; "" where there is nothing."""
+        return ""
+
     def count_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
@@ -74,13 +79,32 @@ class PictureModel(nn.Module):
 
 def find_kinds() -> dict[str, type[PictureModel]]:
     """Every kind by its name."""
+    from fledge.models.images.classifier import Classifier
+    from fledge.models.images.counted import ChowLiu, Histogram, PictureTable
     from fledge.models.images.diffusion import Diffusion
+    from fledge.models.images.encoder import PictureEncoder
+    from fledge.models.images.energy_gan import EnergyGAN
     from fledge.models.images.flow import Flow
+    from fledge.models.images.gan import GAN
     from fledge.models.images.latent_diffusion import LatentDiffusion
+    from fledge.models.images.made import MADE
+    from fledge.models.images.nade import NADE
+    from fledge.models.images.next_frame import NextFrame
     from fledge.models.images.own_model import OwnPictures
+    from fledge.models.images.pixel_lstm import PixelLSTM
+    from fledge.models.images.pixel_transformer import PixelTransformer
+    from fledge.models.images.pixelcnn import PixelCNN
+    from fledge.models.images.programs import Programs
     from fledge.models.images.vae import VAE
+    from fledge.models.images.vq import VQ
+    from fledge.models.images.wavenet import WaveNet
 
-    kinds: tuple[type[PictureModel], ...] = (OwnPictures, VAE, Diffusion, LatentDiffusion, Flow)
+    kinds: tuple[type[PictureModel], ...] = (
+        OwnPictures, VAE, VQ, Classifier, GAN, EnergyGAN,
+        Histogram, PictureTable, ChowLiu, NADE, MADE, WaveNet, PixelCNN, PixelLSTM,
+        PixelTransformer, Diffusion, LatentDiffusion, Flow, PictureEncoder, NextFrame,
+        Programs,
+    )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.images.pictures import Pictures, PictureShape, centre
+from fledge.models.images.convolutions import count_halvings, stack_down, stack_up
 from fledge.models.images.likelihoods import (
     count_outputs,
     draw_levels,
@@ -23,8 +24,8 @@ from fledge.models.images.picture_model import PictureModel
 
 
 class VAE(PictureModel):
-    """settings: latents, width (of the hidden layers), layers, draws (for each picture that is
-    judged).
+    """settings: latents, network (mlp or conv), width (of the hidden layers), layers, draws (for
+    each picture that is judged).
     """
 
     name = "vae"
@@ -32,16 +33,30 @@ class VAE(PictureModel):
 
     def __init__(self, shape: PictureShape, settings: Mapping[str, Any]) -> None:
         super().__init__(shape, settings)
-        width, self.latents = self.settings["width"], self.settings["latents"]
-        self.draws = self.settings["draws"]
-        self.encoder = stack_layers(shape.numbers, width, self.settings["layers"])
-        self.to_posterior = nn.Linear(width, 2 * self.latents)
-        self.decoder = stack_layers(self.latents, width, self.settings["layers"])
-        self.to_picture = nn.Linear(width, count_outputs(shape.levels) * shape.numbers)
+        width, layers = self.settings["width"], self.settings["layers"]
+        self.latents, self.draws = self.settings["latents"], self.settings["draws"]
+        outputs = count_outputs(shape.levels)
+        if self.settings["network"] == "conv":
+            channels, halvings = channels_of(width), count_halvings(shape)
+            small = (channels, shape.height >> halvings, shape.width >> halvings)
+            numbers = math.prod(small)
+            self.encoder = nn.Sequential(
+                stack_down(shape.channels, channels, halvings, layers), nn.Flatten()
+            )
+            self.to_posterior = nn.Linear(numbers, 2 * self.latents)
+            self.decoder = nn.Sequential(nn.Linear(self.latents, numbers), nn.Unflatten(1, small))
+            self.to_picture: nn.Module = stack_up(
+                channels, outputs * shape.channels, halvings, layers
+            )
+        else:
+            self.encoder = nn.Sequential(nn.Flatten(), *stack_layers(shape.numbers, width, layers))
+            self.to_posterior = nn.Linear(width, 2 * self.latents)
+            self.decoder = stack_layers(self.latents, width, layers)
+            self.to_picture = nn.Linear(width, outputs * shape.numbers)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log deviation of q(z | x).  [B, C, H, W] uint8 -> [B, Z] twice"""
-        hidden = self.encoder(centre(x, self.shape.levels).flatten(1))
+        hidden = self.encoder(centre(x, self.shape.levels))
         mean, log_deviation = self.to_posterior(hidden).float().chunk(2, 1)
         return mean, log_deviation.clamp(-8, 8)
 
@@ -54,6 +69,18 @@ class VAE(PictureModel):
         """log p(x | z).  -> [B]"""
         return log_prob_of_levels(x, self.decode(z), self.shape.levels).flatten(1).sum(1)
 
+    def log_weights(
+        self, x: Tensor, mean: Tensor, log_deviation: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log p(x | z_k) and log p(z_k) − log q(z_k | x) at z_k = μ + σ ε_k.  x: [B, C, H, W],
+        noise: [B, K, Z] -> [B, K] twice
+        """
+        B, K, Z = noise.shape
+        z = mean[:, None] + log_deviation.exp()[:, None] * noise
+        log_ratio = (0.5 * (noise**2 - z**2) + log_deviation[:, None]).sum(2)
+        rows = x if K == 1 else x.repeat_interleave(K, 0)
+        return self.log_likelihood(rows, z.view(B * K, Z)).view(B, K), log_ratio
+
     def nats(self, rows: Pictures, generator: torch.Generator) -> Tensor:
         """−log (1/K) Σ_k p(x, z_k) / q(z_k | x), z_k ∼ q: its expectation is not less than −log
         p(x) (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, eq. 8).
@@ -62,9 +89,8 @@ class VAE(PictureModel):
         weights: list[Tensor] = []
         for _ in range(self.draws):
             noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-            z = mean + log_deviation.exp() * noise
-            log_ratio = (0.5 * (noise**2 - z**2) + log_deviation).sum(1)  # log p(z) − log q(z | x)
-            weights.append(self.log_likelihood(rows.x, z) + log_ratio)
+            said = self.log_weights(rows.x, mean, log_deviation, noise[:, None])
+            weights.append(said[0][:, 0] + said[1][:, 0])
         return math.log(self.draws) - torch.stack(weights).logsumexp(0)
 
     def sample(self, count: int, generator: torch.Generator, label: Tensor | None = None) -> Tensor:
@@ -73,10 +99,26 @@ class VAE(PictureModel):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Through the middle of q(z | x), with nothing drawn; of `show_levels` levels."""
-        return middle_levels(self.decode(self.encode(x)[0]), self.shape.levels)
+        return self.show(self.encode(x)[0])
+
+    def show(self, z: Tensor) -> Tensor:
+        """The middle of p(x | z); of `show_levels` levels.  [B, Z] -> [B, C, H, W] uint8"""
+        return middle_levels(self.decode(z), self.shape.levels)
+
+
+def kl_to_standard(mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each number (Kingma & Welling 2014, appendix B).  [B, Z] twice ->
+    [B, Z]
+    """
+    return 0.5 * (mean**2 + (2 * log_deviation).exp() - 1) - log_deviation
 
 
 def stack_layers(inputs: int, width: int, layers: int) -> nn.Sequential:
     sizes = [inputs] + [width] * layers
     pairs = pairwise(sizes)
     return nn.Sequential(*(part for a, b in pairs for part in (nn.Linear(a, b), nn.SiLU())))
+
+
+def channels_of(width: int) -> int:
+    """Of a convolution that takes the place of hidden layers so wide."""
+    return max(4, width // 8)

@@ -35,9 +35,11 @@ class Encoder(nn.Module):
     methods that end in `_logits`.
 
     gradient_checkpointing: of each block only what it reads is kept for the backward pass.
+    computes_padding: what a Learner asks before it puts rows of like length together.
     """
 
     gradient_checkpointing = False
+    computes_padding = False
 
     def __init__(
         self,
@@ -108,15 +110,33 @@ class Encoder(nn.Module):
         own = self.config.masked and not self.config.tied
         return self.decoder.weight if own else self.embedding.weight
 
+    @property
+    def tables_read_by_row(self) -> list[nn.Embedding]:
+        """Of which a Learner's step has a gradient for the rows alone that it reads."""
+        whole = self.config.masked and self.config.tied  # unembedded with, it learns in all rows
+        return [] if whole or not self.embedding.weight.requires_grad else [self.embedding]
+
     def forward(
-        self, tokens: Tensor, lengths: Tensor | None = None, types: Tensor | None = None
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        types: Tensor | None = None,
+        *,
+        first: bool = False,
     ) -> Tensor:
         """Hidden states, 0 behind each row's length.  [B, T] long, [B] (None: T), [B, T] long
         (None: 0) -> [B, T, D]
 
+        first: of each row's first token alone, [B, D]: the last block's MLP then reads no other.
+            No row may be empty.
         Raises UserError for a row longer than the context.
         """
         b, t = tokens.shape
+        if first:
+            lengths = torch.full((b,), t) if lengths is None else lengths
+            inside = torch.arange(t, device=tokens.device) < lengths.to(tokens.device)[:, None]
+            flat = None if types is None else types[inside]
+            return self.read(tokens[inside], lengths.tolist(), flat, first=True)
         if lengths is None:
             flat = None if types is None else types.flatten()
             return self.read(tokens.flatten(), [t] * b, flat).view(b, t, -1)
@@ -125,8 +145,17 @@ class Encoder(nn.Module):
         said = self.read(tokens[inside], sizes, None if types is None else types[inside])
         return said.new_zeros(b, t, said.shape[-1]).index_put((inside,), said)
 
-    def read(self, tokens: Tensor, sizes: Sequence[int], types: Tensor | None = None) -> Tensor:
-        """The same of rows of these sizes that lie end to end, N tokens in all.  [N] -> [N, D]"""
+    def read(
+        self,
+        tokens: Tensor,
+        sizes: Sequence[int],
+        types: Tensor | None = None,
+        *,
+        first: bool = False,
+    ) -> Tensor:
+        """The same of rows of these sizes that lie end to end, N tokens in all.  [N] -> [N, D], or
+        [B, D] of the `first` token of each row alone
+        """
         c = self.config
         if max(sizes) > c.context:
             raise UserError(
@@ -140,10 +169,12 @@ class Encoder(nn.Module):
         turns = [self._turn(rows, max(sizes), local, h) for local in (False, True)]
         again = self.gradient_checkpointing and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
+            own = first and layer == c.layers - 1
             if again:
                 block = partial(checkpoint, block, use_reentrant=False)
-            h = block(h, rows, turns[c.is_local(layer)])
-        return rows.put_back(self.norm(h) if c.norm_first else h)
+            h = block(h, rows, turns[c.is_local(layer)], first=own)
+        h = self.norm(h) if c.norm_first else h
+        return h if first else rows.put_back(h)
 
     def embed(self, tokens: Tensor, positions: Tensor, types: Tensor | None) -> Tensor:
         """What the first block reads.  [N] three times -> [N, D]"""
@@ -190,6 +221,11 @@ class Encoder(nn.Module):
         """
         c = self.config
         first = hidden[:, 0] if c.pooling == "first" else average(hidden, lengths)
+        return self._pool(first)
+
+    def _pool(self, first: Tensor) -> Tensor:
+        """[B, D] -> [B, D]"""
+        c = self.config
         if c.pooler:
             return ACTIVATIONS_OF_ENCODERS[c.pooler_activation](self.pooler(first))
         return self._transform(first) if c.norm_first and c.transform else first
@@ -219,6 +255,14 @@ class Encoder(nn.Module):
     def class_logits(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Of each row, by the classifier of sequences or of choices.  [B, T, D], [B] -> [B, L]"""
         return self.classifier(self.pooled(hidden, lengths))
+
+    def classify(self, tokens: Tensor, lengths: Tensor, types: Tensor | None = None) -> Tensor:
+        """The same of rows as they are read, with nothing computed that it does not stand on.
+        [B, T], [B], [B, T] -> [B, L]
+        """
+        if self.config.pooling == "mean":
+            return self.class_logits(self(tokens, lengths, types), lengths)
+        return self.classifier(self._pool(self(tokens, lengths, types, first=True)))
 
     def tag_logits(self, hidden: Tensor) -> Tensor:
         """Of each token, by the classifier of tokens.  [..., D] -> [..., L]"""

@@ -35,21 +35,25 @@ class EncoderBlock(nn.Module):
         self.down = nn.Linear(c.mlp_width, c.width, bias=c.mlp_bias)
         self.mlp_norm = norm()
 
-    def forward(self, h: Tensor, rows: LaidRows, turns: Turns) -> Tensor:
-        """[N, D] -> the same"""
+    def forward(self, h: Tensor, rows: LaidRows, turns: Turns, *, first: bool = False) -> Tensor:
+        """[N, D] -> the same, or [B, D] of the `first` token of each row alone, which is all that
+        somebody reads of a last block: the others are keys and values to it.
+        """
+        kept = h[rows.starts] if first else h
         if self.config.norm_first:
-            h = h + self.attend(self.attention_norm(h), rows, turns)
+            h = kept + self.attend(self.attention_norm(h), rows, turns, first)
             return h + self.mlp(self.mlp_norm(h))
-        h = self.attention_norm(h + self.attend(h, rows, turns))
+        h = self.attention_norm(kept + self.attend(h, rows, turns, first))
         return self.mlp_norm(h + self.mlp(h))
 
-    def attend(self, x: Tensor, rows: LaidRows, turns: Turns) -> Tensor:
+    def attend(self, x: Tensor, rows: LaidRows, turns: Turns, first: bool) -> Tensor:
         c = self.config
         qkv = self.qkv(x).view(len(x), 3, c.heads, c.head_width)
         if turns is not None:
             turned = rotate(qkv[:, :2].flatten(1, 2), *turns).view(len(x), 2, c.heads, c.head_width)
             qkv = torch.cat([turned, qkv[:, 2:]], 1)
-        return self.out(rows.attend(qkv, self.window).flatten(1))
+        attend = rows.attend_first if first else rows.attend
+        return self.out(attend(qkv, self.window).flatten(1))
 
     def mlp(self, x: Tensor) -> Tensor:
         activate, first = ACTIVATIONS_OF_ENCODERS[self.config.activation], self.up(x)

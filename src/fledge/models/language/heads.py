@@ -26,6 +26,8 @@ class ScalarHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [...] in float32 or better."""
+        # Where logits have a bias, as BART's may, hidden states end in a 1 that is its factor.
+        hidden = hidden[..., : self.linear.in_features]
         hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         with torch.autocast(hidden.device.type, enabled=False):
             return self.linear(hidden).squeeze(-1)

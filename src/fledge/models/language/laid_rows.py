@@ -65,6 +65,21 @@ class LaidRows:
             begin = end
         return torch.cat(read) if len(read) != 1 else read[0]
 
+    def attend_first(self, qkv: Tensor, window: int = 0) -> Tensor:
+        """What `attend` says of the first token of each row, in the order of the rows as they were
+        given.  [N, 3, heads, d] -> [B, heads, d]
+        """
+        read, begin = [], 0
+        for rows, length in self.blocks:
+            end = begin + rows * length
+            seen = min(length, window + 1) if window else length
+            block = qkv[begin:end].view(rows, length, *qkv.shape[1:])
+            q = block[:, :1, 0].transpose(1, 2)  # [rows, heads, 1, d]
+            k, v = (block[:, :seen, part].transpose(1, 2) for part in (1, 2))
+            read.append(F.scaled_dot_product_attention(q, k, v)[:, :, 0])
+            begin = end
+        return torch.cat(read)[self.starts.argsort().argsort()]
+
 
 def lay_rows(sizes: Sequence[int], device: torch.device) -> LaidRows:
     """Rows of these lengths, of which none is 0, end to end."""

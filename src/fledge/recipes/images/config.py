@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Subject, find_entry, names_of
-from fledge.images.augment import CHANGES, Change
+from fledge.images.augment import CHANGES, Changes
 from fledge.images.binarise import Binarise
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.training import TrainingConfig
 
 
-def split_names(given: Any) -> Any:
-    """shift,turn as a list of two."""
-    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-
-
-Changes = Annotated[tuple[Change, ...], BeforeValidator(split_names)]
-
-
 class ImagineConfig(AlgorithmFields, TrainingConfig):
-    """Learn to make what the data is like: pictures first of all. Everything is judged on held-out
-    data in nats and bits per dimension where it has a density, and said to be exact, a bound or an
-    estimate.
+    """Learn to make what the data is like: pictures, or sentences. Everything is judged on held-out
+    data in nats where it has a density, and said to be exact, a bound or an estimate.
     """
 
     subject: ClassVar[Subject] = "images"
@@ -40,10 +31,13 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     data: str = Field(
         default="digits",
         description="digits (8 × 8, in the package), an IDX file as MNIST's, a folder or .zip of "
-        "pictures with a folder a label, or an array .npy, .npz or .safetensors",
+        "pictures with a folder a label, or an array .npy, .npz or .safetensors; films are "
+        "film:gridworld, film:CartPole-v1, film:digits, or an .npz with frames [N, T, C, H, W]; of "
+        "a model of sentences grammar (20,000, of a grammar in the package), or a .txt or .jsonl "
+        "of them",
     )
     test: str | None = Field(
-        default=None, description="pictures to test on, of the same kind; by default 5 % of data"
+        default=None, description="what to test on, of the same kind; by default 5 % of data"
     )
     binarise: Binarise = Field(
         default="none",
@@ -53,8 +47,16 @@ class ImagineConfig(AlgorithmFields, TrainingConfig):
     augment: Changes = Field(
         default=(), description=f"changes by chance, of {', '.join(CHANGES)}; such as shift,turn"
     )
-    rows_per_step: int = Field(default=64, ge=1, description="pictures of an optimizer step")
+    rows_per_step: int = Field(
+        default=64, ge=1, description="pictures, or sentences, of an optimizer step"
+    )
     samples: int = Field(default=64, ge=0, description="drawn for the report; 0 draws none")
+    judged_samples: int = Field(
+        default=512,
+        ge=0,
+        description="drawn at the end and held against real pictures: Fréchet distance, precision, "
+        "recall, two-sample test, nearest; 0: none",
+    )
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> type[Self]:

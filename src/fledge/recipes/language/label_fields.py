@@ -25,7 +25,7 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
 
     # A step of sentences fits mostly; one of long texts is cut, or its activations would take more
     # than the weights, gradients and moments together.
-    micro_batch_tokens: ClassVar[int] = 1024
+    micro_batch_tokens: ClassVar[int] = 384
     micro_batches_from: ClassVar[int] = SMALL
 
     base: Path = Field(description="the encoder to start from: a run or a model folder")
@@ -58,7 +58,7 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
         default=None,
         ge=1,
         description="rows differentiated at a time: memory only, never the numbers; by default a "
-        "whole step, and 1,024 tokens of a model of 4 million parameters or more",
+        "whole step, and 384 tokens of a model of 4 million parameters or more",
     )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="of the learning rate after its rise"

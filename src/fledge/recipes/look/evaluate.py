@@ -1,4 +1,6 @@
-"""`fledge evaluate`: bits per byte on text, exact match on a task."""
+"""`fledge evaluate`: bits per byte on text, exact match on a task; of pictures, in a file of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
+from fledge.recipes.look.evaluate_one_shot import (
+    OneShotConfig,
+    evaluate_one_shot,
+    find_programs,
+)
+from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig, evaluate_pictures
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
+from fledge.recipes.look.sample_pictures import find_picture_folder
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
@@ -71,11 +80,27 @@ class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, Text
     )
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> Any:
+        """The fields of what is measured: a model of text, of pictures, or characters as
+        programs.
+        """
+        base = given.get("base")
+        if find_programs(base) is not None:
+            return OneShotConfig
+        return cls if find_picture_folder(base) is None else EvaluatePicturesConfig
 
-def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
+
+def evaluate(
+    config: EvaluateConfig | EvaluatePicturesConfig | OneShotConfig, show: Show
+) -> dict[str, Any]:
     """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged
     where no number comes out.
     """
+    if isinstance(config, OneShotConfig):
+        return evaluate_one_shot(config, show)
+    if isinstance(config, EvaluatePicturesConfig):
+        return evaluate_pictures(config, show)
     if config.data is None and config.task is None:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."

@@ -31,6 +31,12 @@ from fledge.recipes.look.sample_pictures import (
     find_picture_folder,
     sample_pictures,
 )
+from fledge.recipes.look.sample_sentences import (
+    SampleSentencesConfig,
+    SentenceFields,
+    find_sentence_folder,
+    sample_sentences,
+)
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
@@ -116,18 +122,24 @@ class SampleConfig(ConstraintFields, FamilyField):
     seed: int = Field(default=0, ge=0, description="of the draws")
 
     @classmethod
-    def compose(cls, given: Mapping[str, Any]) -> type[SampleConfig] | type[SamplePicturesConfig]:
-        """The fields of what the base says: a text, or pictures."""
+    def compose(cls, given: Mapping[str, Any]) -> Any:
+        """The fields of what the base says: a text, pictures, or sentences out of vectors."""
+        if find_sentence_folder(given.get("base")) is not None:
+            return SampleSentencesConfig
         folder = find_picture_folder(given.get("base"))
         return cls if folder is None else SamplePicturesConfig.compose_for(folder)
 
 
-def sample(config: SampleConfig | SamplePicturesConfig, show: Show) -> dict[str, Any]:
+def sample(
+    config: SampleConfig | SamplePicturesConfig | SentenceFields, show: Show
+) -> dict[str, Any]:
     """Raises UserError for a prompt that leaves no room in the context, and for settings that
     contradict each other.
     """
     if isinstance(config, SamplePicturesConfig):
         return sample_pictures(config, show)
+    if isinstance(config, SentenceFields):
+        return sample_sentences(config, show)
     check(config)
     # of a server's model the folder gives no more than the tokenizer
     config.use_family()

@@ -20,6 +20,7 @@ from fledge.models.images.picture_model import (
 from fledge.runs.atomic import write_bytes
 from fledge.runs.model_files import check_model, find_standing_model
 from fledge.runs.show import Show
+from fledge.sample.drawn_pictures import draw_pictures
 from fledge.seeds import generator_for
 
 
@@ -76,7 +77,7 @@ def sample_pictures(config: SamplePicturesConfig, show: Show) -> dict[str, Any]:
         raise UserError(f"{config.base} is a model that draws nothing: it has no samples.")
     label = choose_labels(model, config)
     generator = generator_for(config.seed, "samples", "sheet")
-    drawn = model.sample(config.samples, generator, label)
+    drawn = draw_pictures(model, config.samples, generator, label)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     columns = config.columns
     if columns is None and config.label is None and label is not None:

@@ -22,6 +22,8 @@ from fledge.recipes.algorithm_fields import check_setting_names
 from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
+from fledge.verify.adversarial_rows import adversarial_rows
+from fledge.verify.autoencoder_rows import autoencoder_rows
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
@@ -34,11 +36,13 @@ from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
 from fledge.verify.one_equation import ONE_EQUATION
 from fledge.verify.own_estimators import own_rows, own_settings
+from fledge.verify.picture_rows import picture_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import TableRow
 from fledge.verify.sequence_rows import sequence_rows
+from fledge.verify.text_rows import text_rows
 from fledge.verify.value_rows import value_rows
 from fledge.verify.variational_rows import variational_rows
 
@@ -174,15 +178,19 @@ def list_package_rows(
         ("preferences", partial(preference_rows, hardware)),
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
+        ("counts, words and experts", text_rows),
     ]
     return [
         *one_equation,
         *worlds,
         *language,
         ("what is not seen", latent_rows),
+        ("pictures", picture_rows),
         ("sequences", sequence_rows),
         ("posteriors", variational_rows),
+        ("adversaries", adversarial_rows),
         ("diffusion", diffusion_rows),
+        ("autoencoders of pictures", autoencoder_rows),
         *family,
     ]
 

@@ -1,0 +1,1 @@
+"""How models of sentences by vectors are learned."""

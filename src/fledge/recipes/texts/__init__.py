@@ -1,0 +1,1 @@
+"""Runs of `fledge imagine` whose data are sentences."""
