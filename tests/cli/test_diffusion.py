@@ -61,7 +61,7 @@ def test_help_says_how_this_model_draws(cli: Cli, trained: Path) -> None:
     shown = cli("sample base=run --help", folder=trained).stdout
     assert "ancestral" in shown
     assert "guidance" in shown
-    assert "temperature" not in shown
+    assert "max_new_tokens" not in shown
 
 
 def test_codes_of_another_run_are_diffused(cli: Cli, tmp_path: Path) -> None:
