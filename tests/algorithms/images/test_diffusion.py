@@ -16,13 +16,13 @@ from torch import nn
 from fledge.algorithms.images.diffusion import Diffusion, min_snr_weight
 from fledge.algorithms.images.flow import Flow
 from fledge.algorithms.images.latent_diffusion import LatentDiffusion
+from fledge.algorithms.images.vae import VAE
 from fledge.errors import UserError
 from fledge.images.pictures import Pictures, PictureShape
 from fledge.learner import Learner, Schedule
 from fledge.models.images.denoising import PREDICTIONS, Denoising
 from fledge.models.images.noise_levels import add_noise
 from fledge.models.images.picture_model import save_picture_model
-from fledge.models.images.vae import VAE
 from fledge.stopwatch import Stopwatch
 from tests.subjects import Gradients, learner, seeded
 
@@ -40,12 +40,13 @@ def base_of(folder: Path) -> Path:
     """A VAE that has learned nothing."""
     torch.manual_seed(3)
     folder.mkdir()
-    save_picture_model(folder, VAE(SHAPE, {"latents": 3, "width": 8, "layers": 1, "draws": 2}))
+    settings = VAE.Settings(latents=3, width=8, layers=1, draws=2)
+    save_picture_model(folder, VAE.build(settings, SHAPE))
     return folder
 
 
 def settings_of(kind: Any, folder: Path, **changes: Any) -> Any:
-    small = {"width": 8} if kind is LatentDiffusion else SMALL
+    small: dict[str, Any] = {"width": 8} if kind is LatentDiffusion else SMALL
     if kind is LatentDiffusion:
         changes["base"] = base_of(folder / "vae")
     return kind.Settings(**small | changes)
@@ -208,6 +209,7 @@ def test_the_share_of_the_bound_teaches_the_variance_alone() -> None:
     fraction = torch.full(rows.x.shape, 0.5, requires_grad=True)
     clean = torch.zeros(rows.x.shape, requires_grad=True)
     algorithm.lose_bound(rows, clean.detach(), fraction).sum().backward()
+    assert fraction.grad is not None
     assert float(fraction.grad.abs().max()) > 0
     each, _ = algorithm.lose(rows)
     plain = make(Diffusion, settings.replace(variance="learned"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -49,7 +49,7 @@ def test_the_error_falls_with_the_steps_at_the_order_of_the_solver(solver: Any, 
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
         reached = carry(speed, start, times, solver)
         errors.append(float((reached - DEVIATION * start).abs().max()))
-    rates = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+    rates = [math.log2(a / b) for a, b in pairwise(errors)]
     assert rates == pytest.approx([order] * 2, abs=0.1)
 
 

@@ -1,9 +1,9 @@
-"""Every sampler on data whose clean picture is known exactly: normal ones; and beside diffusers."""
+"""Every sampler on data whose clean picture is known exactly, and beside diffusers'."""
 
 from __future__ import annotations
 
-import itertools
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,7 +57,7 @@ def test_the_error_falls_with_the_steps_at_the_order_of_the_sampler(
         levels = torch.linspace(START, STOP, steps + 1, dtype=torch.float64)
         reached = walk(sampler, exact, z, levels, no_noise)
         errors.append(float((reached - flow_exactly(z)).abs().max()))
-    rates = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+    rates = [math.log2(a / b) for a, b in pairwise(errors)]
     assert rates == pytest.approx([order] * 2, abs=0.15)
     assert errors[-1] < (1e-2 if order == 1 else 2e-3)
 
@@ -85,7 +85,7 @@ def moments(sampler: str, steps: int, eta: float = 1.0) -> tuple[float, float]:
 def test_what_draws_has_the_mean_and_the_variance_of_the_data(sampler: str) -> None:
     apart = [abs(moments(sampler, steps)[1] - DEVIATION**2) for steps in (50, 100, 200)]
     assert apart[2] < 0.02
-    assert [a / b for a, b in itertools.pairwise(apart)] == pytest.approx([2, 2], abs=0.2)
+    assert [a / b for a, b in pairwise(apart)] == pytest.approx([2, 2], abs=0.2)
     assert moments(sampler, 200)[0] == pytest.approx(MEAN, abs=1e-3)
 
 

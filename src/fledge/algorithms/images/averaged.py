@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from fledge.algorithms.parts.target_network import TargetNetwork
@@ -21,6 +22,12 @@ class Averaged(TargetNetwork):
         self.decay = decay
         self.network.eval()
 
+    @torch.no_grad()
     def follow(self, rate: float) -> None:
-        """rate: how many steps have been made."""
-        super().follow(1 - min(self.decay, (1 + rate) / (10 + rate)))
+        """rate: how many steps have been made. What is no number to be averaged is copied."""
+        share = 1 - min(self.decay, (1 + rate) / (10 + rate))
+        for mine, theirs in self.pairs:
+            if mine.is_floating_point():
+                mine.lerp_(theirs, share)
+            else:
+                mine.copy_(theirs)

@@ -91,7 +91,7 @@ class Diffusion:
             return self
 
     usual: ClassVar[Mapping[str, Any]] = {
-        "steps": 2500, "rows_per_step": 64, "learning_rate": 2e-3, "warmup_steps": 100,
+        "steps": 2000, "rows_per_step": 64, "learning_rate": 2e-3, "warmup_steps": 100,
     }  # fmt: skip
     loss_unit: ClassVar[str] = ""
     unfinished = None

@@ -22,12 +22,12 @@ from fledge.seeds import generator_for
 class LatentDiffusion(Diffusion):
     class Settings(Diffusion.Settings):
         base: Path | None = Field(
-            default=None, description="the run of model=vae whose codes are diffused; needed"
+            default=None, description="the run of model=vae or vq whose codes are diffused; needed"
         )
         network: Literal["unet", "layers"] = Field(
-            default="layers", description="layers, or unet for codes that have places"
+            default="layers", description="layers, or unet for codes that have places, as vq's"
         )
-        width: int = Field(default=256, ge=4, description="of every layer")
+        width: int = Field(default=256, ge=4, description="of every layer; 32 suits a unet")
         noise_steps: int = Field(
             default=0, ge=0, description="of the chain from code to noise; 0: continuous time"
         )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.images.pictures import PictureShape
 
 OF_LEARNING = {"ema", "hide_label", "weighting", "snr_cap", "base"}
+
+
+def split_numbers(given: Any) -> Any:
+    """1,2,2 as a list of three."""
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+Multiples = Annotated[tuple[int, ...], BeforeValidator(split_numbers)]
 
 
 class NetworkSettings(AlgorithmSettings):
@@ -20,7 +28,7 @@ class NetworkSettings(AlgorithmSettings):
     width: int = Field(
         default=32, ge=4, description="channels of the U-Net's highest level, or of every layer"
     )
-    multiples: tuple[int, ...] = Field(
+    multiples: Multiples = Field(
         default=(1, 2),
         min_length=1,
         description="of the width, for each level of the U-Net; every level has half of the side",

@@ -12,6 +12,7 @@ from fledge.images.pictures import Pictures
 from fledge.models.images.likelihoods import draw_levels, middle_levels
 from fledge.models.images.picture_model import PictureModel
 from fledge.models.images.vae import VAE
+from fledge.models.images.vq import VQ
 
 
 class Coder(Protocol):
@@ -42,7 +43,7 @@ class CodesOfVAE:
 
     def __init__(self, vae: VAE) -> None:
         self.vae = vae
-        self.size = (vae.latents, 1, 1)
+        self.size: tuple[int, int, int] = (vae.latents, 1, 1)
 
     def encode(self, x: Tensor, generator: torch.Generator) -> Tensor:
         mean, log_deviation = self.vae.encode(x)
@@ -65,14 +66,36 @@ class CodesOfVAE:
         return code[:, :, None, None], nats
 
 
+class CodesOfVQ:
+    """A code is what the encoder says before it is quantised, which the decoder does then (Rombach
+    et al. 2022, §3.1, "the quantisation layer is absorbed by the decoder").
+    """
+
+    has_density = False
+
+    def __init__(self, vq: VQ) -> None:
+        self.vq = vq
+        self.size: tuple[int, int, int] = (vq.quantiser.width, *vq.grid)
+
+    def encode(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        D, h, w = self.size
+        return self.vq.features(x).view(len(x), h, w, D).permute(0, 3, 1, 2)
+
+    def decode(self, code: Tensor, generator: torch.Generator) -> Tensor:
+        features = code.permute(0, 2, 3, 1).flatten(0, 2)
+        return self.vq.settle(self.vq.quantiser.quantise(features)[0].view(len(code), -1))
+
+    def code_nats(self, rows: Pictures, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError("a code that is certain has no density")
+
+
 def coder_of(model: PictureModel) -> Coder:
-    """Raises UserError for a model without codes. A kind of its own has a method `coder`."""
+    """Raises UserError for a model without codes."""
     if isinstance(model, VAE):
         return CodesOfVAE(model)
-    own = getattr(model, "coder", None)
-    if own is None:
-        raise UserError(
-            f"base is a model={model.name}, which makes no codes: give a run of "
-            "`fledge imagine model=vae`."
-        )
-    return own()
+    if isinstance(model, VQ):
+        return CodesOfVQ(model)
+    raise UserError(
+        f"base is a model={model.name}, which makes no codes: give a run of `fledge imagine` with "
+        "model=vae or model=vq."
+    )

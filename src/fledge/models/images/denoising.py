@@ -160,19 +160,18 @@ class Denoising(nn.Module):
         offset = torch.rand(len(x), generator=generator, dtype=torch.float64)
         if self.chain is None:
             drawn, weights = draw_log_snrs(self.ends, count, offset)
+            before = drawn
         else:
             places, weights = draw_steps(self.chain, count, offset)
-        for k in range(weights.shape[1]):
+            drawn, before = self.chain[places], self.chain[places - 1]
+        for t, s, weight in zip(drawn.T, before.T, weights.T, strict=True):
+            t, s = t.to(x.device), s.to(x.device)
+            guess, fraction = self.guess(noised(t), t)
             if self.chain is None:
-                t = drawn[:, k].to(x.device)
-                guess, _ = self.guess(noised(t), t)
-                off = (x.double() - guess.double()) ** 2
-                each = 0.5 * spread(t, x).exp() * off
+                each = 0.5 * spread(t, x).exp() * (x.double() - guess.double()) ** 2
             else:
-                t, s = (self.chain[places[:, k] - back].to(x.device) for back in (0, 1))
-                guess, fraction = self.guess(noised(t), t)
                 each = step_nats(x, guess, fraction, t, s)
-            nats = nats + weights[:, k].to(x.device) * each.flatten(1).sum(1)
+            nats = nats + weight.to(x.device) * each.flatten(1).sum(1)
         return nats
 
     def draw(

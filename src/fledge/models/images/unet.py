@@ -70,7 +70,9 @@ class UNet(nn.Module):
         self.norm = group_norm(now)
         self.leave = zeroed(nn.Conv2d(now, outputs, 3, padding=1))
         self.factor = 2**lowest
-        self.to(memory_format=torch.channels_last)  # what convolutions on a CPU compute in
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):  # as convolutions on a CPU compute
+                part.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, z: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
         """z: [B, C, H, W]. log_snr: [B]. label: [B], below 0 where there is none.  -> [B, K, H,

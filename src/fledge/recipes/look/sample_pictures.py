@@ -49,7 +49,7 @@ class SamplePicturesConfig(BaseModel):
             said = f"{info.description}; by default as the model was trained"
             optional = FieldInfo.merge_field_infos(info, default=None, description=said)
             fields[name] = (info.annotation | None, optional)  # type: ignore[operator]
-        return create_model(cls.__name__, __base__=cls, **fields)
+        return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
 
 
 def find_picture_folder(base: Any) -> Path | None:
