@@ -5,8 +5,7 @@ pictures of one channel, 32 a step: noise, forward, backward,
 AdamW, in turn, and the loss of each after as many steps. Samplers: a small model is trained on the
 digits for `--steps` steps, or `--run RUN` gives one, and 1,000 pictures are drawn by 20 steps of
 DPM-Solver++ and by 1,000 of DDPM; how far each is from held-out digits is said by the Fréchet
-distance of their pixels' 24 largest principal components, which needs no network. diffusers is
-none of the extras: `pip install diffusers`.
+distance of their pixels' 24 largest principal components, which needs no network.
 """
 
 from __future__ import annotations
