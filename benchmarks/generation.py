@@ -1,4 +1,4 @@
-"""Every benchmark of what `fledge imagine` makes, one after the other, each in a process of its own:
+"""Every benchmark of what `fledge imagine` makes, each in a process of its own:
 
   generation_autoregressive.py   drawing with what was kept, beside whole passes and GPT-2's cache
   generation_vae.py              a VAE's training step beside pythae's loop
