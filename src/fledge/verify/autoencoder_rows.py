@@ -15,7 +15,7 @@ from fledge.algorithms.images.vq import VQ
 from fledge.exact.integrated_code import IntegratedCode, lay_grid, quadrature
 from fledge.images.pictures import Pictures, PictureShape
 from fledge.models.images.vae import VAE as VAEModel
-from fledge.models.images.vae import kl_to_standard
+from fledge.models.normal_codes import kl_to_standard
 from fledge.verify.rows import RowCurves, TableRow
 
 ROUNDING = 1e-3  # networks in float32

@@ -12,7 +12,7 @@ from fledge.algorithms.texts.text_vae import TextVAE, anneal
 from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.models.language.text_vae import TextVAE as Model
-from fledge.models.language.text_vae import kl_to_prior
+from fledge.models.normal_codes import kl_to_standard
 from fledge.stopwatch import Stopwatch
 from fledge.text.sentences import SentenceRows
 from tests.models.language.sentences import rows_of, tokenizer
@@ -54,7 +54,7 @@ def test_the_loss_is_the_distortion_and_what_beta_and_free_nats_leave_of_the_kl(
         for _ in range(step):
             algorithm.update(rows)
         with torch.no_grad():
-            kl = kl_to_prior(*algorithm.model.posterior(rows))  # [B, Z]
+            kl = kl_to_standard(*algorithm.model.posterior(rows))  # [B, Z]
         free, beta = algorithm.settings.free_bits, algorithm.settings.beta * step / 6
         said = algorithm.update(rows)
         assert said["rate"] == pytest.approx(float(kl.sum()) / len(rows))

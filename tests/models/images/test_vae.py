@@ -12,7 +12,8 @@ from torch.distributions import Normal, kl_divergence
 
 from fledge.exact.integrated_code import IntegratedCode, lay_grid, quadrature
 from fledge.images.pictures import Pictures, PictureShape
-from fledge.models.images.vae import VAE, kl_to_standard
+from fledge.models.images.vae import VAE
+from fledge.models.normal_codes import kl_to_standard
 
 SHAPE = PictureShape(1, 2, 2, 2)
 

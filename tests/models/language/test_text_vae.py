@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from fledge.models.language.text_vae import TextVAE, kl_to_prior
+from fledge.models.language.text_vae import TextVAE
+from fledge.models.normal_codes import kl_to_standard
 from fledge.text.sentences import SentenceRows
 from tests.models.language.sentences import SMALL, rows_of, spread, tokenizer
 
@@ -93,7 +94,7 @@ def test_the_kl_is_torchs() -> None:
     generator = torch.Generator().manual_seed(0)
     mean, log_deviation = (torch.randn(5, 3, generator=generator) for _ in range(2))
     wanted = kl_divergence(Normal(mean, log_deviation.exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(kl_to_prior(mean, log_deviation), wanted)
+    torch.testing.assert_close(kl_to_standard(mean, log_deviation), wanted)
 
 
 def test_between_two_sentences_the_ends_are_what_is_said_again() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from fledge.algorithms.images.protocol import Sheet
 from fledge.images.pictures import PictureSet
 from fledge.models.images.likelihoods import show_levels
-from fledge.models.images.vae import VAE, kl_to_standard
+from fledge.models.images.vae import VAE
+from fledge.models.normal_codes import kl_to_standard
 
 SHOWN = 32
 GRID = 15  # a side of the manifold

@@ -20,7 +20,7 @@ from fledge.algorithms.images.protocol import MakeLearner, Sheet
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.images.pictures import Pictures, PictureSet, PictureShape
 from fledge.models.images.vae import VAE as Model
-from fledge.models.images.vae import kl_to_standard
+from fledge.models.normal_codes import kl_to_standard
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 

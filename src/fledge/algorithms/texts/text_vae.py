@@ -26,7 +26,7 @@ from fledge.algorithms.texts.protocol import (
 )
 from fledge.learner import Learner
 from fledge.models.language.text_vae import TextVAE as Model
-from fledge.models.language.text_vae import kl_to_prior
+from fledge.models.normal_codes import kl_to_standard
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.sentences import SentenceRows
@@ -141,7 +141,7 @@ def take_step(
         mean, log_deviation = model.posterior(rows)
         z = mean + log_deviation.exp() * rows.noise.to(mean)
         spoken = model.coder.log_likelihood(rows, z, rows.dropped)
-        kl = kl_to_prior(mean, log_deviation)  # [b, Z]
+        kl = kl_to_standard(mean, log_deviation)  # [b, Z]
         distortion, rate = -spoken.sum() / count, kl.sum() / count
         counted = kl.clamp(min=free).sum() / count
         return distortion + beta * counted, {"distortion": distortion, "rate": rate}

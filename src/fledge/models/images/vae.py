@@ -21,6 +21,7 @@ from fledge.models.images.likelihoods import (
     middle_levels,
 )
 from fledge.models.images.picture_model import PictureModel
+from fledge.models.normal_codes import kl_to_standard
 
 
 class VAE(PictureModel):
@@ -112,13 +113,6 @@ class VAE(PictureModel):
     def show(self, z: Tensor) -> Tensor:
         """The middle of p(x | z); of `show_levels` levels.  [B, Z] -> [B, C, H, W] uint8"""
         return middle_levels(self.decode(z), self.shape.levels)
-
-
-def kl_to_standard(mean: Tensor, log_deviation: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each number (Kingma & Welling 2014, appendix B).  [B, Z] twice ->
-    [B, Z]
-    """
-    return 0.5 * (mean**2 + (2 * log_deviation).exp() - 1) - log_deviation
 
 
 def stack_layers(inputs: int, width: int, layers: int) -> nn.Sequential:

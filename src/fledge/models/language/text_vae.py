@@ -60,8 +60,3 @@ class TextVAE(SentenceModel):
         """√(1 − n²) z + n ε, which leaves N(0, 1) what it is."""
         drawn = torch.randn(z.shape, generator=generator).to(z)
         return math.sqrt(1 - noise**2) * z + noise * drawn
-
-
-def kl_to_prior(mean: Tensor, log_deviation: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each unit.  [B, Z] twice -> [B, Z]"""
-    return 0.5 * (mean**2 + (2 * log_deviation).exp() - 1) - log_deviation
