@@ -31,6 +31,7 @@ def write_tables(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_from_raw_text_to_an_aligned_writer_of_tables(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
@@ -50,12 +51,13 @@ def test_from_raw_text_to_an_aligned_writer_of_tables(
         f"evaluate_every=100 {quick} out=tune"
     )
     call(
-        "align base=tune task=tables.jsonl algorithm=grpo steps=60 prompts_per_step=8 "
-        "samples_per_prompt=8 max_new_tokens=14 evaluate_every=60 evaluation_prompts=4 "
+        "align base=tune task=tables.jsonl algorithm=grpo steps=100 prompts_per_step=8 "
+        "samples_per_prompt=8 max_new_tokens=14 evaluate_every=100 evaluation_prompts=4 "
         f"learning_rate=0.004 kl_coefficient=0 {quick} out=align"
     )
     logged = [json.loads(line) for line in (tmp_path / "align/metrics.jsonl").open()]
     coverage = [row["reward"] for row in logged if "reward" in row]
+    # By 0.24 to 0.35 at three seeds on one processor; by 0.06 after 60 steps on another.
     assert mean(coverage[-10:]) > mean(coverage[:10]) + 0.08
     speaks_in_transformers(tmp_path, call)
 

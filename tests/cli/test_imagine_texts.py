@@ -73,7 +73,10 @@ def test_a_model_is_learned_and_asked(model: str, cli: Cli, lines: Path) -> None
         ("lines.csv model=text_vae", "is of no kind that is read"),
         ("lines.txt model=text_vae cell=grue", "cell=grue cannot be"),
         ("lines.txt model=text_vea", "perhaps you meant text_vae"),
-        ("lines.txt model=text_diffusion free_bits=1", "free_bits is a setting of model=text_vae"),
+        (
+            "lines.txt model=text_diffusion free_bits=1",
+            "free_bits is a setting of model=vae, text_vae",
+        ),
         ("lines.txt model=text_vae tokenizer=nowhere", "nowhere holds no tokenizer.json"),
         ("lines.txt model=text_vae vocab_size=9", "vocab_size=9 is too small"),
     ],
