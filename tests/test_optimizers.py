@@ -4,6 +4,7 @@ its.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import OptimizerMaker, Recorder, adamw, muon
 from fledge.runs.checkpoint import load_state, save_state
+from fledge.trajectories import Rows
 from tests.subjects import policy_of, rollouts, seeded, transformer
 
 BATCH = rollouts(policy_of(transformer()))
@@ -152,3 +154,35 @@ def test_a_recorder_writes_down_and_moves_nothing() -> None:
             assert torch.equal(gradient, wanted)
     assert len(recorder.taken) == len(calls) == 2
     assert all(torch.equal(weights(learner)[name], value) for name, value in before.items())
+
+
+@dataclass(frozen=True)
+class Numbers(Rows):
+    x: Tensor
+
+
+def test_a_convolution_whose_channels_come_last_goes_on_as_if_it_had_not_stopped(
+    tmp_path: Path,
+) -> None:
+    """Its moments lie row by row in the file."""
+
+    def make() -> tuple[nn.Module, Learner]:
+        torch.manual_seed(0)
+        module: Any = nn.Conv2d(4, 4, 3)
+        module.to(memory_format=torch.channels_last)
+        return module, Learner(module, Schedule(0.1, 100))
+
+    def step(module: nn.Module, own: Learner, seed: int) -> None:
+        x = torch.randn(8, 4, 8, 8, generator=seeded(seed))
+        own.step(lambda rows: (module(rows.x).square().mean(), {}), Numbers(x))
+
+    (module, own), (other, again) = make(), make()
+    for seed in range(3):
+        step(module, own, seed)
+    assert not own.optimizer.state[own.parameters[0]]["exp_avg"].is_contiguous()
+    save_state(tmp_path, own.state_dict())
+    again.load_state_dict(load_state(tmp_path))
+    step(module, own, 3)
+    step(other, again, 3)
+    for weight, same in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.equal(weight, same)

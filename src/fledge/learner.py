@@ -16,7 +16,7 @@ from fledge import rank_sums, ranks
 from fledge.dropout import drop_by_row
 from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
-from fledge.optimizers import OptimizerMaker, adamw
+from fledge.optimizers import OptimizerMaker, adamw, lay_out_moments
 from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.read_rows import gather_by_row
 from fledge.schedule import Clock, Schedule
@@ -253,6 +253,7 @@ class Learner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         load_trained_state(self.module, rank_sums.cut_weights(state["module"], self.module))
         self.optimizer.load_state_dict(rank_sums.cut_moments(state["optimizer"], self.optimizer))
+        lay_out_moments(self.optimizer)
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])
 

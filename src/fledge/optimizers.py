@@ -109,6 +109,22 @@ class Together(Optimizer):
         self.param_groups = self._groups()  # a part that has loaded its state has new ones
 
 
+@torch.no_grad()
+def lay_out_moments(optimizer: Optimizer) -> None:
+    """Moments that were read from a file lie row by row; here they are laid as their weights lie.
+    torch's fused AdamW takes both as they lie, one number after the other, and a weight of a
+    convolution whose channels come last would be moved by another number's moments.
+    """
+    parts = optimizer.parts.values() if isinstance(optimizer, Together) else (optimizer,)
+    for part in parts:
+        for weight, moments in part.state.items():
+            for name, x in moments.items():
+                if not isinstance(x, Tensor) or is_part(x) or x.shape != weight.shape:
+                    continue
+                if x.stride() != weight.stride():
+                    moments[name] = torch.empty_like(weight, dtype=x.dtype).copy_(x)
+
+
 class Recorder(Optimizer):
     """Writes the gradient of each step down, 0 where there is none, and moves nothing.
 
