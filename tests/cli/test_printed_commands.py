@@ -8,14 +8,21 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from fledge.algorithms.registry import names_of
 from fledge.cli.main import split_verb
 from fledge.cli.verbs import VERBS
 from fledge.errors import UserError
+from fledge.models.images.picture_model import find_kinds
+from fledge.recipes.look.evaluate_one_shot import OneShotConfig
+from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig
+from fledge.recipes.look.sample_pictures import SamplePicturesConfig
+from fledge.recipes.look.sample_sentences import SampleSentencesConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"fledge ((?:tokenizer )?[a-z]+)((?: +[^\s`,;:|#()…]+)*)")
@@ -65,6 +72,17 @@ def printed() -> list[tuple[str, str]]:
     return commands
 
 
+@cache
+def fields_of_what_is_made(verb: str) -> set[str]:
+    """Of verbs that take other fields where their base makes pictures or sentences."""
+    ways = [kind.sampling for kind in find_kinds().values() if kind.sampling is not None]
+    made: dict[str, list[type[BaseModel]]] = {
+        "sample": [SamplePicturesConfig, SampleSentencesConfig, *ways],
+        "evaluate": [EvaluatePicturesConfig, OneShotConfig],
+    }
+    return {name for config in made.get(verb, []) for name in config.model_fields}
+
+
 def wrong(command: str) -> str | None:
     """What is no verb or no field in it; prose ("fledge reads …") has neither and is passed
     over.
@@ -89,7 +107,7 @@ def wrong(command: str) -> str | None:
         given = {}
     if given.get("algorithm") in names_of("pairs"):
         verb = "prefer"  # which `align` is then
-    fields = VERBS[verb].config_for(given).model_fields
+    fields = {*VERBS[verb].config_for(given).model_fields, *fields_of_what_is_made(verb)}
     named = [match.group(1) for word in rest if (match := FIELD.match(word))]
     return next((f"{name} is no field of {verb}" for name in named if name not in fields), None)
 

@@ -345,7 +345,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
         "fledge evaluate runs/pretrain data=python",
-        "fledge evaluate runs/imagine judged_samples=2000",
+        "fledge evaluate runs/imagine",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "PlanConfig": (
