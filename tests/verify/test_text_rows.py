@@ -15,7 +15,7 @@ from fledge.verify.text_rows import text_rows
 
 def test_every_row_holds() -> None:
     rows = text_rows()
-    assert [row.id for row in rows] == ["L2", "L8", "L24.1", "L24.2"]
+    assert [row.id for row in rows] == ["L2.1", "L8", "L24.1", "L24.2"]
     assert all(row.holds for row in rows), [row.statement for row in rows]
 
 
@@ -27,7 +27,7 @@ def plant(wrong: str, monkeypatch: pytest.MonkeyPatch) -> str:
             "adjust_counts",
             lambda counts: [counts.words, *(grams.counts for grams in counts.grams)],
         )
-        return "L2"
+        return "L2.1"
     if wrong == "noise by frequency":
         of = word_updates.Noise.of.__func__  # pyright: ignore[reportFunctionMemberAccess]
         monkeypatch.setattr(

@@ -43,7 +43,7 @@ def kneser_ney_row() -> TableRow:
     worst = float(np.abs(said.sum(1) - 1).max())
     error = float(np.max([np.abs(said - wanted).max(), worst]))  # NaN stays NaN
     return TableRow(
-        "L2", "interpolated modified Kneser–Ney",
+        "L2.1", "interpolated modified Kneser–Ney",
         "p(w|h) is the formula's, and sums to one after every context", error, 1e-6,
         f"after {len(contexts)} contexts to {error:.1e} of each other, sums to {worst:.1e}",
     )  # fmt: skip
