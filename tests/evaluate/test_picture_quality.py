@@ -18,7 +18,7 @@ from fledge.evaluate.picture_encoder import embed, halve, make_encoder
 from fledge.evaluate.picture_quality import Yardstick, judge_samples
 from fledge.evaluate.two_samples import chance_interval, tell_apart
 from fledge.images.digits import load_digits
-from fledge.images.pictures import PictureSet, digest_of, make_set
+from fledge.images.pictures import UNKNOWN, PictureSet, digest_of, make_set
 from tests.subjects import seeded
 
 
@@ -168,10 +168,10 @@ def test_samples_with_a_known_fault_are_found_out(yardstick: Yardstick) -> None:
     assert real.figures["nearest_ratio"] == pytest.approx(1)
     noise = torch.randint(0, 17, (200, 1, 8, 8), generator=seeded(2), dtype=torch.uint8)
     asked = torch.arange(200) % 10
-    found = yardstick.measure(noise, asked).figures
-    assert found["precision"] < 0.05
-    assert found["told_apart"] > 0.95
-    assert found["read_right"] < 0.3
+    measured = yardstick.measure(noise, asked).figures
+    assert measured["precision"] < 0.05
+    assert measured["told_apart"] > 0.95
+    assert measured["read_right"] < 0.3
 
 
 def test_pictures_without_labels_and_tiny_ones_have_encoders_of_their_own() -> None:
@@ -183,3 +183,31 @@ def test_pictures_without_labels_and_tiny_ones_have_encoders_of_their_own() -> N
     assert make_encoder(points) is None
     assert torch.equal(embed(None, points.rows.x), points.rows.x.double().flatten(1))
     assert halve(plain) == (plain, plain)
+
+
+def test_pictures_that_come_label_by_label_are_compared_with_all_labels() -> None:
+    """As folders are read: the first of them are of a few labels alone."""
+    parts = load_digits().split()
+    assert parts is not None
+    in_order = {
+        part: given.take(given.rows.label.argsort(stable=True)) for part, given in parts.items()
+    }
+    learned, _ = halve(in_order["train"])
+    held_out = in_order["validation"].join(in_order["test"])
+    held_out = held_out.take(held_out.rows.label.argsort(stable=True))
+    sorted_yardstick = Yardstick(make_encoder(learned), in_order["train"], held_out)
+    assert held_out.rows.label[:60].unique().numel() < 6
+    few = sorted_yardstick.measure_held_out(60).figures
+    assert few["labels_drawn"] == 10
+    assert few["recall"] > 0.5  # of real pictures of every label, not of the first ones
+
+
+def test_a_picture_without_a_label_is_not_learned_from() -> None:
+    digits = load_digits()
+    label = digits.rows.label.clone()
+    label[::3] = UNKNOWN
+    some = PictureSet(digits.rows.replace(label=label), digits.shape)
+    learned, kept = halve(some)
+    assert not bool((learned.rows.label == UNKNOWN).any())
+    assert bool((kept.rows.label == UNKNOWN).any())
+    assert make_encoder(learned) is not None

@@ -21,7 +21,7 @@ def test_the_draw_of_a_picture_is_its_own() -> None:
 
 def test_a_pixel_is_one_as_often_as_it_is_bright() -> None:
     """Of N pictures that differ in one pixel and are all of one grey elsewhere, each pixel is 1
-    with that grey as its probability; false alarm below 1e-4 for 4 deviations in each of 3.
+    with that grey as its probability; false alarm below 1e-4 for 4.2 deviations in each of 3.
     """
     N, levels = 4000, 17
     for grey in (4, 8, 13):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fledge.images.pictures import PictureSet, PictureShape, digest_of
+from fledge.images.pictures import UNKNOWN, PictureSet, PictureShape, digest_of
 from fledge.models.images.classifier import Classifier
 
 Kind = Literal["labels", "random", "numbers"]
@@ -44,12 +44,13 @@ def describe_encoder(shape: PictureShape) -> str:
 def halve(train: PictureSet) -> tuple[PictureSet, PictureSet]:
     """What the encoder learns from, and what samples are held against: features of pictures that it
     has learned are told from those of new ones. By content; without labels to learn all is
-    compared.
+    compared, and a picture without a label is not learned from.
     """
     if kind_for(train.shape) != "labels":
         return train, train
     side = torch.tensor([int(digest_of(x)[-1], 16) % 2 for x in train.rows.x])
-    return train.take(side.nonzero()[:, 0]), train.take((1 - side).nonzero()[:, 0])
+    learned = (side == 1) & (train.rows.label != UNKNOWN)
+    return train.take(learned.nonzero()[:, 0]), train.take((side == 0).nonzero()[:, 0])
 
 
 def make_encoder(learned: PictureSet) -> Classifier | None:

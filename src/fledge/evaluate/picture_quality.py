@@ -45,7 +45,8 @@ class Yardstick:
 
     def __init__(self, encoder: Classifier | None, train: PictureSet, held_out: PictureSet) -> None:
         self.encoder, self.train, self.held_out = encoder, train, held_out
-        self.reference = halve(train)[1].take(slice(0, MOST))
+        reference = halve(train)[1]
+        self.reference = reference.take(spread_evenly(len(reference), MOST))
         real = embed(encoder, self.reference.rows.x)
         self.mean, self.deviation = real.mean(0), real.std(0).clamp(min=1e-6)
         self.real = (real - self.mean) / self.deviation
@@ -65,7 +66,8 @@ class Yardstick:
         """
         drawn = (embed(self.encoder, x) - self.mean) / self.deviation
         number = min(len(drawn), len(self.real))
-        precision, recall = precision_and_recall(self.real[:number], drawn[:number])
+        real = self.real[spread_evenly(len(self.real), number)]
+        precision, recall = precision_and_recall(real, drawn[:number])
         apart = tell_apart(self.real, drawn)
         nearest = find_nearest(x, self.train.rows.x, self.train.shape.levels)
         smallest = smallest_distance(self.train.shape.numbers, self.train.shape.levels)
@@ -83,7 +85,8 @@ class Yardstick:
 
     def measure_held_out(self, most: int) -> Quality:
         """Of so many of them, at the most: as many as were drawn."""
-        return self.measure(self.held_out.rows.x[:most])
+        held_out = self.held_out.rows.x
+        return self.measure(held_out[spread_evenly(len(held_out), most)])
 
     def frechet_of_few(self, x: Tensor, number: int) -> float:
         """The mean over lots of so many drawn pictures: what compares with the distance of as many
@@ -106,6 +109,13 @@ class Yardstick:
         if asked is not None:
             figures["read_right"] = float((read == asked).double().mean())
         return figures
+
+
+def spread_evenly(number: int, most: int) -> Tensor:
+    """Places of at most so many of `number` things: folders come label by label, and the first of
+    them are of a few labels alone.
+    """
+    return torch.linspace(0, number - 1, min(number, most)).round().long()
 
 
 def judge_samples(yardstick: Yardstick, x: Tensor, asked: Tensor | None) -> tuple[Quality, Quality]:

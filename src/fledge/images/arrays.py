@@ -7,30 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
+from fledge.array_file import read_arrays
 from fledge.errors import UserError
 from fledge.images.pictures import MOST_LEVELS, PictureSet, make_set
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
 X_NAMES = ("x", "X", "images", "image", "data", "pixels")
 Y_NAMES = ("y", "label", "labels", "target")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Raises UserError for a file that holds no arrays of numbers."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-        loaded: Any = np.load(path, allow_pickle=False)
-        return {name: loaded[name] for name in loaded} if path.suffix == ".npz" else {"x": loaded}
-    except (SafetensorError, ValueError, OSError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{path} holds no arrays of numbers ({reason}): write it with numpy.save or "
-            "safetensors, numbers alone."
-        ) from error
 
 
 def from_arrays(path: Path) -> PictureSet:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fledge.array_file import read_arrays
 from fledge.errors import UserError
-from fledge.images.arrays import read_arrays
 from fledge.images.pictures import (
     MOST_LEVELS,
     UNKNOWN,

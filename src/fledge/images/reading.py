@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from fledge.array_file import SUFFIXES
 from fledge.errors import UserError
-from fledge.images.arrays import SUFFIXES, from_arrays
+from fledge.images.arrays import from_arrays
 from fledge.images.digits import load_digits
 from fledge.images.folder import read_folder
 from fledge.images.idx import is_idx, read_idx

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fledge.array_file import SUFFIXES, read_arrays
 from fledge.errors import UserError
 from fledge.rows.point_csv import name_labels, read_csv
 from fledge.rows.points import Points, as_levels, from_array
@@ -37,25 +37,10 @@ def read_points(
         raise UserError(f"{path} is a folder: give one file, .csv, .npy, .npz or .safetensors.")
     if path.suffix in TEXT:
         return read_csv(path, labels, weights, words)
-    if path.suffix in (".npy", ".npz", ".safetensors"):
-        points = _from_arrays(path, _read_arrays(path), labels, weights)
+    if path.suffix in SUFFIXES:
+        points = _from_arrays(path, read_arrays(path), labels, weights)
         return as_levels(points) if words else points
     raise UserError(f"{path} is of no kind that is read: give a .csv, .npy, .npz or .safetensors.")
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-        loaded: Any = np.load(path, allow_pickle=False)
-        return {name: loaded[name] for name in loaded} if path.suffix == ".npz" else {"x": loaded}
-    except (SafetensorError, ValueError, OSError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{path} holds no arrays of numbers ({reason}): write it with numpy.save or "
-            "safetensors, numbers alone."
-        ) from error
 
 
 def _from_arrays(

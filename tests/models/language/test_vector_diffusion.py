@@ -117,7 +117,7 @@ def test_the_way_back_is_the_closed_form_of_a_normal() -> None:
 def test_the_way_back_finds_both_points() -> None:
     prior = TwoPoints()
     z = torch.randn(2000, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    found = prior.descend(z, 50) / math.sqrt(1 - LEAST**2)
-    assert float((found.abs() - 1).abs().median()) < 0.15
+    reached = prior.descend(z, 50) / math.sqrt(1 - LEAST**2)
+    assert float((reached.abs() - 1).abs().median()) < 0.15
     # Half of them on either side, within 5 deviations.
-    assert abs(float((found > 0).double().mean()) - 0.5) < 5 * 0.5 / math.sqrt(2000)
+    assert abs(float((reached > 0).double().mean()) - 0.5) < 5 * 0.5 / math.sqrt(2000)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 DECAY = 0.99  # of what the codes remember (van den Oord et al. 2017, appendix A.1)
 SMOOTH = 1e-5  # uses that a code has had beside those counted, so that none is divided by zero
 SLACK = 1e-3  # by which a bounded number goes beyond its outermost levels, which round it back
-FRESH = (
-    1.5  # times as many uses as it must keep are a code's that begins anew: 40 steps to be found
-)
+# Times as many uses as it must keep are a code's that begins anew: it has 40 steps to be chosen.
+FRESH = 1.5
 
 
 class NearestCode(nn.Module):

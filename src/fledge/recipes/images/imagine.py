@@ -41,6 +41,7 @@ def imagine(config: ImagineConfig, show: Show, run: Run | None = None) -> Summar
     parts = read_parts(config)
     train = parts["train"]
     model: Any = build_model(config, kind, train)
+    config.set_checkpointing(model)
     with start.begin(config, parents=list_parents(config), data=list_files(config)) as course:
         if counted:
             return conclude(config, course, count_pictures(config, course, model, parts), parts)

@@ -20,7 +20,7 @@ from fledge.evaluate.picture_quality import (
     describe_quality,
     judge_samples,
 )
-from fledge.images.pictures import PictureSet
+from fledge.images.pictures import UNKNOWN, PictureSet
 from fledge.models.images.classifier import Classifier
 from fledge.models.images.picture_model import (
     PictureModel,
@@ -69,7 +69,8 @@ def judge_model(
     generator = generator_for(seed, "samples", "judged")
     asked = None
     if model.by_label:  # as often as the data has them
-        asked = train.rows.label[torch.randint(len(train), (count,), generator=generator)]
+        known = train.rows.label[train.rows.label != UNKNOWN]
+        asked = known[torch.randint(len(known), (count,), generator=generator)]
     places = torch.arange(count).split(DRAWN_AT_ONCE)
     x = torch.cat(
         [

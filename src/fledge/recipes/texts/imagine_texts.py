@@ -31,6 +31,7 @@ def imagine_texts(config: ImagineConfig, start: Start) -> Summary:
     kind: Any = config.entry.algorithm
     torch.manual_seed(seed_for(config.seed, "weights"))
     model = kind.build(config.settings, tokenizer)
+    config.set_checkpointing(model)
     with start.begin(config, data=list_files(config)) as course:
         model = model.to(config.on())
         rows = parts["train"].rows
