@@ -100,7 +100,9 @@ def lora(data: Path, work: Path, seed: int, steps: int | None) -> Row:
         "tune", base=source, data=learnt, adapter="lora", truncate="right", steps=given["steps"],
         rows_per_step=16, learning_rate=2e-4, warmup_steps=10, seed=seed, out=out,
     )  # fmt: skip
+    machine = json.loads((out / "machine.json").read_text(encoding="utf-8"))
     given |= {"source": str(source), "adapter": str(out / "model")}
+    given["precision"] = machine["precision"]
     command = [sys.executable, str(HERE / "peft_lora.py"), json.dumps(given)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
