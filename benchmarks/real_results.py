@@ -83,10 +83,10 @@ def grpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
         before.write_text(json.dumps(answer_greedily(find_model())), encoding="utf-8")
     out = work / f"grpo{seed}"
     fledge(
-        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 40,
+        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 24,
         prompts_per_step=8, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, generation="bf16",
-        cut_reward=1.0, precision="fp32", compile="no", learning_rate=5e-4, warmup_steps=5,
-        kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
+        temperature=0.7, cut_reward=1.0, precision="fp32", compile="no", learning_rate=1e-3,
+        warmup_steps=3, kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
     )  # fmt: skip
     first, last = json.loads(before.read_text(encoding="utf-8")), answer_greedily(out)
     return compare(first, last) | {"reward": read_rewards(out)}
