@@ -44,11 +44,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--work", type=Path, help="where the runs are kept; by default nowhere")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as name:
+        work = given.work or Path(name)
+        work.mkdir(exist_ok=True)
         for seed in given.seeds:
             began = time.perf_counter()
-            result = PARTS[given.part](given.folder, Path(work), seed, given.steps)
+            result = PARTS[given.part](given.folder, work, seed, given.steps)
             taken = round(time.perf_counter() - began)
             print(json.dumps({"part": given.part, "seed": seed, "s": taken, **result}), flush=True)
 
@@ -83,8 +86,8 @@ def grpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
         before.write_text(json.dumps(answer_greedily(find_model())), encoding="utf-8")
     out = work / f"grpo{seed}"
     fledge(
-        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 24,
-        prompts_per_step=8, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, generation="bf16",
+        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 20,
+        prompts_per_step=4, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, generation="bf16",
         temperature=0.7, cut_reward=1.0, precision="fp32", compile="no", learning_rate=1e-3,
         warmup_steps=3, kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
     )  # fmt: skip
