@@ -56,7 +56,7 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         default=None,
         description=(
             "a .jsonl of conversations: `messages`, `conversations`, `prompt` and `completion`, or "
-            "`instruction` and `output`"
+            "`instruction` and `output`; 'rows-*.jsonl' are several"
         ),
     )
     task: PerhapsTaskName = Field(
@@ -160,11 +160,11 @@ def read_lessons(config: TuneConfig, base: Loaded, show: Show) -> Lessons:
     """Raises UserError for what cannot be tuned on: before there is a run."""
     context = base.network.config.context
     if config.data is not None:
-        divided, census = divide_conversations(
+        divided, censuses = divide_conversations(
             config.data, base.tokenizer, context, config.reading, show
         )
         rows = Shuffled(divided.train, config.seed)
-        return Lessons(rows, len(divided.train), [census], divided.held_out)
+        return Lessons(rows, len(divided.train), censuses, divided.held_out)
     task = open_task(config, base.tokenizer, context, show, answered=True)
     row = TaskRow(task, base.tokenizer, context, config.reading)
     for i in range(config.rows_per_step):
