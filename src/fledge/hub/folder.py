@@ -31,6 +31,7 @@ from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
+from fledge.hub.encoder_adapter import list_head_modules
 from fledge.hub.families import ENCODERS, family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.own_families import use_family_of
@@ -94,13 +95,16 @@ class Loaded:
         into it.
 
         modules: which matrices LoRA adapts, saved: which modules learn whole beside it, both by the
-        ends of their Hugging Face names. weights: how the frozen matrices are held.
+        ends of their Hugging Face names; what stands on an encoder does so anyhow. weights: how the
+        frozen matrices are held.
         Raises UserError for modules that the model has not, and for an adapter that it had and that
         cannot be merged.
         """
         if is_adapted(self.network):
             merge_adapters(self.network)
         network = self.network
+        if isinstance(network, Encoder):
+            saved = [*saved, *list_head_modules(network)]
         if isinstance(settings, LoRA):
             start_lora(network, settings, modules, saved, weights, generator)
         elif isinstance(settings, Houlsby):
@@ -130,6 +134,8 @@ class Loaded:
             )
         else:
             score = None if scalar is None else scalar.head.linear.weight
+            if self.pooling is not None:
+                notes[NOTE] = asdict(self.pooling)
             save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
 
 
@@ -229,8 +235,10 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
 def is_encoder(path: Path) -> bool:
     """Whether a run or a model folder holds an encoder. Raises UserError for what is no model."""
     folder = find_model(path)
-    if is_gguf(folder) or is_arpa(folder) or holds_adapter(folder):
+    if is_gguf(folder) or is_arpa(folder):
         return False
+    if holds_adapter(folder):
+        return is_encoder(find_base(folder).path)
     return read_config(folder)[0] in ENCODERS
 
 
@@ -299,7 +307,7 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
 
 def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     base = find_base(folder)
-    under = load_model(base.path)
+    under = load_encoder(base.path) if is_encoder(base.path) else load_model(base.path)
     if is_adapted(under.network):  # one on top of another
         merge_adapters(under.network)
     return _put_adapter(under, base, folder)
@@ -327,9 +335,16 @@ def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tenso
         read_as = family_of(under.network).tokenizer
         tokenizer = read_as(load_tokenizer(folder), under.network.config)
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
-    config = under.config | read_notes(folder)
+    notes, carried, pooling = read_notes(folder), under.config, None
+    if isinstance(network, Encoder):  # the base's task is not the adapter's
+        carried = {k: v for k, v in carried.items() if not k.startswith("fledge_")}
+        bare = not network.config.classifier
+        pooling = (read_pooling(folder, notes) or under.pooling) if bare else None
     network.eval()
-    return Loaded(network, tokenizer, folder, config, base, family=under.family), score
+    loaded = Loaded(
+        network, tokenizer, folder, carried | notes, base, family=under.family, pooling=pooling
+    )
+    return loaded, score
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:

@@ -66,6 +66,7 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
         return Labelling(network, learner, course.stopwatch)
 
     base = replace(base, network=network, pooling=None)  # the other lets go of its weights
+    base = config.put_adapter(base)
     return train_encoder(config, config.task, start, base, data, make)
 
 
@@ -84,7 +85,7 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
             dimensions=dimensions,
         )  # fmt: skip
 
-    base = replace(base, network=network, pooling=pooling)
+    base = config.put_adapter(replace(base, network=network, pooling=pooling))
     return train_encoder(config, "embed", start, base, data, make)
 
 
@@ -93,7 +94,7 @@ def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
     if start.new:
         config = config.check()
     config.use_family()
-    base = load_encoder(config.base)
+    base = load_encoder(config.base).merged()  # a head is put on matrices, and not on adapters
     return config.suit(base.network).keep_family(base), base
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fledge.evaluate.labelling import answer_rows
+from fledge.hub.adapter_folder import holds_adapter, read_notes
 from fledge.hub.config_file import read_config
+from fledge.hub.encoder_adapter import labels_by_adapter
 from fledge.hub.encoder_family import SavedEncoder
-from fledge.hub.folder import find_model, load_encoder
+from fledge.hub.folder import find_model, is_encoder, load_encoder
 from fledge.hub.gguf_model import is_gguf
 from fledge.recipes.language.label_task import NOTE, UNIT, find_task
 from fledge.recipes.language.rows import tell
@@ -44,6 +46,8 @@ def labels_rows(base: Path) -> bool:
     is no model.
     """
     folder = find_model(base)
+    if folder.is_dir() and holds_adapter(folder):
+        return is_encoder(folder) and (NOTE in read_notes(folder) or labels_by_adapter(folder))
     if is_gguf(folder) or not (folder / "config.json").is_file():
         return False
     _, config, raw = read_config(folder)

@@ -1,0 +1,41 @@
+"""The fields of low-rank adapters, whatever network they stand in."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from fledge.models.language.adapters import LoRA
+from fledge.models.language.frozen_weights import FrozenWeights
+
+
+class LoraFields(BaseModel):
+    """Of adapter=lora."""
+
+    adapter_rank: int = Field(default=16, ge=1, le=4096, description="of lora's matrices")
+    adapter_alpha: float = Field(
+        default=32.0, gt=0, description="an adapter's update is scaled by alpha / rank"
+    )
+    adapter_stabilised: bool = Field(
+        default=False, description="scaled by alpha / √rank instead (rank-stabilised LoRA)"
+    )
+    adapter_dora: bool = Field(
+        default=False, description="the length of every row learns by itself (DoRA)"
+    )
+    adapter_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="of what goes into an adapter, while it learns"
+    )
+    adapter_modules: str = Field(
+        default="all-linear",
+        description="matrices with lora, as q_proj,v_proj; all-linear: all in the layers",
+    )
+    base_weights: FrozenWeights = Field(
+        default="fp32",
+        description="how the frozen matrices under an adapter are held: memory for exactness",
+    )
+
+    @property
+    def lora_settings(self) -> LoRA:
+        return LoRA(
+            self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
+            self.adapter_dropout,
+        )  # fmt: skip
