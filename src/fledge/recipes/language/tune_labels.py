@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from fledge.algorithms.likelihood.contrastive import Contrastive
 from fledge.algorithms.likelihood.labelling import Labelling
@@ -23,6 +23,7 @@ from fledge.models.language.encoder_config import Classifier
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
+from fledge.recipes.language.encoder_memory import tell_encoder_memory
 from fledge.recipes.language.label_data import LabelData, read_label_data
 from fledge.recipes.language.label_fields import (
     EncoderTuneConfig,
@@ -36,9 +37,8 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.label_examples import STACK
-from fledge.score.labels import list_sentences, read
+from fledge.score.labels import read_all
 from fledge.seeds import generator_for
-from fledge.trajectories import Rows
 
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
@@ -122,7 +122,13 @@ def train_encoder(
         network = begun.network.to(config.on())
         stack = STACK[task]
         typical = stack([rows[i % len(rows)] for i in range(config.rows_per_step)])
-        speed = course.settle_speed(config, Learns(network), typical, share=read_all)
+        tell_encoder_memory(course, config, network, typical)
+        speed = course.settle_speed(
+            config,
+            Learns(network),
+            typical,
+            share=lambda each, batch: read_all(each.network, batch),
+        )
         size = f"{config.base} ({describe_size(begun)})"
         course.say(f"{size} on {config.data}, {describe_task(task, data)}, {speed.describe()}")
         sampler = ConversationRows(
@@ -170,14 +176,6 @@ class Learns(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
-
-
-def read_all(policy: Learns, batch: Rows) -> Tensor:
-    """What costs as much as a loss on these rows does."""
-    return sum(
-        (read(policy.network, each).float().mean() for each in list_sentences(batch)),
-        start=next(policy.parameters()).new_zeros(()),
-    )
 
 
 def describe_task(task: LabelTask, data: LabelData) -> str:
