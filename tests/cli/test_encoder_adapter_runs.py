@@ -6,13 +6,14 @@ same bits.
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.cli.commands import Cli
+from tests.cli.commands import Cli, outcome
 from tests.encoder_folder import make_encoder, write_rows
 
 import fledge
@@ -31,7 +32,9 @@ def place(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_encoder(folder / "encoder")
     for task in ("classify", "embed"):
         write_rows(folder / f"{task}.jsonl", task)
-        done = cli(f"tune task={task} base=encoder data={task}.jsonl out={task} {QUICK}", folder)
+        done = cli(
+            f"tune task={task} base=encoder data={task}.jsonl out={task} {QUICK}", folder=folder
+        )
         assert done.code == 0, done.stderr
     return folder
 
@@ -39,11 +42,11 @@ def place(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_learns_and_is_asked_as_a_whole_model_is(place: Path, cli: Cli) -> None:
     summary = json.loads((place / "classify" / "summary.json").read_text())
     assert summary["test"]["accuracy"] > 0.9
-    again = cli("evaluate classify data=classify.jsonl --json", place).result
+    again = cli("evaluate classify data=classify.jsonl --json", folder=place).result
     assert again["accuracy"] == pytest.approx(summary["test"]["accuracy"], abs=1e-6)
     said = fledge.load_encoder(place / "classify").label("the quick fox")
     assert said["label"] == "FOX"
-    assert cli("export run=classify format=hf out=whole", place).code == 0
+    assert cli("export run=classify format=hf out=whole", folder=place).code == 0
     merged = fledge.load_encoder(place / "whole").label("the quick fox")
     assert merged["chance"] == pytest.approx(said["chance"], abs=1e-5)
 
@@ -73,7 +76,7 @@ def test_only_the_adapter_and_the_head_are_written(place: Path) -> None:
 
 def test_vectors_of_an_adapter_are_those_of_its_run(place: Path, cli: Cli) -> None:
     summary = json.loads((place / "embed" / "summary.json").read_text())
-    again = cli("evaluate embed data=embed.jsonl --json", place).result
+    again = cli("evaluate embed data=embed.jsonl --json", folder=place).result
     assert again["retrieval"] == pytest.approx(summary["test"]["retrieval"], abs=1e-6)
     model = fledge.load_encoder(place / "embed")
     assert isinstance(model.network, Encoder)
@@ -82,6 +85,37 @@ def test_vectors_of_an_adapter_are_those_of_its_run(place: Path, cli: Cli) -> No
 
 def test_it_goes_on_with_the_same_bits(place: Path, cli: Cli, tmp_path: Path) -> None:
     words = f"tune task=classify base={place}/encoder data={place}/classify.jsonl {QUICK}"
-    for out, stop in (("whole", None), ("parts", 20)):
-        done = cli(f"{words} out={out}", tmp_path, stop_at_step=stop)
-        assert done.code == 0, done.stderr
+    words = words.replace("epochs=6", "steps=60 dropout=0.1 base_weights=nf4 adapter_dora=true")
+    killed = tmp_path / "killed"
+    ended = cli(
+        f"{words} out=killed", folder=tmp_path, signal=signal.SIGKILL, after_s=0.2,
+        once=killed / "metrics.jsonl",
+    )  # fmt: skip
+    assert ended.code == -signal.SIGKILL, ended
+    assert cli("resume killed", folder=tmp_path).code == 0
+    assert cli(f"{words} out=whole", folder=tmp_path).code == 0
+    assert outcome(killed) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("adapter_rank=4", "adapter_rank=4 is of adapter=lora"),
+        ("adapter=lora adapter_modules=q_proj", "no matrix of this model: give some of dense"),
+        ("adapter=lora freeze=embed*", "all of the base is frozen: leave out one"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    words: str, sentence: str, place: Path, cli: Cli
+) -> None:
+    done = cli(f"tune task=classify base=encoder data=classify.jsonl {words}", folder=place)
+    assert sentence in done.complaint
+
+
+def test_an_adapter_is_gone_on_from(place: Path, cli: Cli) -> None:
+    """It is merged: all of it learns, or another adapter stands on both."""
+    for out, more in (("again", ""), ("twice", "adapter=lora")):
+        words = f"tune task=classify base=classify data=classify.jsonl steps=2 out={out} {more}"
+        assert cli(words, folder=place).code == 0
+        said = fledge.load_encoder(place / out).label("the quick fox")
+        assert said["label"] == "FOX"

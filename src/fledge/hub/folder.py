@@ -211,11 +211,12 @@ def save_model(
         write_pooling(folder, pooling, network.config.width)
 
 
-def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
+def load_model(path: Path, *, as_stored: bool = False, backward: bool = False) -> Loaded:
     """The model of a run or a model folder, in float32.
 
-    as_stored: in the precision of its file. Raises UserError for one that is missing, damaged or
-    not of a known kind, and for a reward model.
+    as_stored: in the precision of its file. backward: one that reads texts from their end, too.
+    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward
+    model.
     """
     loaded, score = _load(find_model(path), as_stored)
     if score is not None:
@@ -229,7 +230,18 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
             "say: `fledge evaluate` measures it, and fledge.load_encoder(…).embed gives vectors of "
             "texts."
         )
+    if not backward:
+        _refuse_backward(loaded, path)
     return replace(loaded, asked=path)
+
+
+def _refuse_backward(loaded: Loaded, path: Path) -> None:
+    if getattr(loaded.network.config, "backward", False):
+        raise UserError(
+            f"{path} reads texts from their end (backward=true), and writes none: `fledge "
+            "evaluate` measures it, and `fledge vectors contextual=` has it beside one that reads "
+            "forward."
+        )
 
 
 def is_encoder(path: Path) -> bool:
@@ -255,6 +267,7 @@ def load_encoder(path: Path) -> Loaded:
 def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
     """A model, and the score it gives where it is a reward model. Raises UserError."""
     loaded, score = _load(find_model(path), as_stored=False)
+    _refuse_backward(loaded, path)
     return loaded, None if score is None else _make_scalar(loaded, score)
 
 

@@ -59,6 +59,9 @@ class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
             "drawn from the vocabulary"
         ),
     )
+    adapter_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="of what goes into an adapter, while it learns"
+    )
     adapter_saves: str = Field(
         default="", description="modules that learn whole beside an adapter, as embed_tokens,norm"
     )
@@ -113,7 +116,7 @@ class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
             return Houlsby(self.adapter_rank)
         if self.adapter == "prefix" or self.adapter == "prompt":
             return Virtual(self.adapter, self.adapter_tokens, self.adapter_text)
-        return self.lora_settings
+        return self.make_lora(self.adapter_dropout)
 
 
 def describe_size(loaded: Loaded) -> str:

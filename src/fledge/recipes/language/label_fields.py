@@ -113,7 +113,7 @@ class EncoderTuneConfig(LoraFields, FamilyField, FreezeFields, RowsConfig):
         if self.adapter == "none":
             return loaded
         return loaded.adapt(
-            self.lora_settings, split_names(self.adapter_modules), weights=self.base_weights,
+            self.make_lora(), split_names(self.adapter_modules), weights=self.base_weights,
             generator=generator_for(self.seed, "weights", "adapter"),
         )  # fmt: skip
 

@@ -21,9 +21,6 @@ class LoraFields(BaseModel):
     adapter_dora: bool = Field(
         default=False, description="the length of every row learns by itself (DoRA)"
     )
-    adapter_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="of what goes into an adapter, while it learns"
-    )
     adapter_modules: str = Field(
         default="all-linear",
         description="matrices with lora, as q_proj,v_proj; all-linear: all in the layers",
@@ -33,9 +30,9 @@ class LoraFields(BaseModel):
         description="how the frozen matrices under an adapter are held: memory for exactness",
     )
 
-    @property
-    def lora_settings(self) -> LoRA:
+    def make_lora(self, dropout: float = 0.0) -> LoRA:
+        """dropout: of what goes into an adapter."""
         return LoRA(
             self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
-            self.adapter_dropout,
+            dropout,
         )  # fmt: skip
