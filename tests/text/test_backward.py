@@ -31,8 +31,8 @@ def test_each_document_is_turned_and_keeps_its_ends() -> None:
 
 
 def test_a_stream_is_turned_as_a_whole(tmp_path: Path) -> None:
-    documents = [("train", Document(text, "")) for text in ("abc", "xy", "dd")]
-    write_shards(tmp_path, documents, TOKENIZER)
+    texts = ("abc", "xy", "dd")
+    write_shards(tmp_path, (("train", Document(text, "")) for text in texts), TOKENIZER)
     forward, backward = TokenStream(tmp_path, "train"), BackwardStream(tmp_path, "train", TOKENIZER)
     whole = turn_around(forward[:], TOKENIZER).tolist()
     assert len(backward) == len(forward) == 13
