@@ -31,9 +31,11 @@ from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
+from fledge.hub.encoder_adapter import NOTE as LABELS
 from fledge.hub.encoder_adapter import list_head_modules
 from fledge.hub.families import ENCODERS, family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
+from fledge.hub.label_folder import counts_labels, name_labels, note_labels, stand_labels
 from fledge.hub.own_families import use_family_of
 from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
 from fledge.hub.stored_weights import has_weights, open_weights
@@ -42,10 +44,12 @@ from fledge.hub.word_vectors import is_of_vectors
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
+from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.sentence_vectors import Pooling
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
     GGUF,
@@ -103,6 +107,8 @@ class Loaded:
         if is_adapted(self.network):
             merge_adapters(self.network)
         network = self.network
+        if isinstance(network, DecoderLabels):  # its score learns whole
+            network = network.network
         if isinstance(network, Encoder):
             saved = [*saved, *list_head_modules(network)]
         if isinstance(settings, LoRA):
@@ -133,10 +139,13 @@ class Loaded:
                 folder, self.network, self.tokenizer, scalar=scalar, pooling=self.pooling, **notes
             )
         else:
-            score = None if scalar is None else scalar.head.linear.weight
+            network, score = self.network, None if scalar is None else scalar.head.linear.weight
+            if isinstance(network, DecoderLabels):
+                notes |= note_labels(network)
+                network, score = network.network, network.score.weight
             if self.pooling is not None:
                 notes[NOTE] = asdict(self.pooling)
-            save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
+            save_adapter(folder, network, self.tokenizer, self.base, score, **notes)
 
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
@@ -193,13 +202,17 @@ def save_model(
     """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
     earlier folder intact.
     """
+    score = None if scalar is None else scalar.head.linear.weight
+    if isinstance(network, DecoderLabels):
+        notes |= name_labels(network)
+        network, score = network.network, network.score.weight
     family = family_of(network)
     weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
-    if scalar is not None:
-        weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
+    if score is not None:
+        weights[SCORE] = score.detach().cpu().contiguous()
     if pooling is not None:
         notes[NOTE] = asdict(pooling)
-    config = write_config(family, network, tokenizer, scalar is not None) | notes
+    config = write_config(family, network, tokenizer, score is not None) | notes
     with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(
@@ -230,9 +243,18 @@ def load_model(path: Path, *, as_stored: bool = False, backward: bool = False) -
             "say: `fledge evaluate` measures it, and fledge.load_encoder(…).embed gives vectors of "
             "texts."
         )
+    _refuse_labels(loaded, path)
     if not backward:
         _refuse_backward(loaded, path)
     return replace(loaded, asked=path)
+
+
+def _refuse_labels(loaded: Loaded, path: Path) -> None:
+    if isinstance(loaded.network, DecoderLabels):
+        raise UserError(
+            f"{path} tells {len(loaded.network.config.labels)} labels apart, and has no next token "
+            "to say and no reward to give: `fledge label` asks it."
+        )
 
 
 def _refuse_backward(loaded: Loaded, path: Path) -> None:
@@ -254,6 +276,38 @@ def is_encoder(path: Path) -> bool:
     return read_config(folder)[0] in ENCODERS
 
 
+def tells_labels(path: Path) -> bool:
+    """Whether a run or a model folder holds a decoder that labels. Raises UserError for what is no
+    model.
+    """
+    folder = find_model(path)
+    if is_gguf(folder) or is_arpa(folder) or is_encoder(folder):
+        return False
+    if holds_adapter(folder):
+        return LABELS in read_notes(folder)
+    _, config, raw = read_config(folder)
+    return config.scalar and counts_labels(raw) > 1
+
+
+def load_labeller(path: Path) -> Loaded:
+    """An encoder, or a decoder that labels. Raises UserError for another kind of model."""
+    return load_label_base(path) if tells_labels(path) else load_encoder(path)
+
+
+def load_label_base(path: Path) -> Loaded:
+    """A decoder that labels, or may be taught to. Raises UserError for another kind of model."""
+    loaded, _ = _load(find_model(path), as_stored=False)
+    network = loaded.network
+    if not isinstance(network, DecoderLabels) and (
+        not isinstance(network, Transformer) or network.lead
+    ):
+        raise UserError(
+            f"{path} is a {type(network).__name__}, which labels nothing here: give an encoder, as "
+            "BERT is, or a decoder such as Llama."
+        )
+    return replace(loaded, asked=path)
+
+
 def load_encoder(path: Path) -> Loaded:
     """The encoder of a run or a model folder, in float32. Raises UserError for another kind of
     model.
@@ -268,6 +322,7 @@ def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
     """A model, and the score it gives where it is a reward model. Raises UserError."""
     loaded, score = _load(find_model(path), as_stored=False)
     _refuse_backward(loaded, path)
+    _refuse_labels(loaded, path)
     return loaded, None if score is None else _make_scalar(loaded, score)
 
 
@@ -296,6 +351,9 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     loaded, score = (
         _load_with_adapter(folder) if holds_adapter(folder) else _load_whole(folder, as_stored)
     )
+    if score is not None and len(score) > 1:
+        network = stand_labels(loaded.network, score, loaded.config, str(folder))
+        loaded, score = replace(loaded, network=network), None
     return replace(loaded, family=file or loaded.family), score
 
 

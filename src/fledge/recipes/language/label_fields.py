@@ -32,7 +32,9 @@ class EncoderTuneConfig(LoraFields, FamilyField, FreezeFields, RowsConfig):
     micro_batch_tokens: ClassVar[int] = 384
     micro_batches_from: ClassVar[int] = SMALL
 
-    base: Path = Field(description="the encoder to start from: a run or a model folder")
+    base: Path = Field(
+        description="the encoder to start from, a run or a model folder; of classify a decoder, too"
+    )
     data: Path = Field(description="rows to learn from")
     validation: Path | None = Field(
         default=None, description="rows that steer; by default one in twenty of data"

@@ -14,11 +14,13 @@ from torch import nn
 
 from fledge.algorithms.likelihood.contrastive import Contrastive
 from fledge.algorithms.likelihood.labelling import Labelling
+from fledge.errors import UserError
 from fledge.evaluate.label_judge import LabelJudge, choose_headline
-from fledge.hub.folder import Loaded, load_encoder
+from fledge.hub.folder import Loaded, is_encoder, load_encoder, load_label_base
 from fledge.learner import Learner
 from fledge.loop import Algorithm
-from fledge.models.language.encoder import with_classifier
+from fledge.models.language.decoder_labels import DecoderLabels
+from fledge.models.language.encoder import Encoder, with_classifier
 from fledge.models.language.encoder_config import Classifier
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
@@ -39,6 +41,7 @@ from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.label_examples import STACK
 from fledge.score.labels import read_all
 from fledge.seeds import generator_for
+from fledge.text.frames import open_frame
 
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
@@ -51,15 +54,26 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     """Raises UserError for a base that is no encoder, and for data that cannot be learned from."""
     start = Start("tune", show, run)
     config, base = open_base(config, start)
+    reads = isinstance(base.network, Encoder)
+    frame = None if reads else open_frame(base.tokenizer)
     data = read_label_data(
-        config, config.task, base.tokenizer, base.network.config.context, show, config.labels or ()
-    )
+        config, config.task, base.tokenizer, base.network.config.context, show,
+        config.labels or (), frame,
+    )  # fmt: skip
     if config.task != "choose":
         config = config.model_copy(update={"labels": data.labels})
-    network = with_classifier(
-        base.network, KINDS[config.task], data.labels, generator_for(config.seed, "weights")
+    begun = generator_for(config.seed, "weights")
+    network = (
+        with_classifier(base.network, KINDS[config.task], data.labels, begun)
+        if reads
+        else DecoderLabels(base.network, data.labels)
     )
     if config.dropout is not None:
+        if not isinstance(network, Encoder):
+            raise UserError(
+                f"dropout={config.dropout} is of an encoder's hidden units, and {config.base} is "
+                "a decoder: leave it out."
+            )
         network.use_dropout(config.dropout)
 
     def make(learner: Learner, course: Course) -> Algorithm:
@@ -94,7 +108,11 @@ def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
     if start.new:
         config = config.check()
     config.use_family()
-    base = load_encoder(config.base).merged()  # a head is put on matrices, and not on adapters
+    decodes = config.task == "classify" and not is_encoder(config.base)
+    base = (load_label_base if decodes else load_encoder)(config.base)
+    base = base.merged()  # a head is put on matrices, and not on adapters
+    if isinstance(base.network, DecoderLabels):
+        base = replace(base, network=base.network.network)
     return config.suit(base.network).keep_family(base), base
 
 
@@ -109,7 +127,8 @@ def train_encoder(
     """The run, from where the network has `begun`: its trunk from the base, what stands on it
     fresh.
     """
-    config.freeze_parts(begun.network)
+    decodes = isinstance(begun.network, DecoderLabels)
+    config.freeze_parts(begun.network.network if decodes else begun.network)
     config.set_checkpointing(begun.network)
     rows = [example.ids for example in data.parts["train"]]
     config = config.with_epochs(len(rows), config.rows_per_step, str(config.data), start.show)
