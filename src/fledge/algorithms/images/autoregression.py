@@ -76,7 +76,7 @@ class Autoregression:
         model = self.model
         if model.order is not None or model.shape.height < 2:
             return []
-        rows = held_out.rows[slice(0, COMPLETED)]
+        rows = held_out.rows.spread(COMPLETED)
         half = model.shape.height // 2 * (model.length // model.shape.height)
         row = model.to_row(rows.x)
         given = row[:, :half].repeat_interleave(TIMES, 0)
