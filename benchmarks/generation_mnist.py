@@ -33,21 +33,23 @@ from side_by_side import finish, judge, options, say, table
 FAMILIES: tuple[Rung, ...] = (
     Rung("histogram", "histogram"),
     Rung("chow_liu", "chow_liu"),
-    Rung("made", "made", {"steps": 2500, "masks": 8, "rows_per_step": 64}),
-    Rung("nade", "nade", {"steps": 800, "rows_per_step": 32}),
-    Rung("vae", "vae", {
-        "steps": 2400, "network": "conv", "latents": 32, "draws": 64, "rows_per_step": 64,
-    }),
-    Rung("vq", "vq", {"steps": 1000, "rows_per_step": 64}),
-    Rung("pixel_lstm", "pixel_lstm", {"steps": 1400, "rows_per_step": 16}),
-    Rung("wavenet", "wavenet", {"steps": 1200, "rows_per_step": 16, "width": 32}),
-    Rung("pixelcnn", "pixelcnn", {"steps": 2600, "rows_per_step": 16}),
-    Rung("diffusion", "diffusion", {
-        "steps": 1200, "rows_per_step": 32, "multiples": (1, 2, 3), "judged_steps": 10,
-    }),
+    Rung("made", "made", {"steps": 1500, "masks": 8, "rows_per_step": 64}),
+    Rung("pixelcnn", "pixelcnn", {"steps": 1000, "rows_per_step": 16}),
     Rung("pixel_transformer", "pixel_transformer", {
-        "steps": 1800, "rows_per_step": 16, "width": 64, "heads": 2, "layers": 3,
+        "steps": 1000, "rows_per_step": 16, "width": 64, "heads": 2, "layers": 3,
+        "learning_rate": 3e-3,
     }),
+    Rung("vae", "vae", {
+        "steps": 1200, "network": "conv", "latents": 32, "draws": 64, "rows_per_step": 64,
+    }),
+    Rung("diffusion", "diffusion", {
+        "steps": 600, "rows_per_step": 32, "multiples": (1, 2, 3), "judged_steps": 10,
+        "weighting": "min_snr", "snr_cap": 25.0,
+    }),
+    Rung("nade", "nade", {"steps": 500, "rows_per_step": 32}),
+    Rung("pixel_lstm", "pixel_lstm", {"steps": 800, "rows_per_step": 16}),
+    Rung("wavenet", "wavenet", {"steps": 800, "rows_per_step": 16, "width": 32}),
+    Rung("vq", "vq", {"steps": 1000, "rows_per_step": 64}),
 )  # fmt: skip
 COMMON = {
     "binarise": "hash", "precision": "fp32", "compile": "no", "samples": 32, "judged_samples": 0,
