@@ -33,7 +33,9 @@ from side_by_side import finish, judge, options, say, table
 FAMILIES: tuple[Rung, ...] = (
     Rung("histogram", "histogram"),
     Rung("chow_liu", "chow_liu"),
-    Rung("made", "made", {"steps": 1500, "masks": 8, "rows_per_step": 64}),
+    Rung("made", "made", {
+        "steps": 900, "masks": 4, "rows_per_step": 64, "learning_rate": 5e-3,
+    }),
     Rung("pixelcnn", "pixelcnn", {"steps": 1000, "rows_per_step": 16}),
     Rung("pixel_transformer", "pixel_transformer", {
         "steps": 1000, "rows_per_step": 16, "width": 64, "heads": 2, "layers": 3,
