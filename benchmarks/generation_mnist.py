@@ -42,15 +42,18 @@ FAMILIES: tuple[Rung, ...] = (
         "learning_rate": 3e-3,
     }),
     Rung("vae", "vae", {
-        "steps": 1200, "network": "conv", "latents": 32, "draws": 64, "rows_per_step": 64,
+        "steps": 1500, "network": "conv", "latents": 32, "draws": 64, "rows_per_step": 32,
+        "learning_rate": 4e-3,
     }),
     Rung("diffusion", "diffusion", {
         "steps": 600, "rows_per_step": 32, "multiples": (1, 2, 3), "judged_steps": 10,
         "weighting": "min_snr", "snr_cap": 25.0,
     }),
-    Rung("nade", "nade", {"steps": 500, "rows_per_step": 32}),
+    Rung("nade", "nade", {"steps": 500, "rows_per_step": 32, "learning_rate": 1e-2}),
     Rung("pixel_lstm", "pixel_lstm", {"steps": 800, "rows_per_step": 16}),
-    Rung("wavenet", "wavenet", {"steps": 800, "rows_per_step": 16, "width": 32}),
+    Rung("wavenet", "wavenet", {
+        "steps": 800, "rows_per_step": 16, "width": 32, "learning_rate": 4e-3,
+    }),
     Rung("vq", "vq", {"steps": 1000, "rows_per_step": 64}),
 )  # fmt: skip
 COMMON = {
@@ -104,7 +107,7 @@ def train(family: Rung, runs: Path, data: str, quick: bool) -> None:
     if "steps" in fields:
         fields |= {"steps": 4, "rows_per_step": 4} if quick else {}
         fields |= {"warmup_steps": fields["steps"] // 20, "evaluate_every": fields["steps"] // 4}
-    if folder.exists():
+    if (folder / "config.json").exists():
         run = fledge.resume(folder, verbose=True)
     else:
         run = fledge.imagine(model=family.model, verbose=True, **fields)
