@@ -38,7 +38,7 @@ FAMILIES: tuple[Rung, ...] = (
     }),
     Rung("pixelcnn", "pixelcnn", {"steps": 1000, "rows_per_step": 16}),
     Rung("pixel_transformer", "pixel_transformer", {
-        "steps": 1000, "rows_per_step": 16, "width": 64, "heads": 2, "layers": 3,
+        "steps": 700, "rows_per_step": 16, "width": 64, "heads": 2, "layers": 2,
         "learning_rate": 3e-3,
     }),
     Rung("vae", "vae", {
@@ -46,7 +46,7 @@ FAMILIES: tuple[Rung, ...] = (
         "learning_rate": 4e-3,
     }),
     Rung("diffusion", "diffusion", {
-        "steps": 600, "rows_per_step": 32, "multiples": (1, 2, 3), "judged_steps": 10,
+        "steps": 600, "rows_per_step": 32, "width": 16, "multiples": (1, 2, 4), "judged_steps": 10,
         "weighting": "min_snr", "snr_cap": 25.0,
     }),
     Rung("nade", "nade", {"steps": 500, "rows_per_step": 32, "learning_rate": 1e-2}),
