@@ -42,8 +42,8 @@ FAMILIES: tuple[Rung, ...] = (
         "learning_rate": 3e-3,
     }),
     Rung("vae", "vae", {
-        "steps": 1500, "network": "conv", "latents": 32, "draws": 64, "rows_per_step": 32,
-        "learning_rate": 4e-3,
+        "steps": 600, "network": "conv", "width": 128, "layers": 1, "latents": 32, "draws": 64,
+        "rows_per_step": 32, "learning_rate": 6e-3,
     }),
     Rung("diffusion", "diffusion", {
         "steps": 600, "rows_per_step": 32, "width": 16, "multiples": (1, 2, 4), "judged_steps": 10,
