@@ -162,7 +162,7 @@ class PixelTransformer(Autoregression):
     """A palette, where there is one, is learned before anything else."""
 
     kind = pixel_transformer.PixelTransformer
-    usual: ClassVar[Mapping[str, Any]] = USUAL | {"steps": 700}  # as of PixelCNN
+    usual: ClassVar[Mapping[str, Any]] = USUAL | {"steps": 600}  # as of PixelCNN
 
     class Settings(AlgorithmSettings):
         width: int = Field(default=96, ge=1, description="of the residual stream")
