@@ -17,8 +17,10 @@ Settings were chosen by the validation part; the test part is read once, at the 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +109,11 @@ def train(family: Rung, runs: Path, data: str, quick: bool) -> None:
     if "steps" in fields:
         fields |= {"steps": 4, "rows_per_step": 4} if quick else {}
         fields |= {"warmup_steps": fields["steps"] // 20, "evaluate_every": fields["steps"] // 4}
-    if (folder / "config.json").exists():
-        run = fledge.resume(folder, verbose=True)
-    else:
-        run = fledge.imagine(model=family.model, verbose=True, **fields)
+    with redirect_stdout(sys.stderr):  # where progress belongs
+        if (folder / "config.json").exists():
+            run = fledge.resume(folder, verbose=True)
+        else:
+            run = fledge.imagine(model=family.model, verbose=True, **fields)
     record = describe(family, run.summary, folder)
     record |= {"validation": run.summary["after"]["validation_nats"], "fields": dict(family.fields)}
     record["processor_seconds"] = time.process_time() - began
