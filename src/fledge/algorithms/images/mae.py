@@ -107,7 +107,7 @@ class MAE(Pretext):
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         self.heads.cpu()  # where the model is by then
-        x = held_out.rows.x[:SHOWN]
+        x = held_out.rows.spread(SHOWN).x
         order = torch.rand(len(x), len(self.model.place), generator=generator).argsort(1)
         read = self.model.prepare(x)
         true = cut_patches(read, self.model.patch)

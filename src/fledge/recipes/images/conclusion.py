@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from fledge.algorithms.images.protocol import PictureAlgorithm, Sheet
-from fledge.evaluate.picture_quality import spread_evenly
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.encoder import PictureEncoder
 from fledge.models.images.next_frame import NextFrame
@@ -111,8 +110,7 @@ def draw_all(
         note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")
         columns = None if label is None else len(model.shape.names)
         sheets.append(Sheet("samples", "Samples", note, drawn, model.shape.levels, columns))
-    pictures = held_out.as_pictures().rows.x
-    shown = pictures[spread_evenly(len(pictures), config.samples)]
+    shown = held_out.as_pictures().rows.spread(config.samples).x
     sheets.append(Sheet("data", "Data", "held-out pictures", shown, held_out.shape.levels))
     sheets += algorithm.draw_sheets(held_out, generator)
     return [keep_sheet(course.run.folder, sheet) for sheet in sheets]
