@@ -33,9 +33,9 @@ TASKS: dict[str, tuple[str, int, int, float, dict[str, Any]]] = {
     "frame_order": ("film:CartPole-v1", 120, 64, 1e-3, {}),
     "colourisation": ("film:digits", 240, 24, 3e-3, {}),
     "colour_tracking": ("film:digits", 250, 16, 4e-3, {}),
-    "mae": ("film:CartPole-v1", 150, 64, 3e-3, {"hidden": 0.5}),
-    "simclr": ("film:digits", 100, 64, 3e-3, {"patch": 6}),
-    "dino": ("film:digits", 150, 64, 3e-3, {"patch": 6}),
+    "mae": ("film:CartPole-v1", 150, 64, 3e-3, {}),
+    "simclr": ("film:digits", 150, 64, 3e-3, {"patch": 6}),
+    "dino": ("film:digits", 300, 64, 3e-3, {"patch": 6}),
 }
 
 
