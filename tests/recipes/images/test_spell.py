@@ -1,4 +1,4 @@
-"""What `fledge spell` writes is whole or not there; who rewards shares no picture with who reports."""
+"""What `fledge spell` writes is whole or not there; its readers learn from different pictures."""
 
 from __future__ import annotations
 
