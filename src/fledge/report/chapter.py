@@ -35,7 +35,7 @@ from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
 from fledge.report.tables import WordTable, read_tables
-from fledge.report.yardsticks import draw_yardsticks
+from fledge.report.yardsticks import draw_plans, draw_yardsticks
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -117,6 +117,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     pictures += run.part(lambda: draw_confusions(summary), [])
     pictures += run.part(lambda: draw_yardsticks(summary), [])
+    pictures += run.part(lambda: draw_plans(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)

@@ -32,6 +32,7 @@ MEASURED = {
     "bound": "Nats are a bound: the likelihood is not worse than that.",
     "estimate": "Nats are an estimate of the likelihood.",
 }
+MOST_NARROW = 230  # pixels across that a third of a page can show
 Parts = Mapping[Split, Any]
 
 
@@ -116,11 +117,12 @@ def draw_all(
     return [keep_sheet(course.run.folder, sheet) for sheet in sheets]
 
 
-def keep_sheet(folder: Path, sheet: Sheet) -> dict[str, str]:
+def keep_sheet(folder: Path, sheet: Sheet) -> dict[str, Any]:
     """A file of the run.  -> what the summary says of it"""
     file = f"{sheet.name}.png"
     write_bytes(folder / file, encode_sheet(sheet.x, sheet.levels, sheet.columns))
-    return {"file": file, "title": sheet.title, "note": sheet.note}
+    wide = (sheet.columns or 1) * sheet.x.shape[3] > MOST_NARROW
+    return {"file": file, "title": sheet.title, "note": sheet.note, "wide": wide}
 
 
 def spread_labels(model: PictureModel, count: int) -> torch.Tensor | None:
