@@ -55,6 +55,7 @@ from fledge.front.verbs import show_merges as show_merges
 from fledge.front.verbs import show_rope as show_rope
 from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
+from fledge.front.verbs import solve as solve
 from fledge.front.verbs import spell as spell
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune

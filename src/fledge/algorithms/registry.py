@@ -72,6 +72,8 @@ from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
+from fledge.algorithms.regret.cfr import CFR_PLUS, CounterfactualRegret
+from fledge.algorithms.regret.external_sampling import ExternalSampling
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.algorithms.texts.text_diffusion import TextDiffusion
 from fledge.algorithms.texts.text_vae import TextVAE
@@ -82,19 +84,20 @@ from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, T
 from fledge.algorithms.value.td3 import TD3
 from fledge.errors import UserError
 
-Subject = Literal["texts", "pairs", "worlds", "latent", "images"]
+Subject = Literal["texts", "pairs", "worlds", "games", "latent", "images"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """What is built, and its settings under this name where it can be had: rewarded in texts, from
-    pairs, in worlds, on points, on pictures.
+    pairs, in worlds, in games with hidden information, on points, on pictures.
     """
 
     algorithm: Any
     texts: AlgorithmSettings | None = None
     pairs: AlgorithmSettings | None = None
     worlds: AlgorithmSettings | None = None
+    games: AlgorithmSettings | None = None
     latent: AlgorithmSettings | None = None
     images: AlgorithmSettings | None = None
 
@@ -152,6 +155,9 @@ REGISTRY: Mapping[str, Entry] = {
     "goal_cloning": Entry(
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
+    "cfr": Entry(CounterfactualRegret, games=CounterfactualRegret.Settings()),
+    "cfr_plus": Entry(CounterfactualRegret, games=CFR_PLUS),
+    "mccfr": Entry(ExternalSampling, games=ExternalSampling.Settings()),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
     "bayes_gmm": Entry(CoordinateAscent, latent=CoordinateAscent.Settings(k="8")),
     "bbvi": Entry(BlackBoxVI, latent=BlackBoxVI.Settings()),
@@ -204,7 +210,7 @@ def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
         own = find_own_algorithm(name)
-        return Entry(own, own.settings, own.settings, own.settings, own.settings, own.settings)
+        return Entry(own, *[own.settings] * 6)
     names = names_of(subject)
     if name in names:
         return REGISTRY[name]

@@ -107,6 +107,13 @@ VERBS: dict[str, Verb] = {
         "ControlConfig",
         True,
     ),
+    "solve": Verb(
+        "a game with hidden information, such as poker: cfr, cfr_plus, mccfr",
+        "fledge.recipes.control.solve",
+        "SolveConfig",
+        True,
+        bare="game",
+    ),
     "fit": Verb(
         "infer what cannot be seen: mixtures, factors",
         "fledge.recipes.latent.fit",
@@ -297,6 +304,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ControlConfig": (
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
         "fledge control algorithm=q_learning world=gridworld:map.txt",
+    ),
+    "SolveConfig": (
+        "fledge solve kuhn",
+        "fledge solve leduc algorithm=cfr_plus stop_at_exploitability=0.001 steps=10000",
     ),
     "FitConfig": (
         "fledge fit model=gmm data=points.csv k=8",

@@ -13,6 +13,7 @@ from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import is_encoder, load_encoder, load_model, load_reward_model
 from fledge.hub.word_vectors import load_vectors
+from fledge.models.control.strategy_table import StrategyTable, load_strategy
 from fledge.models.images.picture_model import PictureModel, load_picture_model
 from fledge.models.language.sentence_model import (
     SentenceModel,
@@ -105,12 +106,14 @@ class TrainedRun:
     @property
     def model(self) -> Any:
         """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
-        `fit` what was fitted, of `vectors` the vectors, of `imagine` the model of pictures. Loaded
+        `fit` what was fitted, of `solve` the strategy, of `vectors` the vectors, of `imagine` the model of pictures. Loaded
         when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
                 self._model = load_agent(self.folder, world=self.given.get("world"))
+            elif self.verb == "solve":
+                self._model = load_solved(self._run.model_folder)
             elif self.verb == "vectors":
                 self._model = load_vectors(self.folder)
             elif self.verb == "imagine":
@@ -166,6 +169,13 @@ def load_imagined(folder: Path) -> PictureModel | SentenceModel:
     if is_sentence_model(folder):
         return load_sentence_model(folder)
     return load_picture_model(folder)
+
+
+def load_solved(folder: Path) -> StrategyTable:
+    """The strategy of a run of `fledge solve`.  Raises UserError where it is none, or damaged."""
+    folder = find_standing_model(folder)
+    check_model(folder)
+    return load_strategy(folder)
 
 
 def load_fitted(folder: Path) -> LatentModel:

@@ -152,6 +152,15 @@ def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any)
     return run_verb("control", {"world": world, **fields}, verbose)
 
 
+def solve(game: str = "kuhn", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Find an equilibrium of a game in which something is hidden, by counterfactual regret.
+
+    game: kuhn, leduc, spiel:NAME, ./mine.py:Game. fields: as of `fledge solve`, such as
+    algorithm="mccfr", steps=1000. The run's `.model` has ask(player, what it knows).
+    """
+    return run_verb("solve", {"game": game, **fields}, verbose)
+
+
 def fit(data: Any, *, verbose: bool = False, **fields: Any) -> TrainedRun:
     """Infer what cannot be seen: raises E_q[log p(x, z)] + H(q) ≤ log p(x) at every step.
 

@@ -53,6 +53,7 @@ _SENTENCES = {
     "imagine": "A model learns to make what the data is like, by {model}.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
+    "solve": "How to play {game}, of which each player sees a part, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
 
@@ -271,6 +272,7 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
     return {
         "world": str(config.get("world")),
+        "game": str(config.get("game")),
         "model": str(config.get("model")),
         "algorithm": str(config.get("compare") or config.get("algorithm")),
     }

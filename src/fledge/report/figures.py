@@ -79,6 +79,9 @@ _WORDS = {
     "td_error": "TD error",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "exploitability": "what a best answer wins more",
+    "game_value": "what the first player wins",
+    "positive_regret": "positive regret an iteration",
     "balance": "balance of experts (1: even)",
     "router_z": "squared log-sum of routers' logits",
     "routing_entropy": "entropy of routing, nats",
@@ -118,6 +121,7 @@ PICTURES = (
     ChartPlan(
         "KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0
     ),
+    ChartPlan("Exploitability", ("exploitability",), "what a best answer wins more", low=0),
     ChartPlan("Entropy", ("entropy",), "nats per token", low=0),
 )
 
@@ -225,6 +229,7 @@ def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
         "elbo",
         "masked_nats",
         "replaced_nats",
+        "exploitability",
         "loss",
         "reward",
     ):
