@@ -135,6 +135,8 @@ KINDS = {
     "imagine vq": IMAGINE_VQ,
     "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
     "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
+    "solve cfr_plus": "solve leduc steps=40",
+    "solve mccfr": "solve kuhn algorithm=mccfr steps=40",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

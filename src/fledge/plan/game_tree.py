@@ -14,7 +14,7 @@ from fledge.errors import UserError
 from fledge.user_code import tell_as
 from fledge.worlds.hidden_game import CHANCE, OVER, HiddenGame
 
-MOST_NODES = 3_000_000  # histories: some 200 bytes each while they are listed
+MOST_NODES = 1_000_000  # histories: a minute to list those of another library
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,6 @@ class _Reading:
         while level:
             begin = starts[-1]
             starts.append(begin + len(level))
-            if starts[-1] > MOST_NODES:
-                raise UserError(
-                    f"{self.game.name} has more than {MOST_NODES:,} histories: give a smaller one, "
-                    "such as fewer cards or rounds."
-                )
             for name, column in zip(("parent", "slot", "chance"), zip(*edges, strict=True),
                                     strict=True):  # fmt: skip
                 self.columns[name] += column
@@ -129,6 +124,11 @@ class _Reading:
             columns["set_of"].append(place)
             columns["first_child"].append(after + len(below))
             columns["children"].append(count)
+            if after + len(below) + count > MOST_NODES:
+                raise UserError(
+                    f"{game.name} has more than {MOST_NODES:,} histories: give a smaller one, such "
+                    "as fewer cards or rounds."
+                )
             columns["payoff"].append(float(game.payoff(state)) if turn == OVER else 0.0)
             for move, chance in enumerate(chances):
                 slot = -1 if place < 0 else self.sets[place].first + move
