@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from fledge.plan.game_tree import GameTree, read_tree
+from fledge.plan.sequence_form import SequenceForm
+from fledge.worlds.poker import Kuhn, Leduc
 from tests.plan.hidden_oracle import (
     Strategy,
     best_pure_answer,
@@ -14,10 +18,6 @@ from tests.plan.hidden_oracle import (
     solve_by_lp,
     value_of,
 )
-
-from fledge.plan.game_tree import GameTree, read_tree
-from fledge.plan.sequence_form import SequenceForm
-from fledge.worlds.poker import Kuhn, Leduc
 
 
 def lay_out(form: SequenceForm, tree: GameTree, strategy: Strategy) -> Any:

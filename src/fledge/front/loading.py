@@ -19,7 +19,6 @@ from fledge.recipes.control import agents
 from fledge.recipes.control.agents import Agent
 from fledge.runs.lineage import run_of, verb_of
 
-
 HAVE_OTHER_MODELS = (
     ("fit", "has what was fitted"),
     ("imagine", "draws what it has learned"),

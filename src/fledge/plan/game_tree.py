@@ -119,7 +119,9 @@ class _Reading:
                 chances = self._read_chances(state)
                 count = len(chances)
             elif turn != OVER:
-                raise UserError(f"{game.name}: turn {turn} is none of 0, 1, −1 (chance), −2 (over).")
+                raise UserError(
+                    f"{game.name}: turn {turn} is none of 0, 1, −1 (chance), −2 (over)."
+                )
             columns["turn"].append(turn)
             columns["set_of"].append(place)
             columns["first_child"].append(after + len(below))
@@ -157,9 +159,7 @@ class _Reading:
             if not actions:
                 raise UserError(f"{self.game.name}: player {player} has no action at {name!r}.")
             place = self.by_name[player, name] = len(self.sets)
-            self.sets.append(
-                InformationSet(player, name, actions, self.slots, before, depth)
-            )
+            self.sets.append(InformationSet(player, name, actions, self.slots, before, depth))
             self.slots += len(actions)
         known = self.sets[place]
         if known.before != before:

@@ -144,7 +144,9 @@ class SequenceForm:
         entries = self.entries[player]
         worth = np.zeros(self.shape[player])
         if len(entries.mine):
-            worth[entries.mine] = np.add.reduceat(entries.worth * plan[entries.other], entries.first)
+            worth[entries.mine] = np.add.reduceat(
+                entries.worth * plan[entries.other], entries.first
+            )
         return worth
 
     def find_best_response(self, player: int, plan: np.ndarray) -> float:

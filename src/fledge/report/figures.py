@@ -79,6 +79,7 @@ _WORDS = {
     "td_error": "TD error",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "log10_exploitability": "log₁₀ of what a best answer wins more",
     "exploitability": "what a best answer wins more",
     "game_value": "what the first player wins",
     "positive_regret": "positive regret an iteration",
@@ -121,7 +122,7 @@ PICTURES = (
     ChartPlan(
         "KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0
     ),
-    ChartPlan("Exploitability", ("exploitability",), "what a best answer wins more", low=0),
+    ChartPlan("Exploitability", ("log10_exploitability",), "powers of ten of a point"),
     ChartPlan("Entropy", ("entropy",), "nats per token", low=0),
 )
 

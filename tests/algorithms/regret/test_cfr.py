@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.plan.hidden_oracle import Strategy, best_pure_answer, list_sets
 
 from fledge.algorithms.regret.cfr import CFR_PLUS, CounterfactualRegret
 from fledge.plan.game_tree import GameTree, read_tree
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.poker import Kuhn, Leduc
+from tests.plan.hidden_oracle import Strategy, best_pure_answer, list_sets
 
 Settings = CounterfactualRegret.Settings
 
@@ -47,8 +47,8 @@ class Textbook:
 
     def match(self, regret: np.ndarray) -> np.ndarray:
         positive = np.maximum(regret, 0)
-        return positive / positive.sum() if positive.sum() > 0 else np.ones(len(regret)) / len(
-            regret
+        return (
+            positive / positive.sum() if positive.sum() > 0 else np.ones(len(regret)) / len(regret)
         )
 
     def iterate(self, t: int) -> None:
@@ -83,9 +83,7 @@ class Textbook:
         worth = []
         for a, p in enumerate(strategy[key]):
             below = (own[0] * p, own[1]) if turn == 0 else (own[0], own[1] * p)
-            worth.append(
-                self.visit(game.after(state, a), strategy, below, chance, gained, used)
-            )
+            worth.append(self.visit(game.after(state, a), strategy, below, chance, gained, used))
         value = float(np.dot(strategy[key], worth))
         sign = 1 if turn == 0 else -1
         gained[key] += chance * own[1 - turn] * sign * (np.array(worth) - value)

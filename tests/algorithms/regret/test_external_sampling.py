@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.plan.hidden_oracle import random_strategy
-from tests.worlds.hidden_games import TwoCoins
 
 from fledge.algorithms.regret.external_sampling import ExternalSampling
 from fledge.plan.game_tree import GameTree, read_tree
 from fledge.plan.sampled_walks import pick_by, walk
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.poker import Kuhn
+from tests.plan.hidden_oracle import random_strategy
+from tests.worlds.hidden_games import TwoCoins
 
 
 def flat_strategy(tree: GameTree, game: Any, seed: int) -> np.ndarray:

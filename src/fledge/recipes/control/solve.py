@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from fledge.sample.iterations import Iterations
 from fledge.splits import HeldOut
 from fledge.worlds.hidden_game import find_hidden_game
 
+SMALLEST = 1e-16  # exploitability that a picture still tells from 0
 TOLD_SETS = 40  # information sets that a page and the terminal still list one by one
 
 
@@ -46,9 +48,7 @@ class SolveConfig(AlgorithmFields):
         description="kuhn, leduc, spiel:NAME of open_spiel, or ./mine.py:Game of your own; two "
         "players, and what one wins the other loses",
     )
-    algorithm: str = Field(
-        default="cfr_plus", description=f"one of {', '.join(names_of('games'))}"
-    )
+    algorithm: str = Field(default="cfr_plus", description=f"one of {', '.join(names_of('games'))}")
     steps: int = Field(default=1000, ge=1, description="iterations: both players once each")
     stop_at_exploitability: float | None = Field(
         default=None, ge=0, description="end as soon as an evaluation is this low, in game units"
@@ -84,7 +84,10 @@ def solve(config: SolveConfig, show: Show, run: Run | None = None) -> Summary:
         )
 
         def read(part: HeldOut, step: int) -> Figures:
-            return algorithm.form.evaluate(algorithm.average_strategies())
+            figures = algorithm.form.evaluate(algorithm.average_strategies())
+            # for the picture: it falls by powers of ten
+            least = max(figures["exploitability"], SMALLEST)
+            return figures | {"log10_exploitability": math.log10(least)}
 
         judge = Judge(read, ranks="exploitability", lower_is_better=True)
         limit = config.stop_at_exploitability
@@ -113,8 +116,9 @@ def conclude(course: Course, tree: GameTree, algorithm: Any) -> Summary:
         own["tables"] = [list_strategy(strategy)]
         lines += write_rows(own["tables"][0]["columns"], own["tables"][0]["rows"])
     return course.finish(
-        own, then=write_command("report", run=course.run.folder), lines=lines, test={}
-    )
+        own, then=write_command("report", run=course.run.folder), lines=lines, test={},
+        figures={name: name for name in figures},
+    )  # fmt: skip
 
 
 def make_table(tree: GameTree, algorithm: Any) -> StrategyTable:

@@ -40,6 +40,7 @@ from fledge.verify.picture_rows import picture_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
+from fledge.verify.regret_rows import regret_rows
 from fledge.verify.rows import TableRow
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
@@ -173,6 +174,7 @@ def list_package_rows(
         ("values", value_rows),
         ("real actions", continuous_rows),
         ("replay", memory_rows),
+        ("hidden information", regret_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),
