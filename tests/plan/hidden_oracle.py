@@ -1,5 +1,5 @@
-"""What a game with hidden information is worth, by ways that share nothing with the package: history
-by history out of the game's own rules, over all pure strategies, and by linear programming.
+"""What a game with hidden information is worth, by ways that share nothing with the package:
+history by history out of the game's own rules, over all pure strategies, and by linear programming.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ class TrainedRun:
     @property
     def model(self) -> Any:
         """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
-        `fit` what was fitted, of `solve` the strategy, of `vectors` the vectors, of `imagine` the model of pictures. Loaded
-        when it is first asked for.
+        `fit` what was fitted, of `solve` the strategy, of `vectors` the vectors, of `imagine` the
+        model of pictures. Loaded when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":

@@ -164,8 +164,8 @@ class _Reading:
         known = self.sets[place]
         if known.before != before:
             raise UserError(
-                f"{self.game.name}: player {player} at {name!r} no longer knows what it did before: "
-                "regret matching wants players who forget nothing. Put it into `information`."
+                f"{self.game.name}: player {player} at {name!r} no longer knows what it did "
+                "before: regret matching wants players who forget nothing. Put it into `information`."
             )
         if known.actions != actions:
             raise UserError(

@@ -34,8 +34,8 @@ class Depth:
 class Side:
     """One player: I information sets in the order of depth and of the sequence before, K slots.
 
-    before [I]: the sequence that leads to a set. first [I]: its first slot. size [I]. owner [K]: the
-    set of a slot. tree_slot [K], tree_set [I]: the numbers that the tree has for them.
+    before [I]: the sequence that leads to a set. first [I]: its first slot. size [I]. owner [K]:
+    the set of a slot. tree_slot [K], tree_set [I]: the numbers that the tree has for them.
     """
 
     def __init__(self, tree: GameTree, player: int) -> None:

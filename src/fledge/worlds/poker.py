@@ -1,7 +1,7 @@
 """Kuhn's and Leduc's poker: the two small games on which answers to hidden information are tried.
 
-Kuhn 1950: three cards, one bet. Leduc (Southey et al. 2005): six cards of three ranks, two rounds of
-bets, an open card between them. Both are small enough for an exact answer.
+Kuhn 1950: three cards, one bet. Leduc (Southey et al. 2005): six cards of three ranks, two rounds
+of bets, an open card between them. Both are small enough for an exact answer.
 """
 
 from __future__ import annotations

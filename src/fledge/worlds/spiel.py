@@ -59,8 +59,8 @@ class SpielGame:
             kind = self.game.get_type()
         if self.game.num_players() != 2:
             raise UserError(
-                f"{self.name} has {self.game.num_players()} players: regrets find an equilibrium of "
-                "games for two. Give another."
+                f"{self.name} has {self.game.num_players()} players: regrets find an equilibrium "
+                "of games for two. Give another."
             )
         zero = kind.utility in (self.pyspiel.GameType.Utility.ZERO_SUM,
                                 self.pyspiel.GameType.Utility.CONSTANT_SUM)  # fmt: skip
@@ -71,12 +71,13 @@ class SpielGame:
             )
         if kind.chance_mode == self.pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC:
             raise UserError(
-                f"chance in {self.name} is drawn and has no listed probabilities: give a game whose "
-                "chances are explicit."
+                f"chance in {self.name} is drawn and has no listed probabilities: give a game "
+                "whose chances are explicit."
             )
         if not kind.provides_information_state_string:
             raise UserError(
-                f"{self.name} does not say what a player knows (no information state): give another."
+                f"{self.name} does not say what a player knows (no information state): give "
+                "another."
             )
         total = self.game.utility_sum()
         self.share = 0.0 if total is None else total / 2

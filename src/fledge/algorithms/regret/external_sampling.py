@@ -3,8 +3,8 @@ one player and draws what chance and the other do.
 
 sample: walks.  score: the worth of each action within a walk.  weigh: its sampled regret.  fit: the
 next strategy in proportion to positive regrets, the answer is the average; no gradient. Lanctot,
-Waugh, Zinkevich & Bowling 2009, §4 and algorithm of its supplement; of many walks at a time the mean
-regret is taken.
+Waugh, Zinkevich & Bowling 2009, §4 and algorithm of its supplement; of many walks at a time the
+mean regret is taken.
 """
 
 from __future__ import annotations
