@@ -165,7 +165,7 @@ class _Reading:
         if known.before != before:
             raise UserError(
                 f"{self.game.name}: player {player} at {name!r} no longer knows what it did "
-                "before: regret matching wants players who forget nothing. Put it into `information`."
+                "before: regrets want players who forget nothing. Put it into `information`."
             )
         if known.actions != actions:
             raise UserError(
