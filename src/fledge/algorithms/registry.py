@@ -55,6 +55,7 @@ from fledge.algorithms.likelihood.expectation_maximisation import (
 )
 from fledge.algorithms.likelihood.goal_cloning import GoalCloning
 from fledge.algorithms.likelihood.imitation import CLONING, DAgger
+from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.cispo import CISPO
@@ -130,6 +131,7 @@ REGISTRY: Mapping[str, Entry] = {
     "rest_em": Entry(ExpectationMaximisation, texts=REST_EM),
     "star": Entry(ExpectationMaximisation, texts=STAR),
     "best_of_n": Entry(ExpectationMaximisation, texts=BEST_OF_N),
+    "search": Entry(SearchTeacher, texts=SearchTeacher.Settings()),
     "online_dpo": Entry(OnlineDPO, texts=OnlineDPO.Settings()),
     "dpo": Entry(DPO, pairs=DPO.Settings()),
     "ipo": Entry(DPO, pairs=IPO),

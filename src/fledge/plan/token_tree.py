@@ -20,7 +20,8 @@ class Node:
     that, the likeliest first; none before it is opened. visits, worth [W]: how often each was gone
     through, and the sum of what came back. pending [W]: visits whose worth is not known yet.
 
-    busy: somebody is about to open it. guess: what the completion was thought to be worth as it was opened, or is, where it has ended.
+    busy: somebody is about to open it. guess: what the completion was thought to be worth as it was
+    opened, or is, where it has ended.
     """
 
     path: Path = ()

@@ -72,7 +72,8 @@ def search_best_first(
     reward: Reward | None = None,
 ) -> list[tuple[list[Searched], bool]]:
     """Of each prompt the n_best completions, best first, and whether that is proved. plan:
-    simulations are beginnings that are continued. Raises UserError for a prompt that leaves no room.
+    simulations are beginnings that are continued. Raises UserError for a prompt that leaves no
+    room.
     """
     context = engine.policy.network.config.context
     width = min(plan.width, len(engine.policy.network.unembedding))

@@ -20,7 +20,9 @@ from fledge.log_prob import PLAIN
 from fledge.plan.token_tree import Node, TokenTree
 from fledge.policy import TokenPolicy
 
-CACHED = 256  # finished rows that the prefix cache keeps; what a leaf continues is among them
+# finished rows that the prefix cache keeps, of all prompts: what a leaf continues is among them
+CACHED = 64, 256
+CACHED_OF_ONE = 8
 
 # (number of the prompt of each, completions, or beginnings of them) -> what each is worth
 Worth = Callable[[Sequence[int], Sequence[Completion]], Sequence[float]]
@@ -73,7 +75,8 @@ def make_search_engine(
     longest = max(map(len, prompts)) + max_new_tokens
     return Engine(
         policy, slots=min(256, len(prompts) * leaves), precision=precision,
-        positions=min(longest, policy.network.config.context), prefix_cache_rows=CACHED,
+        positions=min(longest, policy.network.config.context),
+        prefix_cache_rows=min(max(CACHED[0], CACHED_OF_ONE * len(prompts)), CACHED[1]),
     )  # fmt: skip
 
 
@@ -166,9 +169,7 @@ def _look(
             _keep(search, dataclasses.replace(one, score=float(score)), first=not way)
 
 
-def _name_end(
-    search: TokenSearch, way: Sequence[tuple[Node, int]], version: int
-) -> Searched:
+def _name_end(search: TokenSearch, way: Sequence[tuple[Node, int]], version: int) -> Searched:
     """A completion that was said token by token, along a way."""
     node, logp = search.tree.find(way), [float(node.logp[edge]) for node, edge in way]
     ended = "stop" if node.stopped else "length"
