@@ -54,6 +54,13 @@ class Front:
             return False
         return len(self.best) < n_best or -self.open[0][0] > self.best[n_best - 1].score
 
+    def take_beginning(self) -> list[Searched]:
+        """The one that may become best: what there is where nothing has ended."""
+        score, _, path, logp = min(self.open)
+        return [
+            Searched(self.prompt, list(path), list(logp), "length", list(logp), score=-score)
+        ]
+
     def is_proved(self, n_best: int, exact: bool) -> bool:
         """Whether nothing that was not looked at can be better than the n_best."""
         if not exact or len(self.best) < n_best or self.may_improve(n_best):
@@ -76,7 +83,9 @@ def search_best_first(
     room.
     """
     context = engine.policy.network.config.context
-    width = min(plan.width, len(engine.policy.network.unembedding))
+    forbidden = 0 if engine.forbidden is None else len(engine.forbidden)
+    actions = len(engine.policy.network.unembedding) - forbidden
+    width = min(plan.width, actions)
     count = itertools.count()
     bound = 0.0 if reward is None or reward.most is None else reward.most / reward.beta
     fronts = [Front(list(p), min(max_new_tokens, context - len(p))) for p in prompts]
@@ -91,7 +100,10 @@ def search_best_first(
                     front.opened += 1
         if not taken:
             exact = reward is None or reward.most is not None
-            return [(front.best[:n_best], front.is_proved(n_best, exact)) for front in fronts]
+            return [
+                (front.best[:n_best] or front.take_beginning(), front.is_proved(n_best, exact))
+                for front in fronts
+            ]
         answers = engine.run(
             Request([*fronts[i].prompt, *path], 1, stop=stop, alternatives=width)
             for i, path, _ in taken
@@ -106,7 +118,7 @@ def search_best_first(
                 ended = "stop" if token in stop else "length"
                 every = [*logp, chance]
                 grown.append((i, Searched(front.prompt, tokens, every, ended, every)))
-            if len(answer.alternatives[0]) == width:  # there may be more, each less likely
+            if width < actions:  # each of the others is less likely than the last of these
                 front.rest = max(front.rest, sum(logp) + answer.alternatives[0][-1][1] + bound)
         _place(fronts, grown, reward, bound, count)
 

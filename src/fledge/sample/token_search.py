@@ -59,6 +59,16 @@ class TokenSearch:
     best: list[Searched] = field(default_factory=list)
     first: Searched | None = None
 
+    def most_visited(self) -> Searched:
+        """The beginning that was gone through most: what there is where nothing came to an end."""
+        way, node = [], self.tree.root
+        while node.opened and node.visits.any():
+            edge = int(node.visits.argmax())
+            way.append((node, edge))
+            node = node.below[edge]
+        one = _name_end(self, way, 0)
+        return dataclasses.replace(one, score=0.0 if node.guess is None else node.guess)
+
 
 def make_search_engine(
     policy: TokenPolicy, prompts: Sequence[Sequence[int]], max_new_tokens: int, leaves: int,

@@ -161,6 +161,11 @@ def sample(
     began = time.perf_counter()
     [completions], figures = complete(config, model, [request])
     seconds = time.perf_counter() - began
+    if figures.get("unfinished"):
+        show.line(
+            f"(no end within simulations={config.simulations} and max_new_tokens="
+            f"{config.max_new_tokens}: this is how far the search came)"
+        )
     said = []
     for one in completions:
         text = spell(tokenizer, one, config.stop)

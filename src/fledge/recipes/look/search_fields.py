@@ -127,14 +127,12 @@ class SearchFields(BaseModel):
             trees = search_tokens(
                 engine, prompts, worth, plan, max_new_tokens=max_new_tokens, stop=stop, seed=seed
             )
-            best = [tree.best[:n_best] for tree in trees]
+            best = [(one.best or [one.most_visited()])[:n_best] for one in trees]
             figures = {}
-        for one in best:
-            if not one:
-                raise UserError(
-                    f"simulations={self.simulations} came to no end of a completion: give more."
-                )
-        return best, figures | {"tokens_read": engine.batch.tokens_read}
+        cut = sum(not each[0].stopped for each in best)
+        return best, figures | {
+            "unfinished": cut / len(best), "tokens_read": engine.batch.tokens_read
+        }  # fmt: skip
 
     def _make_worth(self, model: Loaded, verifier: tuple[Task, Example] | None) -> Worth | None:
         if verifier is not None:
