@@ -57,6 +57,7 @@ from fledge.algorithms.likelihood.goal_cloning import GoalCloning
 from fledge.algorithms.likelihood.imitation import CLONING, DAgger
 from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
+from fledge.algorithms.policy.alphazero import AlphaZero
 from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
@@ -82,7 +83,7 @@ from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, T
 from fledge.algorithms.value.td3 import TD3
 from fledge.errors import UserError
 
-Subject = Literal["texts", "pairs", "worlds", "latent", "images"]
+Subject = Literal["texts", "pairs", "worlds", "latent", "images", "games"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Entry:
     worlds: AlgorithmSettings | None = None
     latent: AlgorithmSettings | None = None
     images: AlgorithmSettings | None = None
+    games: AlgorithmSettings | None = None
 
     def settings(self, subject: Subject) -> AlgorithmSettings:
         """Raises ValueError where it is none of the subject's."""
@@ -192,6 +194,7 @@ REGISTRY: Mapping[str, Entry] = {
     "vq": Entry(VQ, images=VQ.Settings()),
     "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
     "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
+    "alphazero": Entry(AlphaZero, games=AlphaZero.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
