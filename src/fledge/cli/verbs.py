@@ -107,6 +107,13 @@ VERBS: dict[str, Verb] = {
         "ControlConfig",
         True,
     ),
+    "selfplay": Verb(
+        "learn a game by playing against itself: alphazero, …",
+        "fledge.recipes.games.selfplay",
+        "SelfplayConfig",
+        True,
+        bare="game",
+    ),
     "fit": Verb(
         "infer what cannot be seen: mixtures, factors",
         "fledge.recipes.latent.fit",
@@ -134,7 +141,10 @@ VERBS: dict[str, Verb] = {
         bare="base",
     ),
     "play": Verb(
-        "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
+        "judge or film a trained agent, or play a game against one",
+        "fledge.recipes.look.play",
+        "PlayConfig",
+        bare="run",
     ),
     "ladder": Verb(
         "one gridworld by every method, beside the exact answer",
@@ -298,6 +308,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
         "fledge control algorithm=q_learning world=gridworld:map.txt",
     ),
+    "SelfplayConfig": (
+        "fledge selfplay tictactoe",
+        "fledge selfplay connect4 algorithm=alphazero steps=100 simulations=64",
+    ),
     "FitConfig": (
         "fledge fit model=gmm data=points.csv k=8",
         "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
@@ -316,7 +330,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'fledge draw runs/tune pictures=spelled prompt="draw a seven" out=sevens.png',
         "fledge draw base=runs/align pictures=spelled samples=4",
     ),
-    "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "PlayConfig": (
+        "fledge play runs/control",
+        "fledge play run=runs/control episodes=100 seed=1",
+        "fledge play connect4 against=runs/selfplay",
+    ),
     "LadderMixtureConfig": (
         "fledge ladder mixture",
         "fledge ladder mixture points=10 apart=2 out=mixture.html",
