@@ -41,6 +41,7 @@ from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import TableRow
+from fledge.verify.search_rows import search_rows
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
 from fledge.verify.value_rows import value_rows
@@ -173,6 +174,7 @@ def list_package_rows(
         ("values", value_rows),
         ("real actions", continuous_rows),
         ("replay", memory_rows),
+        ("search in games", search_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),
