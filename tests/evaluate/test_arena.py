@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tests.worlds.games.plain_rules import PlainRules
 
 from fledge.evaluate.arena import Dice, Match, play_match
 from fledge.plan.search.players import MinimaxPlayer, RandomPlayer
 from fledge.worlds.games.make import make_game
+from tests.worlds.games.plain_rules import PlainRules
 
 
 class Ordered:
@@ -65,7 +65,8 @@ def test_whoever_plays_himself_scores_half() -> None:
 def test_openings_differ_and_are_played_twice() -> None:
     game = make_game("connect4")
     positions = Dice(game, 4).open_games(40, 3)
-    assert (game.turn(positions) == 1).all() and len(np.unique(positions, axis=0)) > 20
+    assert (game.turn(positions) == 1).all()
+    assert len(np.unique(positions, axis=0)) > 20
     one, other = Ordered(game), Ordered(game, last=True)
     play_match(game, one, other, 10, seed=4, opening_moves=3)
     assert {tuple(p) for p in one.asked[0]} == {tuple(p) for p in other.asked[0]}
@@ -75,7 +76,8 @@ def test_minimax_never_loses_tic_tac_toe_and_beats_chance() -> None:
     game = make_game("tictactoe")
     match = play_match(game, MinimaxPlayer(game, 9), RandomPlayer(game, 1), 20, seed=5,
                        opening_moves=0)  # fmt: skip
-    assert match.lost == 0 and match.won > 0.5
+    assert match.lost == 0
+    assert match.won > 0.5
 
 
 def test_dice_fall_in_matches_too() -> None:

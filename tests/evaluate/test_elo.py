@@ -1,4 +1,4 @@
-"""Ratings, held to the closed form of two players and to the likelihood's own slope and curvature."""
+"""Ratings: the closed form of two players, and the likelihood's own slope and curvature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def log_likelihood(elo: list[float], points: np.ndarray) -> float:
 def test_two_players_have_the_closed_form() -> None:
     rated = rate_players(np.array([[0, 9.5], [30.5, 0]]))
     share = 31 / 41
-    assert rated.elo[0] == 0 and rated.margin[0] == 0
+    assert rated.elo[0] == 0
+    assert rated.margin[0] == 0
     assert rated.elo[1] == pytest.approx(400 * math.log10(share / (1 - share)), abs=1e-9)
     scale = math.log(10) / 400
     spread = 1 / math.sqrt(41 * share * (1 - share)) / scale
@@ -58,7 +59,8 @@ def test_more_players_stand_at_the_maximum_of_the_likelihood() -> None:
 
 def test_who_never_lost_has_a_rating_and_a_wide_interval() -> None:
     rated = rate_players(np.array([[0.0, 0.0], [40.0, 0.0]]))
-    assert 500 < rated.elo[1] < 1000 and rated.margin[1] > 200
+    assert 500 < rated.elo[1] < 1000
+    assert rated.margin[1] > 200
 
 
 def test_whom_nobody_connects_is_told() -> None:

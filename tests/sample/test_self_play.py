@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.plan.search.plain_search import Opinions
-from tests.worlds.games.plain_rules import PlainRules
 
 from fledge.plan.search.models import KnownModel
 from fledge.plan.search.searching import Search, SearchSettings
@@ -18,6 +16,8 @@ from fledge.sample.position_replay import PositionReplay
 from fledge.sample.self_play import PlayedMoves, SelfPlay
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.games.make import make_game
+from tests.plan.search.plain_search import Opinions
+from tests.worlds.games.plain_rules import PlainRules
 
 
 def self_play(name: str, games: int = 6, seed: int = 0, **settings: Any) -> SelfPlay:
@@ -98,7 +98,8 @@ def test_what_is_remembered_is_drawn_under_symmetries_that_commute_with_moves() 
          float(taught.result[i]))
         for i in range(300)
     }  # fmt: skip
-    assert drawn <= alike and len(drawn) > 100
+    assert drawn <= alike
+    assert len(drawn) > 100
     assert not (taught.policy > 0)[~taught.legal].any()
 
 
@@ -115,4 +116,5 @@ def test_the_oldest_are_forgotten_and_all_is_state() -> None:
     assert torch.equal(replays[0].held.position, kept)
     replays[1].load_state_dict(replays[0].state_dict())
     a, b = (replay.draw(20) for replay in replays)
-    assert torch.equal(a.seen, b.seen) and torch.equal(a.policy, b.policy)
+    assert torch.equal(a.seen, b.seen)
+    assert torch.equal(a.policy, b.policy)

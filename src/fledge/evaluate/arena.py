@@ -74,7 +74,9 @@ class Dice:
             if not falls.any():
                 break
             positions = positions.copy()
-            positions[falls] = game.apply(positions[falls], self.pick(game.chance(positions[falls])))
+            positions[falls] = game.apply(
+                positions[falls], self.pick(game.chance(positions[falls]))
+            )
         return positions
 
     def pick(self, weight: Numbers) -> NDArray[np.intp]:

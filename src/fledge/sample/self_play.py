@@ -161,5 +161,3 @@ class SelfPlay:
         self.draw.bit_generator.state = {**state["draw"], "state": words}
         self.search.load_state_dict(state["search"])
         self.played, self.moves = state["played"], state["moves"]
-
-

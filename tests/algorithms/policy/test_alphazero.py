@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.subjects import Gradients, learner, seeded
 
 from fledge.algorithms.policy.alphazero import AlphaZero, soft_nll
 from fledge.learner import Learner, Schedule
@@ -24,6 +23,7 @@ from fledge.sample.position_replay import PositionReplay
 from fledge.sample.self_play import PlayedMoves, SelfPlay
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.games.make import make_game
+from tests.subjects import Gradients, learner, seeded
 
 GAME = make_game("tictactoe")
 SETTINGS = AlphaZero.Settings(
@@ -86,7 +86,9 @@ def test_soft_targets_of_one_move_are_its_negative_log_probability() -> None:
     logits = torch.randn(4, 5, generator=seeded(2))
     legal = torch.ones(4, 5, dtype=torch.bool)
     legal[:, 0] = False
-    said = soft_nll(logits, legal, torch.nn.functional.one_hot(torch.tensor([1, 2, 3, 4]), 5).float())
+    said = soft_nll(
+        logits, legal, torch.nn.functional.one_hot(torch.tensor([1, 2, 3, 4]), 5).float()
+    )
     expected = -logits[:, 1:].log_softmax(-1)[range(4), range(4)]
     torch.testing.assert_close(said, expected)
 

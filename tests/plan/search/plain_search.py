@@ -36,7 +36,11 @@ class PlainSearch:
     def open(self, position: Any) -> Node:
         node = Node(position)
         over, result = self.game.outcome(position)
-        node.turn, node.over, node.value = int(self.game.turn(position)[0]), bool(over[0]), result[0]
+        node.turn, node.over, node.value = (
+            int(self.game.turn(position)[0]),
+            bool(over[0]),
+            result[0],
+        )
         if node.over:
             return node
         if node.turn == 2:

@@ -8,8 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tests.plan.search.positions import draw_positions
-from tests.worlds.games.plain_rules import PlainRules
 
 from fledge.errors import UserError
 from fledge.plan.search.alpha_beta import AlphaBeta
@@ -17,6 +15,8 @@ from fledge.plan.search.connect_four_solver import ConnectFourSolver
 from fledge.plan.search.minimax import solve_game
 from fledge.worlds.games.dice_race import FACES, FIELDS, DiceRace
 from fledge.worlds.games.make import make_game
+from tests.plan.search.positions import draw_positions
+from tests.worlds.games.plain_rules import PlainRules
 
 PLAIN: dict[str, int] = {}
 

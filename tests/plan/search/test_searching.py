@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.plan.search.plain_search import Opinions, PlainSearch
-from tests.plan.search.positions import draw_positions
 
 from fledge.errors import UserError
 from fledge.plan.search.minimax import solve_game
 from fledge.plan.search.models import KnownModel, Rollouts, evenly
 from fledge.plan.search.searching import Search, SearchSettings
 from fledge.worlds.games.make import make_game
+from tests.plan.search.plain_search import Opinions, PlainSearch
+from tests.plan.search.positions import draw_positions
 
 RULES = ("puct", "uct", "gumbel")
 
@@ -131,9 +131,7 @@ def test_every_move_is_optimal_with_enough_simulations(rule: Any) -> None:
     game = make_game("tictactoe")
     solved = solve_game(game)
     positions = np.concatenate([draw_positions(game, 50, moves, seed=5) for moves in (3, 5, 6)])
-    search = search_for(
-        game, evenly, simulations=600, rule=rule, gumbel_scale=0.0, value_scale=0.1
-    )
+    search = search_for(game, evenly, simulations=600, rule=rule, gumbel_scale=0.0, value_scale=0.1)
     searched = search.run(search.plant(positions))
     values = solved.action_values(positions)
     chosen = values[np.arange(len(positions)), searched.action]
@@ -153,8 +151,10 @@ def test_values_and_visits_converge_to_the_exact_ones() -> None:
         clear = np.abs(exact[:, 0] - exact[:, 1]) > 0.05
         best = np.nanargmax(exact[clear], 1)
         shares.append(searched.policy[clear][np.arange(clear.sum()), best].mean())
-    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.05
-    assert shares[0] < shares[1] < shares[2] and shares[2] > 0.85
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.05
+    assert shares[0] < shares[1] < shares[2]
+    assert shares[2] > 0.85
 
 
 def test_chance_is_visited_by_its_shares() -> None:
@@ -180,7 +180,8 @@ def test_virtual_loss_leaves_nothing_behind(leaves: int) -> None:
     forest = search.plant(game.begin(3))
     searched = search.run(forest)
     np.testing.assert_array_equal(searched.visits.sum(1), 101)
-    assert not forest.flying.any() and not forest.waiting.any()
+    assert not forest.flying.any()
+    assert not forest.waiting.any()
     assert max(asked) > 3 * leaves / 2  # several leaves of each tree in one call
     assert len(asked) <= 2 + 101 // leaves
     inner = forest.child >= 0
@@ -189,7 +190,8 @@ def test_virtual_loss_leaves_nothing_behind(leaves: int) -> None:
     # Each visit but those that ended in the node itself went on below it: the first one, and, with
     # several on their way, those that met it while it waited.
     over = (forest.visits - below)[grown]
-    assert (over >= 1).all() and (over <= leaves).all()
+    assert (over >= 1).all()
+    assert (over <= leaves).all()
 
 
 def test_noise_at_the_root_is_a_share_of_the_prior_and_follows_the_seed() -> None:
@@ -201,7 +203,8 @@ def test_noise_at_the_root_is_a_share_of_the_prior_and_follows_the_seed() -> Non
         search.prepare(forest)
         prior = search.root_prior
         np.testing.assert_allclose(prior.sum(1), 1)
-        assert (prior >= 0.75 / 7 - 1e-12).all() and prior.std() > 0
+        assert (prior >= 0.75 / 7 - 1e-12).all()
+        assert prior.std() > 0
         np.testing.assert_array_equal(forest.prior[forest.root], np.full((2, 7), 1 / 7))
         runs.append(prior)
     np.testing.assert_array_equal(runs[0], runs[1])

@@ -134,16 +134,19 @@ def test_games_are_no_longer_than_said_and_observed_from_both_sides() -> None:
             assert len(play_randomly(game, 1, seed=5)) <= game.longest + 1
         position = one(game)
         seen = game.observe(position)
-        assert seen.shape == (1, game.planes, *game.board) and seen.dtype == np.float32
+        assert seen.shape == (1, game.planes, *game.board)
+        assert seen.dtype == np.float32
 
 
 def test_dice_fall_as_they_are_said_to_and_no_game_goes_on_for_ever() -> None:
     game = DiceRace()
     position = step(game, one(game), 1)
-    assert game.turn(position)[0] == CHANCE and not game.legal(position).any()
+    assert game.turn(position)[0] == CHANCE
+    assert not game.legal(position).any()
     np.testing.assert_allclose(game.chance(position).sum(1), 1)
     again = step(game, position, 0)  # a zero
-    assert game.turn(again)[0] == 1 and again[0, :2].tolist() == [0, 0]
+    assert game.turn(again)[0] == 1
+    assert again[0, :2].tolist() == [0, 0]
     far = step(game, position, 3)
     assert far[0, :2].tolist() == [6, 0]
     for zeros in range(2):

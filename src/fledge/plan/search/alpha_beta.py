@@ -43,9 +43,7 @@ class AlphaBeta:
             values[action] = sign * self.value(after, self.depth - 1)
         return values
 
-    def value(
-        self, position: Numbers, depth: int, low: float = -1.0, high: float = 1.0
-    ) -> float:
+    def value(self, position: Numbers, depth: int, low: float = -1.0, high: float = 1.0) -> float:
         """For player 0; a bound where it is not within low…high.  [1, W] -> number"""
         over, worth = self.game.outcome(position)
         return float(worth[0]) if over[0] else self.open_value(position, depth, low, high)
@@ -56,8 +54,10 @@ class AlphaBeta:
             return 0.0
         game, key = self.game, (position.tobytes(), depth)
         kind, known = self.seen.get(key, (None, 0.0))
-        if kind == EXACT or (kind == AT_LEAST and known >= high) or (
-            kind == AT_MOST and known <= low
+        if (
+            kind == EXACT
+            or (kind == AT_LEAST and known >= high)
+            or (kind == AT_MOST and known <= low)
         ):
             return known
         self.nodes += 1

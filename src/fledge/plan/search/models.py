@@ -36,9 +36,7 @@ class Evaluator(Protocol):
     nobody's opinion.
     """
 
-    def __call__(
-        self, positions: Numbers, legal: NDArray[np.bool_]
-    ) -> tuple[Numbers, Numbers]:
+    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
         """The chance of each action, 0 where it is not legal, and what the player whose turn it is
         gets.  [N, W], [N, A] -> [N, A], [N]
         """
@@ -110,9 +108,7 @@ class Rollouts:
         self.game, self.each = game, each
         self.draw = np.random.Generator(np.random.PCG64(seed))
 
-    def __call__(
-        self, positions: Numbers, legal: NDArray[np.bool_]
-    ) -> tuple[Numbers, Numbers]:
+    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
         game = self.game
         mover = mover_sign(game.turn(positions))
         playing = np.repeat(positions, self.each, 0)

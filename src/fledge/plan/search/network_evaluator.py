@@ -26,9 +26,7 @@ class NetworkEvaluator:
     def __init__(self, game: Game, network: BoardFunction, device: torch.device) -> None:
         self.game, self.network, self.device = game, network, device
 
-    def __call__(
-        self, positions: Numbers, legal: NDArray[np.bool_]
-    ) -> tuple[Numbers, Numbers]:
+    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
         """[N, W], [N, A] -> [N, A], [N]"""
         with torch.inference_mode():
             seen = torch.from_numpy(self.game.observe(positions)).to(self.device)

@@ -109,3 +109,13 @@ def load_player_network(given: Path) -> tuple[Game, nn.Module, PlayerCard]:
             f"({' '.join(str(error).split())[:200]}): train it anew."
         ) from error
     return game, network.eval(), card
+
+
+def load_game_player(folder: Path, simulations: int | None = None) -> SearchPlayer:
+    """Who plays for a finished run: `play(positions)`, `think(position)`. simulations: by default
+    as many as in its matches. Raises UserError as `load_player_network`.
+    """
+    game, network, _ = load_player_network(folder)
+    if simulations is None:
+        simulations = int(Run.open(Path(folder)).config["match_simulations"])
+    return build_player(game, network, torch.device("cpu"), simulations)

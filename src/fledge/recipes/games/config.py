@@ -107,4 +107,3 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     "dice": {"steps": 20, "simulations": 32, "temperature_moves": 6, "learning_starts": 200},
     "othello": {"temperature_moves": 10},
 }  # fmt: skip
-

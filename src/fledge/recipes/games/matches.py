@@ -37,7 +37,7 @@ class Matches:
         self.tested: Match | None = None
 
     def judge(self) -> Judge:
-        return Judge(self.read, ranks="score")
+        return Judge(self.read, ranks="match_score")
 
     def read(self, part: HeldOut, step: int) -> Figures:
         """Against UCT; between evaluations also against the one before. The test part's openings
@@ -45,7 +45,7 @@ class Matches:
         """
         config = self.config
         against = self.meet_uct(part, step)
-        figures = {"score": against.score, "won": against.won, "lost": against.lost}
+        figures = {"match_score": against.score, "won": against.won, "lost": against.lost}
         if part != "validation":
             self.tested = against
             return figures

@@ -109,7 +109,7 @@ def conclude(
     }
     folder = course.run.folder
     return course.finish(
-        own, test=test, figures={"score": "score", "elo": "elo"}, lines=lines,
+        own, test=test, figures={"match_score": "match_score", "elo": "elo"}, lines=lines,
         then=(
             write_command("play", config.game, against=folder),
             write_command("report", run=folder),

@@ -13,7 +13,6 @@ from fledge.errors import UserError
 from fledge.worlds.games.boards import (
     FIRST,
     MIRROR,
-    ONE,
     SECOND,
     TURN,
     begin_empty,

@@ -107,7 +107,9 @@ def check_actions(game: Game, positions: Positions, action: Numbers) -> None:
         if over[i]:
             raise UserError(f"position {i} of {game.name} is the end of a game: begin another.")
         if throws[i]:
-            fine = 0 <= action[i] < game.outcomes and game.chance(positions[i : i + 1])[0, action[i]]
+            fine = (
+                0 <= action[i] < game.outcomes and game.chance(positions[i : i + 1])[0, action[i]]
+            )
         else:
             fine = 0 <= action[i] < game.actions and game.legal(positions[i : i + 1])[0, action[i]]
         if not fine:
