@@ -49,6 +49,7 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention
 from fledge.front.verbs import show_merges as show_merges

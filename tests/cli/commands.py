@@ -94,6 +94,11 @@ IMAGINE_VQ = (
     "prior_width=16 prior_heads=2 samples=8 judged_samples=0 augment=shift evaluate_every=5 "
     "precision=fp32 compile=no"
 )
+SELFPLAY = (
+    "selfplay tictactoe steps=6 games=8 simulations=6 updates_per_step=3 learning_starts=20 "
+    "rows_per_update=16 channels=4 blocks=1 match_games=4 match_simulations=4 rollouts=4 "
+    "evaluate_every=2"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -142,6 +147,7 @@ KINDS = {
         "simulations=6 max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 "
         "compile=no"
     ),
+    "selfplay alphazero": SELFPLAY,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

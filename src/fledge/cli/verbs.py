@@ -114,6 +114,13 @@ VERBS: dict[str, Verb] = {
         True,
         bare="game",
     ),
+    "selfplay": Verb(
+        "learn a game by playing against itself: alphazero, …",
+        "fledge.recipes.games.selfplay",
+        "SelfplayConfig",
+        True,
+        bare="game",
+    ),
     "fit": Verb(
         "infer what cannot be seen: mixtures, factors",
         "fledge.recipes.latent.fit",
@@ -141,7 +148,10 @@ VERBS: dict[str, Verb] = {
         bare="base",
     ),
     "play": Verb(
-        "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
+        "judge or film a trained agent, or play a game against one",
+        "fledge.recipes.look.play",
+        "PlayConfig",
+        bare="run",
     ),
     "ladder": Verb(
         "one gridworld by every method, beside the exact answer",
@@ -309,6 +319,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge solve kuhn",
         "fledge solve leduc algorithm=cfr_plus stop_at_exploitability=0.001 steps=10000",
     ),
+    "SelfplayConfig": (
+        "fledge selfplay tictactoe",
+        "fledge selfplay connect4 algorithm=alphazero steps=100 simulations=64",
+    ),
     "FitConfig": (
         "fledge fit model=gmm data=points.csv k=8",
         "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
@@ -327,7 +341,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'fledge draw runs/tune pictures=spelled prompt="draw a seven" out=sevens.png',
         "fledge draw base=runs/align pictures=spelled samples=4",
     ),
-    "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "PlayConfig": (
+        "fledge play runs/control",
+        "fledge play run=runs/control episodes=100 seed=1",
+        "fledge play connect4 against=runs/selfplay",
+    ),
     "LadderMixtureConfig": (
         "fledge ladder mixture",
         "fledge ladder mixture points=10 apart=2 out=mixture.html",

@@ -23,6 +23,7 @@ from fledge.models.language.sentence_model import (
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
+from fledge.recipes.games.building import load_game_player
 from fledge.recipes.latent.weak import CLASSIFIER
 from fledge.report.figures import choose_headline, format_value, read_latest
 from fledge.report.report import write_report
@@ -107,7 +108,7 @@ class TrainedRun:
     def model(self) -> Any:
         """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
         `fit` what was fitted, of `solve` the strategy, of `vectors` the vectors, of `imagine` the
-        model of pictures. Loaded when it is first asked for.
+        model of pictures, of `selfplay` who plays. Loaded when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
@@ -118,6 +119,8 @@ class TrainedRun:
                 self._model = load_vectors(self.folder)
             elif self.verb == "imagine":
                 self._model = load_imagined(self._run.model_folder)
+            elif self.verb == "selfplay":
+                self._model = load_game_player(self.folder)
             elif self.verb == "fit":
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":

@@ -37,7 +37,7 @@ class SolveConfig(AlgorithmFields):
     regrets over all that a player can know do not.
     """
 
-    subject: ClassVar[Subject] = "games"
+    subject: ClassVar[Subject] = "hidden"
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
@@ -48,7 +48,9 @@ class SolveConfig(AlgorithmFields):
         description="kuhn, leduc, spiel:NAME of open_spiel, or ./mine.py:Game of your own; two "
         "players, and what one wins the other loses",
     )
-    algorithm: str = Field(default="cfr_plus", description=f"one of {', '.join(names_of('games'))}")
+    algorithm: str = Field(
+        default="cfr_plus", description=f"one of {', '.join(names_of('hidden'))}"
+    )
     steps: int = Field(default=1000, ge=1, description="iterations: both players once each")
     stop_at_exploitability: float | None = Field(
         default=None, ge=0, description="end as soon as an evaluation is this low, in game units"
@@ -73,7 +75,7 @@ def solve(config: SolveConfig, show: Show, run: Run | None = None) -> Summary:
     if isinstance(kind, OwnClass):
         raise UserError(
             f"algorithm={config.algorithm} was given: `fledge solve` knows "
-            f"{', '.join(names_of('games'))}; give one of them."
+            f"{', '.join(names_of('hidden'))}; give one of them."
         )
     tree = read_tree(find_hidden_game(config.game))
     algorithm = kind(tree, start.stopwatch, config.settings, seed=config.seed)

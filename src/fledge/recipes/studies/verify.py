@@ -42,6 +42,7 @@ from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.regret_rows import regret_rows
 from fledge.verify.rows import TableRow
+from fledge.verify.search_rows import search_rows
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
 from fledge.verify.value_rows import value_rows
@@ -175,6 +176,7 @@ def list_package_rows(
         ("real actions", continuous_rows),
         ("replay", memory_rows),
         ("hidden information", regret_rows),
+        ("search in games", search_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),
