@@ -17,9 +17,12 @@ def prompts():
 def score(prompt, completion):
     return min(1.0, completion.count(prompt[-1]) / 2)
 """
-VOWELS = JUDGE.split("def score")[0] + """def score(prompt, completion):
+VOWELS = (
+    JUDGE.split("def score")[0]
+    + """def score(prompt, completion):
     return sum(letter in "aeiou" for letter in completion) / 6
 """
+)
 SHORT = "max_new_tokens=6 simulations=24 --json"
 
 

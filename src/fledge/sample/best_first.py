@@ -57,9 +57,7 @@ class Front:
     def take_beginning(self) -> list[Searched]:
         """The one that may become best: what there is where nothing has ended."""
         score, _, path, logp = min(self.open)
-        return [
-            Searched(self.prompt, list(path), list(logp), "length", list(logp), score=-score)
-        ]
+        return [Searched(self.prompt, list(path), list(logp), "length", list(logp), score=-score)]
 
     def is_proved(self, n_best: int, exact: bool) -> bool:
         """Whether nothing that was not looked at can be better than the n_best."""

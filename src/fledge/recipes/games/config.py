@@ -26,7 +26,8 @@ class SelfplayConfig(AlgorithmFields):
 
     game: str = Field(
         default="connect4",
-        description="tictactoe, connect4, connect4:COLUMNSxROWS, othello (6 × 6) or dice",
+        description="tictactoe, connect4, connect4:COLUMNSxROWS, othello (6 × 6), dice, "
+        "spiel:NAME of open_spiel or pettingzoo:NAME",
     )
     algorithm: str = Field(
         default="alphazero",

@@ -12,6 +12,7 @@ from fledge.worlds.games.dice_race import DiceRace
 from fledge.worlds.games.game import Game
 from fledge.worlds.games.othello import Othello
 from fledge.worlds.games.tic_tac_toe import TicTacToe
+from fledge.worlds.hidden_game import BUILT_IN
 
 GAMES: dict[str, Callable[[], Game]] = {
     "tictactoe": TicTacToe,
@@ -19,12 +20,13 @@ GAMES: dict[str, Callable[[], Game]] = {
     "othello": Othello,
     "dice": DiceRace,
 }
+OUTSIDE = ("connect4:", "spiel:", "pettingzoo:")
 SIZED = re.compile(r"connect4:(\d+)x(\d+)")  # columns x rows
 
 
 def is_game(name: str) -> bool:
     """Whether a word is meant as the name of one."""
-    return name in GAMES or name.startswith("connect4:")
+    return name in GAMES or name in BUILT_IN or name.startswith(OUTSIDE)
 
 
 def make_game(name: str) -> Game:
@@ -35,6 +37,20 @@ def make_game(name: str) -> Game:
         return GAMES[name]()
     if sized := SIZED.fullmatch(name):
         return ConnectFour(int(sized[1]), int(sized[2]))
+    if name.startswith("spiel:"):
+        from fledge.worlds.games.spiel_board import SpielBoard
+
+        return SpielBoard(name.removeprefix("spiel:"))
+    if name.startswith("pettingzoo:"):
+        from fledge.worlds.games.petting_board import PettingBoard
+
+        return PettingBoard(name.removeprefix("pettingzoo:"))
+    if name in BUILT_IN:
+        raise UserError(
+            f"{name} hides cards, and a search from one position would see them: "
+            f"`fledge solve {name}` finds how to play it, by regrets."
+        )
     near = difflib.get_close_matches(name, GAMES, n=1)
     hint = f"perhaps you meant {near[0]}" if near else f"known are {', '.join(GAMES)}"
-    raise UserError(f"there is no game {name!r}: {hint}, and connect4:COLUMNSxROWS.")
+    raise UserError(f"there is no game {name!r}: {hint}, and connect4:COLUMNSxROWS, "
+                    "spiel:NAME of open_spiel, pettingzoo:NAME of pettingzoo.")  # fmt: skip
