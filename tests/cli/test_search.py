@@ -100,7 +100,8 @@ def test_a_policy_learns_from_its_own_search(cli: Cli, models: Models, tmp_path:
     for target in ("visits", "soft"):
         words = (
             "align base={tune} task=mine.py algorithm=search steps=4 prompts_per_step=4 "
-            f"simulations=12 max_new_tokens=6 cut_reward=1 learning_rate=3e-3 target={target} out={target} "
+            "simulations=12 max_new_tokens=6 cut_reward=1 learning_rate=3e-3 "
+            f"target={target} out={target} "
             "evaluate_every=2 evaluation_prompts=4 precision=fp32 compile=no --json"
         )
         summary = run(cli, models, tmp_path, words)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.sample.small_searches import LANGUAGE, STOP, Small
 
 from fledge.sample.best_first import Reward, search_best_first
 from fledge.sample.token_search import Searched, SearchPlan
+from tests.sample.small_searches import LANGUAGE, STOP, Small
 
 
 def run(
@@ -84,7 +84,7 @@ def test_only_what_may_still_be_best_is_opened() -> None:
     asked = 0
     whole = engine.run
 
-    def counted(requests, *rest):  # noqa: ANN001, ANN002, ANN202
+    def counted(requests, *rest):
         nonlocal asked
         requests = list(requests)
         asked += len(requests)

@@ -7,8 +7,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.sample.small_searches import LANGUAGE, STOP, Small, search_by_dictionaries
-from tests.subjects import transformer
 
 from fledge.engine import running_batch
 from fledge.errors import UserError
@@ -17,6 +15,8 @@ from fledge.log_prob import Decoding
 from fledge.plan.token_tree import weigh_by_visits, weigh_by_worth
 from fledge.policy import TokenPolicy
 from fledge.sample.token_search import SearchPlan, make_search_engine, search_tokens
+from tests.sample.small_searches import LANGUAGE, STOP, Small, search_by_dictionaries
+from tests.subjects import transformer
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -118,7 +118,7 @@ def test_a_prompts_tokens_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None
     reads: list[tuple[int, int]] = []  # from where to where
     whole = running_batch.prefill
 
-    def watched(network: object, cache: object, rows: list, starts: list, *rest: object):  # noqa: ANN202
+    def watched(network: object, cache: object, rows: list, starts: list, *rest: object):
         reads.extend((start, len(row)) for row, start in zip(rows, starts, strict=True))
         return whole(network, cache, rows, starts, *rest)  # pyright: ignore[reportArgumentType]
 

@@ -1,13 +1,11 @@
-"""A search teaches what enumeration says it should: the gradient is that of the cross entropy to the
-optimum, and to visit shares.
+"""A search teaches what enumeration says it should: the gradient is that of the cross entropy to
+the optimum, and to visit shares.
 """
 
 from __future__ import annotations
 
 import pytest
 import torch
-from tests.sample.small_searches import LANGUAGE, Small
-from tests.subjects import Gradients, learner
 
 from fledge.algorithms.likelihood.search_teacher import SearchTeacher, mark_groups
 from fledge.exact.enumerable import optimum
@@ -16,6 +14,8 @@ from fledge.sample.searched import join_branches, list_branches
 from fledge.sample.token_search import TokenSearch
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Sampled
+from tests.sample.small_searches import LANGUAGE, Small
+from tests.subjects import Gradients, learner
 
 BETA = 0.4
 

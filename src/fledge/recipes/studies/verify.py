@@ -45,6 +45,7 @@ from fledge.verify.rows import TableRow
 from fledge.verify.search_rows import search_rows
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
+from fledge.verify.token_search_rows import token_search_rows
 from fledge.verify.value_rows import value_rows
 from fledge.verify.variational_rows import variational_rows
 
@@ -182,6 +183,7 @@ def list_package_rows(
         ("preferences", partial(preference_rows, hardware)),
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
+        ("searches over tokens", token_search_rows),
         ("counts, words and experts", text_rows),
     ]
     return [
