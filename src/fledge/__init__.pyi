@@ -49,12 +49,14 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention
 from fledge.front.verbs import show_merges as show_merges
 from fledge.front.verbs import show_rope as show_rope
 from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
+from fledge.front.verbs import solve as solve
 from fledge.front.verbs import spell as spell
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune

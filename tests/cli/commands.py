@@ -94,6 +94,11 @@ IMAGINE_VQ = (
     "prior_width=16 prior_heads=2 samples=8 judged_samples=0 augment=shift evaluate_every=5 "
     "precision=fp32 compile=no"
 )
+SELFPLAY = (
+    "selfplay tictactoe steps=6 games=8 simulations=6 updates_per_step=3 learning_starts=20 "
+    "rows_per_update=16 channels=4 blocks=1 match_games=4 match_simulations=4 rollouts=4 "
+    "evaluate_every=2"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -135,6 +140,14 @@ KINDS = {
     "imagine vq": IMAGINE_VQ,
     "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
     "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
+    "solve cfr_plus": "solve leduc steps=40",
+    "solve mccfr": "solve kuhn algorithm=mccfr steps=40",
+    "align search": (
+        "align base={tune} task={letters} algorithm=search steps=4 prompts_per_step=4 "
+        "simulations=6 max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 "
+        "compile=no"
+    ),
+    "selfplay alphazero": SELFPLAY,
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

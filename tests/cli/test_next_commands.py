@@ -30,6 +30,7 @@ from tests.cli.commands import (
     PREFER,
     PRETRAIN,
     REWARD,
+    SELFPLAY,
     SENTENCES,
     TUNE,
     Cli,
@@ -165,6 +166,8 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
         lambda stand: stand.say("ladder density rungs=histogram samples=4 seconds=1 runs=rungs")
     ],
     "recipes/texts/imagine_texts.py": [finished(f"{SENTENCES} model=text_vae")],
+    "recipes/control/solve.py": [finished("solve kuhn steps=20")],
+    "recipes/games/selfplay.py": [finished(SELFPLAY)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
     "recipes/carry_on.py": [lose_the_model_and_checkpoints],

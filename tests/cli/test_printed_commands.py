@@ -21,6 +21,7 @@ from fledge.errors import UserError
 from fledge.models.images.picture_model import find_kinds
 from fledge.recipes.look.evaluate_one_shot import OneShotConfig
 from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig
+from fledge.recipes.look.play_game import PlayGameConfig
 from fledge.recipes.look.sample_pictures import SamplePicturesConfig
 from fledge.recipes.look.sample_sentences import SampleSentencesConfig
 
@@ -79,6 +80,7 @@ def fields_of_what_is_made(verb: str) -> set[str]:
     made: dict[str, list[type[BaseModel]]] = {
         "sample": [SamplePicturesConfig, SampleSentencesConfig, *ways],
         "evaluate": [EvaluatePicturesConfig, OneShotConfig],
+        "play": [PlayGameConfig],
     }
     return {name for config in made.get(verb, []) for name in config.model_fields}
 

@@ -55,8 +55,10 @@ from fledge.algorithms.likelihood.expectation_maximisation import (
 )
 from fledge.algorithms.likelihood.goal_cloning import GoalCloning
 from fledge.algorithms.likelihood.imitation import CLONING, DAgger
+from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
+from fledge.algorithms.policy.alphazero import AlphaZero
 from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
@@ -72,6 +74,8 @@ from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
+from fledge.algorithms.regret.cfr import CFR_PLUS, CounterfactualRegret
+from fledge.algorithms.regret.external_sampling import ExternalSampling
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.algorithms.texts.text_diffusion import TextDiffusion
 from fledge.algorithms.texts.text_vae import TextVAE
@@ -82,21 +86,23 @@ from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, T
 from fledge.algorithms.value.td3 import TD3
 from fledge.errors import UserError
 
-Subject = Literal["texts", "pairs", "worlds", "latent", "images"]
+Subject = Literal["texts", "pairs", "worlds", "hidden", "latent", "images", "games"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """What is built, and its settings under this name where it can be had: rewarded in texts, from
-    pairs, in worlds, on points, on pictures.
+    pairs, in worlds, in games with hidden information, on points, on pictures, in games.
     """
 
     algorithm: Any
     texts: AlgorithmSettings | None = None
     pairs: AlgorithmSettings | None = None
     worlds: AlgorithmSettings | None = None
+    hidden: AlgorithmSettings | None = None
     latent: AlgorithmSettings | None = None
     images: AlgorithmSettings | None = None
+    games: AlgorithmSettings | None = None
 
     def settings(self, subject: Subject) -> AlgorithmSettings:
         """Raises ValueError where it is none of the subject's."""
@@ -127,6 +133,7 @@ REGISTRY: Mapping[str, Entry] = {
     "rest_em": Entry(ExpectationMaximisation, texts=REST_EM),
     "star": Entry(ExpectationMaximisation, texts=STAR),
     "best_of_n": Entry(ExpectationMaximisation, texts=BEST_OF_N),
+    "search": Entry(SearchTeacher, texts=SearchTeacher.Settings()),
     "online_dpo": Entry(OnlineDPO, texts=OnlineDPO.Settings()),
     "dpo": Entry(DPO, pairs=DPO.Settings()),
     "ipo": Entry(DPO, pairs=IPO),
@@ -152,6 +159,9 @@ REGISTRY: Mapping[str, Entry] = {
     "goal_cloning": Entry(
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
+    "cfr": Entry(CounterfactualRegret, hidden=CounterfactualRegret.Settings()),
+    "cfr_plus": Entry(CounterfactualRegret, hidden=CFR_PLUS),
+    "mccfr": Entry(ExternalSampling, hidden=ExternalSampling.Settings()),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
     "bayes_gmm": Entry(CoordinateAscent, latent=CoordinateAscent.Settings(k="8")),
     "bbvi": Entry(BlackBoxVI, latent=BlackBoxVI.Settings()),
@@ -192,6 +202,7 @@ REGISTRY: Mapping[str, Entry] = {
     "vq": Entry(VQ, images=VQ.Settings()),
     "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
     "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
+    "alphazero": Entry(AlphaZero, games=AlphaZero.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
@@ -204,7 +215,7 @@ def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
         own = find_own_algorithm(name)
-        return Entry(own, own.settings, own.settings, own.settings, own.settings, own.settings)
+        return Entry(own, *[own.settings] * 7)
     names = names_of(subject)
     if name in names:
         return REGISTRY[name]

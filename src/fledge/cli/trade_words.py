@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+SELF_TAUGHT = ["alphazero", "muzero", "mcts", "self_play"]
 ALIGNS = [
     "grpo",
     "ppo",
@@ -28,6 +29,9 @@ TRADE_WORDS = {
         for name in ("dpo", "ipo", "kto", "orpo", "simpo")
     },
     **{name: f"It is an algorithm: `fledge control algorithm={name}`." for name in ACTS},
+    **dict.fromkeys(
+        SELF_TAUGHT, "Games are learned by `fledge selfplay`, and played by `fledge play GAME`."
+    ),
     **{name: f"It is a model: `fledge fit model={name}`." for name in FITTED},
     **dict.fromkeys(
         ("mixture", "cluster", "clustering"), "Points are clustered by `fledge fit model=gmm`."

@@ -107,6 +107,20 @@ VERBS: dict[str, Verb] = {
         "ControlConfig",
         True,
     ),
+    "solve": Verb(
+        "a game with hidden information, such as poker: cfr, cfr_plus, mccfr",
+        "fledge.recipes.control.solve",
+        "SolveConfig",
+        True,
+        bare="game",
+    ),
+    "selfplay": Verb(
+        "learn a game by playing against itself: alphazero, …",
+        "fledge.recipes.games.selfplay",
+        "SelfplayConfig",
+        True,
+        bare="game",
+    ),
     "fit": Verb(
         "infer what cannot be seen: mixtures, factors",
         "fledge.recipes.latent.fit",
@@ -134,7 +148,10 @@ VERBS: dict[str, Verb] = {
         bare="base",
     ),
     "play": Verb(
-        "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
+        "judge or film a trained agent, or play a game against one",
+        "fledge.recipes.look.play",
+        "PlayConfig",
+        bare="run",
     ),
     "ladder": Verb(
         "one gridworld by every method, beside the exact answer",
@@ -298,6 +315,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
         "fledge control algorithm=q_learning world=gridworld:map.txt",
     ),
+    "SolveConfig": (
+        "fledge solve kuhn",
+        "fledge solve leduc algorithm=cfr_plus stop_at_exploitability=0.001 steps=10000",
+    ),
+    "SelfplayConfig": (
+        "fledge selfplay tictactoe",
+        "fledge selfplay connect4 algorithm=alphazero steps=100 simulations=64",
+    ),
     "FitConfig": (
         "fledge fit model=gmm data=points.csv k=8",
         "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
@@ -316,7 +341,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'fledge draw runs/tune pictures=spelled prompt="draw a seven" out=sevens.png',
         "fledge draw base=runs/align pictures=spelled samples=4",
     ),
-    "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "PlayConfig": (
+        "fledge play runs/control",
+        "fledge play run=runs/control episodes=100 seed=1",
+        "fledge play connect4 against=runs/selfplay",
+    ),
     "LadderMixtureConfig": (
         "fledge ladder mixture",
         "fledge ladder mixture points=10 apart=2 out=mixture.html",

@@ -56,6 +56,7 @@ class RunningBatch:
         self.live: list[Row] = []  # in the order of their slots
         self.rules: dict[Decoding, list[int]] = {}
         self.ahead: Row | None = None  # waits, while its prompt is read a piece at a time
+        self.tokens_read = 0  # of prompts: those that no slot held yet
         self.unsorted = 0  # steps since the slots were put in order
         self.spoilt = False  # a weight has been no number, and so is what it left in the cache
 
@@ -112,6 +113,7 @@ class RunningBatch:
                 self.prefix_cache.copy_prefix(first + i, rows[i].prompt, self.cache) for i in wave
             ]
             prompts, slots = [rows[i].prompt for i in wave], [first + i for i in wave]
+            self.tokens_read += sum(map(len, prompts)) - sum(starts)
             for some, hidden in prefill(self.network, self.cache, prompts, starts, slots):
                 for k, end in zip(some, hidden[:, 0], strict=True):
                     last[wave[k]] = end

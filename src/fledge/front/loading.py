@@ -19,6 +19,12 @@ from fledge.recipes.control import agents
 from fledge.recipes.control.agents import Agent
 from fledge.runs.lineage import run_of, verb_of
 
+HAVE_OTHER_MODELS = (
+    ("fit", "has what was fitted"),
+    ("imagine", "draws what it has learned"),
+    ("solve", "has the strategy"),
+)
+
 
 def load(folder: str | Path, *, family: str | Path | None = None) -> Model:
     """The language model of a run or of a model folder, ready to speak.
@@ -32,7 +38,7 @@ def load(folder: str | Path, *, family: str | Path | None = None) -> Model:
         raise UserError(f"{str(folder)[:40]!r} was given: give a run, a model folder or a file.")
     place = Path(folder).expanduser()
     verb = verb_of(run_of(place))
-    for other, has in (("fit", "has what was fitted"), ("imagine", "draws what it has learned")):
+    for other, has in HAVE_OTHER_MODELS:
         if verb == other:
             raise UserError(
                 f"{folder} is a run of `fledge {other}`, and no model that speaks: "

@@ -19,6 +19,7 @@ from fledge.hub.folder import (
     tells_labels,
 )
 from fledge.hub.word_vectors import load_vectors
+from fledge.models.control.strategy_table import StrategyTable, load_strategy
 from fledge.models.images.picture_model import PictureModel, load_picture_model
 from fledge.models.language.sentence_model import (
     SentenceModel,
@@ -28,6 +29,7 @@ from fledge.models.language.sentence_model import (
 from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
+from fledge.recipes.games.building import load_game_player
 from fledge.recipes.latent.weak import CLASSIFIER
 from fledge.report.figures import choose_headline, format_value, read_latest
 from fledge.report.report import write_report
@@ -111,16 +113,20 @@ class TrainedRun:
     @property
     def model(self) -> Any:
         """A `Model`, or an `EncoderModel`; of `control` the agent, of `reward` the reward model, of
-        `fit` what was fitted, of `vectors` the vectors, of `imagine` the model of pictures. Loaded
-        when it is first asked for.
+        `fit` what was fitted, of `solve` the strategy, of `vectors` the vectors, of `imagine` the
+        model of pictures, of `selfplay` who plays. Loaded when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
                 self._model = load_agent(self.folder, world=self.given.get("world"))
+            elif self.verb == "solve":
+                self._model = load_solved(self._run.model_folder)
             elif self.verb == "vectors":
                 self._model = load_vectors(self.folder)
             elif self.verb == "imagine":
                 self._model = load_imagined(self._run.model_folder)
+            elif self.verb == "selfplay":
+                self._model = load_game_player(self.folder)
             elif self.verb == "fit":
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":
@@ -172,6 +178,13 @@ def load_imagined(folder: Path) -> PictureModel | SentenceModel:
     if is_sentence_model(folder):
         return load_sentence_model(folder)
     return load_picture_model(folder)
+
+
+def load_solved(folder: Path) -> StrategyTable:
+    """The strategy of a run of `fledge solve`.  Raises UserError where it is none, or damaged."""
+    folder = find_standing_model(folder)
+    check_model(folder)
+    return load_strategy(folder)
 
 
 def load_fitted(folder: Path) -> LatentModel:

@@ -152,6 +152,25 @@ def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any)
     return run_verb("control", {"world": world, **fields}, verbose)
 
 
+def solve(game: str = "kuhn", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Find an equilibrium of a game in which something is hidden, by counterfactual regret.
+
+    game: kuhn, leduc, spiel:NAME, ./mine.py:Game. fields: as of `fledge solve`, such as
+    algorithm="mccfr", steps=1000. The run's `.model` has ask(player, what it knows).
+    """
+    return run_verb("solve", {"game": game, **fields}, verbose)
+
+
+def selfplay(game: str = "connect4", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Learn a game of two players from games against oneself: a tree search teaches the network
+    that it asks, −Σ π log p + (z − v)².
+
+    game: "tictactoe", "connect4", "connect4:5x4", "othello" or "dice". The run's `.model` has
+    think(position): visits, values, the move.
+    """
+    return run_verb("selfplay", {"game": game, **fields}, verbose)
+
+
 def fit(data: Any, *, verbose: bool = False, **fields: Any) -> TrainedRun:
     """Infer what cannot be seen: raises E_q[log p(x, z)] + H(q) ≤ log p(x) at every step.
 
@@ -280,7 +299,8 @@ def evaluate(
 def play(
     run: Folder | TrainedRun, *, world: Any = None, verbose: bool = False, **fields: Any
 ) -> dict[str, Any]:
-    """Play fresh episodes with a run's agent: what it earns, with an interval.
+    """Play fresh episodes with a run's agent: what it earns, with an interval. Or a game by its
+    name: fledge.play("connect4", by="uct", against=RUN, games=20) has two players meet.
 
     world: where the run's was an object of Python's, that object again.
     """

@@ -62,6 +62,10 @@ class ConstraintFields(BaseModel):
             )
 
     @property
+    def is_constrained(self) -> bool:
+        return any(getattr(self, name) is not None for name in ConstraintFields.model_fields)
+
+    @property
     def constraint_files(self) -> list[str]:
         """For a run's lineage."""
         return [str(path) for path in (self.json_schema, self.grammar) if isinstance(path, Path)]

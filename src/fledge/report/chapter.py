@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fledge.report.board_games import ShownGame, read_games
 from fledge.report.charts import draw_line_chart
 from fledge.report.confusions import draw_confusions
 from fledge.report.curves import Curve, Curves
@@ -53,6 +54,8 @@ _SENTENCES = {
     "imagine": "A model learns to make what the data is like, by {model}.",
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
+    "solve": "How to play {game}, of which each player sees a part, by {algorithm}.",
+    "selfplay": "A network learns {game} from games against itself, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
 
@@ -94,6 +97,7 @@ class Chapter:
     more: list[Drawn]
     film: Film | None
     sheets: list[Film]
+    games: list[ShownGame]
     quality: QualityTable | None
     tables: list[WordTable]
     overoptimisation: Overoptimisation | None
@@ -110,7 +114,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
     nothing = Curves(), BothScores(), ExpertLoads()
     curves, scores, loads = run.part(lambda: read_curves(run.metrics.each()), nothing)
-    pictures, more = draw_pictures(curves, of_tokens=run.verb != "imagine")
+    pictures, more = draw_pictures(curves, of_tokens=run.verb not in ("imagine", "selfplay"))
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
     pictures += draw_expert_loads(loads)
@@ -146,6 +150,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         more=more,
         film=film,
         sheets=run.part(lambda: read_sheets(run.folder, summary), []),
+        games=run.part(lambda: read_games(run.folder), []),
         quality=run.part(lambda: read_quality(summary), None),
         tables=run.part(lambda: read_tables(summary), []),
         overoptimisation=find_overoptimisation(scores),
@@ -272,6 +277,7 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
     return {
         "world": str(config.get("world")),
+        "game": str(config.get("game")),
         "model": str(config.get("model")),
         "algorithm": str(config.get("compare") or config.get("algorithm")),
     }

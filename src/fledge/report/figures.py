@@ -30,6 +30,7 @@ _SHARES = {
     "dropped_share",
 }
 _SHARES |= {"reconstructed", "grammatical", "distinct", "edited", "edited_number"}
+_SHARES |= {"match_score", "score_earlier", "won", "drawn", "lost", "first_won", "agreement"}
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 BOOKKEEPING |= {"cells"}
@@ -77,8 +78,19 @@ _WORDS = {
     "test_evaluation_return": "the kept agent, in episodes that steered nothing",
     "episode_return": "while learning",
     "td_error": "TD error",
+    "match_score": "score against UCT",
+    "score_earlier": "score against the network of the evaluation before",
+    "elo": "Elo, UCT having 0",
+    "elo_margin": "half of Elo's 95 % interval",
+    "policy_loss": "cross entropy to the search's policy, nats",
+    "value_loss": "squared error of the value",
+    "agreement": "likeliest move is the search's",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
+    "log10_exploitability": "log₁₀ of what a best answer wins more",
+    "exploitability": "what a best answer wins more",
+    "game_value": "what the first player wins",
+    "positive_regret": "positive regret an iteration",
     "balance": "balance of experts (1: even)",
     "router_z": "squared log-sum of routers' logits",
     "routing_entropy": "entropy of routing, nats",
@@ -102,6 +114,8 @@ class ChartPlan:
 
 PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
+    ChartPlan("Elo", ("elo",), "points, UCT having 0"),
+    ChartPlan("Match score", ("match_score", "score_earlier"), low=0, high=1),
     ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
     ChartPlan("KL of the codes", ("rate", "twin_rate"), "nats", low=0),
@@ -118,6 +132,7 @@ PICTURES = (
     ChartPlan(
         "KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0
     ),
+    ChartPlan("Exploitability", ("log10_exploitability",), "powers of ten of a point"),
     ChartPlan("Entropy", ("entropy",), "nats per token", low=0),
 )
 
@@ -225,6 +240,7 @@ def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
         "elbo",
         "masked_nats",
         "replaced_nats",
+        "exploitability",
         "loss",
         "reward",
     ):

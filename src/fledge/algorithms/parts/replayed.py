@@ -5,13 +5,21 @@ out; all of it is saved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from fledge.algorithms.settings import AlgorithmSettings
-from fledge.sample.replay import Replay
 from fledge.trajectories import Trajectories
+
+
+class Owes(Protocol):
+    """Settings by which experience is paid for."""
+
+    @property
+    def updates_per_step(self) -> int: ...
+    @property
+    def learning_starts(self) -> int: ...
 
 
 class MemorySettings(AlgorithmSettings):
@@ -35,11 +43,17 @@ class Replayed:
     `learning_starts` world steps were seen.
 
     batch: what an update is in the middle of, or None; it has been pushed then, and is kept only
-        for whoever asks.
+        for whoever asks. read_batch: what makes one out of its state.
     """
 
-    def __init__(self, replay: Replay, settings: MemorySettings) -> None:
-        self.replay = replay
+    def __init__(
+        self,
+        replay: Any,  # has `push`, `state_dict` and a length; its owner draws from it
+        settings: Owes,
+        read_batch: Callable[[Mapping[str, Any]], Any] = Trajectories.from_state,
+    ) -> None:
+        self.replay: Any = replay
+        self.read_batch = read_batch
         self.updates_per_step, self.learning_starts = (
             settings.updates_per_step,
             settings.learning_starts,
@@ -48,7 +62,7 @@ class Replayed:
         self._clear()
 
     def _clear(self) -> None:
-        self.batch: Trajectories | None = None
+        self.batch: Any = None
         self.made = 0  # optimizer steps for this batch
         self.figures: dict[str, float] = {}  # of this batch, so far
         self.seen: dict[str, int] = {}  # how many of them said each figure
@@ -57,7 +71,7 @@ class Replayed:
     def started(self) -> bool:
         return self.world_steps >= self.learning_starts and len(self.replay) > 0
 
-    def begin(self, batch: Trajectories) -> None:
+    def begin(self, batch: Any) -> None:
         self.world_steps += self.replay.push(batch)
         self.batch = batch
 
@@ -107,4 +121,4 @@ class Replayed:
         self.figures, self.seen = dict(state["figures"]), dict(state["seen"])
         self.batch = None
         if state["batch"] is not None:
-            self.batch = Trajectories.from_state(state["batch"])
+            self.batch = self.read_batch(state["batch"])

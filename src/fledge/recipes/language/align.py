@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fledge import ranks
+from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.hub.folder import Loaded
@@ -29,6 +30,8 @@ from fledge.runs.show import Show
 from fledge.sample.generate import SLOTS
 from fledge.sample.hints import Hints, check_hint
 from fledge.sample.rollouts import ROUND, Rollouts, Scorer, encode_prompt
+from fledge.sample.searched import SearchedRollouts
+from fledge.sample.token_search import SearchPlan
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
@@ -129,6 +132,10 @@ def make_sampler(
         precision=config.generation,
         served=config.make_served(acting, base, course.run.folder, course.show.line),
     )  # fmt: skip
+    if isinstance(settings, SearchTeacher.Settings):
+        s = settings
+        plan = SearchPlan(s.simulations, s.width, s.leaves, s.exploration)
+        return SearchedRollouts(rollouts, plan, s.teacher_beta if s.target == "soft" else None)
     return rollouts if wanted.hint is None else Hints(rollouts, wanted.hint, wanted.threshold)
 
 
@@ -137,7 +144,7 @@ def conclude(config: AlignConfig, course: Course, task: Task) -> Summary:
     step.
     """
     test, before, last = course.test(), course.first, course.last
-    updates = (row for row in course.run.metrics.each() if "kl_k1" in row)
+    updates = (row for row in course.run.metrics.each() if "reward" in row)
     first = latest = next(updates)
     for latest in updates:  # noqa: B007 (to the last one)
         pass

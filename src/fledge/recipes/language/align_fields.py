@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.registry import Subject, names_of
 from fledge.algorithms.settings import AlgorithmSettings
@@ -91,8 +92,8 @@ class AlignConfig(
         default=0.02,
         ge=0,
         description=(
-            "β: reward lost per nat of log π/π_base; the em family measures the KL and does not "
-            "punish it"
+            "β: reward lost per nat of log π/π_base; the em family and search measure the KL and "
+            "do not punish it"
         ),
     )
     kl_target: float | None = Field(
@@ -143,6 +144,8 @@ def check_sizes(
             "answers, and wants a probability for every token. Give top_k=0, top_p=1 and min_p=0; "
             "the temperature is free."
         )
+    if isinstance(settings, SearchTeacher.Settings):
+        check_search(config)
     rows = config.prompts_per_step * config.samples_per_prompt
     updates, epochs = settings.count_updates(rows)
     if updates % epochs or rows % (updates // epochs):
@@ -151,3 +154,22 @@ def check_sizes(
             "into equal parts: choose a multiple of epochs that divides the rows."
         )
     return settings.for_rows(rows)
+
+
+def check_search(config: AlignConfig) -> None:
+    """Raises UserError for fields that a search over tokens knows nothing of. By value: of a run
+    that is resumed every field has been given.
+    """
+    usual = AlignConfig.model_fields
+    for name in ("samples_per_prompt", "temperature", "top_k", "top_p", "min_p"):
+        if getattr(config, name) != usual[name].default:
+            raise UserError(
+                f"{name}={getattr(config, name)} was given with algorithm=search, which tries the "
+                "policy's own likeliest tokens and draws `simulations` answers: leave it out."
+            )
+    if config.server is not None or config.is_constrained:
+        what = f"server={config.server}" if config.server else "a constraint"
+        raise UserError(
+            f"{what} was given with algorithm=search, which grows its tree in this process out of "
+            "all tokens: leave it out."
+        )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation
+from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.own import Own, OwnClass
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import GRPO
@@ -113,6 +114,7 @@ BUILDERS: dict[type, Callable[[Making, Any], Any]] = {
     ExpectationMaximisation: lambda m, s: ExpectationMaximisation(
         *m.parts(), s, generator=m.random, **m.beside
     ),
+    SearchTeacher: lambda m, s: SearchTeacher(*m.parts(), s),
     OnlineDPO: lambda m, s: OnlineDPO(*m.parts(), s, reference=m.reference, beta=m.kl.beta),
 }
 

@@ -5,7 +5,7 @@ own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,21 @@ from fledge.recipes.look.evaluate_one_shot import (
 from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig, evaluate_pictures
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sample_pictures import find_picture_folder
+from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
-from fledge.tasks.named import draw_questions
+from fledge.sample.rollouts import encode_prompt
+from fledge.score.verifier import Verifier
+from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.documents import AnyDocument
 from fledge.text.objectives import PairedObjective
 from fledge.text.paired import PairedTokenizer
 
 
-class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields):
+class EvaluateConfig(
+    SearchFields, FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields
+):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's test
     prompts.
     """
@@ -107,6 +112,9 @@ def evaluate(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
     check_interpolated(config)
+    config.check_search(None)
+    if config.search != "none" and config.task is None:
+        raise UserError(f"search={config.search} answers the prompts of a task: give task=NAME.")
     config.use_family()
     if config.task is None and labels_rows(config.base):
         return evaluate_labels(config, show)
@@ -134,10 +142,14 @@ def evaluate(
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
-        figures |= judge_task(
-            model.policy(), model.tokenizer, task, examples, config.max_new_tokens
-        )
+        if config.search == "none":
+            figures |= judge_task(
+                model.policy(), model.tokenizer, task, examples, config.max_new_tokens
+            )
+        else:
+            figures |= judge_searched(config, model, task, examples)
         figures["prompts"] = len(examples)
+        answers = "greedy answers" if config.search == "none" else f"answers by {config.search}"
         different = "1 prompt" if len(examples) == 1 else f"{len(examples)} different prompts"
         part = (
             f"the test part of {config.task}"
@@ -146,9 +158,28 @@ def evaluate(
         )
         show.line(
             f"score {figures['true_score']:.3f}, {figures['exact_match']:.1%} right, on "
-            f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
+            f"{different} of {part}, {answers} of up to {config.max_new_tokens} tokens"
         )
     return figures
+
+
+def judge_searched(
+    config: EvaluateConfig, model: Loaded, task: Task, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """exact_match and true_score of what a search answers, which the task's own judge is not
+    asked in.
+    """
+    asked = [encode_prompt(model.tokenizer, example.prompt) for example in examples]
+    best, figures = config.search_for(
+        model, asked, max_new_tokens=config.max_new_tokens, seed=config.seed
+    )
+    said = [each[0] for each in best]
+    texts = [model.tokenizer.decode(one.tokens) for one in said]
+    marks = Verifier(task)(examples, said, texts)
+    return figures | {
+        "exact_match": sum(marks["exact_match"]) / len(examples),
+        "true_score": sum(marks["reward"]) / len(examples),
+    }
 
 
 def tell_text_loss(

@@ -1,10 +1,11 @@
 """`fledge play`: the agent of a finished run in fresh episodes: what it earns, how long it lasts,
-and a film of it.
+and a film of it. Games of two players: play_game.py.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from contextlib import closing
 from html import escape
 from pathlib import Path
@@ -18,11 +19,13 @@ from fledge.evaluate.judged_episodes import play_episodes
 from fledge.recipes.control.agent_files import find_agent
 from fledge.recipes.control.agents import Agent
 from fledge.recipes.control.loading import load_built
+from fledge.recipes.look.play_game import PlayGameConfig, play_game
 from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
 from fledge.seeds import seed_for
+from fledge.worlds.games.make import is_game
 from fledge.worlds.make import make_world, name_of
 
 
@@ -31,7 +34,10 @@ class PlayConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run: Path = Field(description="a finished run of `fledge control`")
+    run: Path = Field(
+        description="a finished run of `fledge control`; or a game, such as connect4, with fields "
+        "of its own: `fledge play connect4 --help`"
+    )
     which: Literal["best", "last"] = Field(
         default="best",
         description="its best agent, by its evaluations, or as it was after the last step",
@@ -53,13 +59,20 @@ class PlayConfig(BaseModel):
         default=None, description="a file for a film of one more episode: .png (animated) or .html"
     )
 
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> type[BaseModel]:
+        """The fields of a game, where one is named in place of a run."""
+        return PlayGameConfig if is_game(str(given.get("run", ""))) else cls
 
-def play(config: PlayConfig, show: Show, world: Any = None) -> dict[str, Any]:
+
+def play(config: PlayConfig | PlayGameConfig, show: Show, world: Any = None) -> dict[str, Any]:
     """world: where the run's was an object of Python's, that object.
 
     Raises UserError for a run without an agent, a world that is not here or fails, and a film
     that cannot be made.
     """
+    if isinstance(config, PlayGameConfig):
+        return play_game(config, show)
     if config.film is not None and config.film.suffix not in (".png", ".html"):
         raise UserError(
             f"film={config.film} was given: a film is an animated .png, or an .html page with it."

@@ -37,14 +37,19 @@ from fledge.recipes.look.sample_sentences import (
     find_sentence_folder,
     sample_sentences,
 )
+from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
+from fledge.sample.token_search import Searched
+from fledge.tasks.examples import Example
+from fledge.tasks.named import load_task
+from fledge.tasks.python_task import PythonTask
 from fledge.text.infilling import find_infilling
 from fledge.text.tokenizer import Tokenizer
 
 
-class SampleConfig(ConstraintFields, FamilyField):
+class SampleConfig(ConstraintFields, SearchFields, FamilyField):
     """Complete a prompt, several times: as an answer in a conversation, or (raw) as running
     text.
     """
@@ -108,6 +113,10 @@ class SampleConfig(ConstraintFields, FamilyField):
     ahead: int = Field(
         default=4, ge=1, description="tokens guessed at a time (with lookup or draft)"
     )
+    task: str | None = Field(
+        default=None,
+        description="search: ./mine.py, whose score(prompt, completion) says what one is worth",
+    )
     precision: Generation = Field(default="fp32", description="of the weights as they generate")
     server: str | None = Field(
         default=None,
@@ -152,6 +161,11 @@ def sample(
     began = time.perf_counter()
     [completions], figures = complete(config, model, [request])
     seconds = time.perf_counter() - began
+    if figures.get("unfinished"):
+        show.line(
+            f"(no end within simulations={config.simulations} and max_new_tokens="
+            f"{config.max_new_tokens}: this is how far the search came)"
+        )
     said = []
     for one in completions:
         text = spell(tokenizer, one, config.stop)
@@ -162,14 +176,14 @@ def sample(
             "logp": sum(one.logp),
             "raw_logp": sum(one.raw_logp),
         }
-        if isinstance(one, Hypothesis):
+        if isinstance(one, Hypothesis | Searched):
             told["score"] = one.score
         if config.alternatives:
             told["alternatives"] = [
                 [(tokenizer.decode([t]), logp) for t, logp in step] for step in one.alternatives
             ]
         said.append(told)
-        mark = f"{one.score:.3f}" if isinstance(one, Hypothesis) else str(len(said))
+        mark = f"{one.score:.3f}" if isinstance(one, Hypothesis | Searched) else str(len(said))
         show.line(text if len(completions) == 1 else f"[{mark}] {text}")
     return {
         "base": str(config.base),
@@ -187,6 +201,7 @@ def check(config: SampleConfig) -> None:
         "lookup": config.lookup,
         "draft": config.draft is not None,
         "server": config.server is not None,
+        "search": config.search != "none",
     }
     given = [name for name, there in ways.items() if there]
     if len(given) > 1:
@@ -198,11 +213,49 @@ def check(config: SampleConfig) -> None:
                 f"{most}."
             )
     config.check_constraint()
+    check_searched(config)
     if "" in config.stop:
         raise UserError(
             "stop has an empty text, which stands everywhere: leave it out, or give a text to end "
             "at."
         )
+
+
+# What goes by the model's own probabilities changes none of them.
+UNSEARCHED = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+    "min_new_tokens", "stop", "alternatives",
+)  # fmt: skip
+
+
+def check_searched(config: SampleConfig) -> None:
+    """Raises UserError for what a search over tokens does not know, or wants."""
+    config.check_search(None if config.task is None else "task")
+    if config.search == "none":
+        if config.task is not None:
+            raise UserError("task was given without a search: give search=mcts, or leave it out.")
+        return
+    changed = [n for n in UNSEARCHED if getattr(config, n) != SampleConfig.model_fields[n].default]
+    if config.is_constrained:
+        changed.append("a constraint")
+    if changed:
+        raise UserError(
+            f"{changed[0]} was given with search={config.search}, which goes by the model's own "
+            "probabilities: leave it out."
+        )
+
+
+def open_verifier(name: str, prompt: str) -> tuple[PythonTask, Example]:
+    """The task of a file, and the prompt as a question of it. Raises UserError for a task that
+    knows the answers to its own prompts alone.
+    """
+    task = load_task(name)
+    if not isinstance(task, PythonTask):
+        raise UserError(
+            f"task={name} knows the answers to its own prompts alone: give a .py with "
+            "score(prompt, completion), or reward=RUN."
+        )
+    return task, Example(prompt, None, task.name)
 
 
 def make_request(config: SampleConfig, model: Loaded) -> Request:
@@ -255,12 +308,18 @@ def spell(tokenizer: Tokenizer, completion: Completion, stop: Sequence[str]) -> 
 
 def complete(
     config: SampleConfig, model: Loaded, requests: Sequence[Request]
-) -> tuple[Sequence[Sequence[Completion]], dict[str, float]]:
+) -> tuple[Sequence[Sequence[Completion]], dict[str, Any]]:
     """`samples` completions of each request, the way the config asks for, and figures of that way.
 
     Raises UserError for a request that cannot be answered.
     """
     policy, tokenizer = model.policy(), model.tokenizer
+    if config.search != "none":
+        return config.search_for(
+            model, [one.prompt for one in requests], max_new_tokens=config.max_new_tokens,
+            seed=config.seed, n_best=config.samples, precision=config.precision,
+            verifier=None if config.task is None else open_verifier(config.task, config.prompt),
+        )  # fmt: skip
     if config.beams > 1:
         hypotheses = beam_search(
             policy, requests, width=config.beams, n_best=config.samples,

@@ -40,9 +40,12 @@ from fledge.verify.picture_rows import picture_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
+from fledge.verify.regret_rows import regret_rows
 from fledge.verify.rows import TableRow
+from fledge.verify.search_rows import search_rows
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
+from fledge.verify.token_search_rows import token_search_rows
 from fledge.verify.value_rows import value_rows
 from fledge.verify.variational_rows import variational_rows
 
@@ -173,11 +176,14 @@ def list_package_rows(
         ("values", value_rows),
         ("real actions", continuous_rows),
         ("replay", memory_rows),
+        ("hidden information", regret_rows),
+        ("search in games", search_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
+        ("searches over tokens", token_search_rows),
         ("counts, words and experts", text_rows),
     ]
     return [

@@ -1,0 +1,1 @@
+"""Minimising regret in games with hidden information."""

@@ -1,0 +1,1 @@
+"""Games of two players: self-play, and who plays for a finished run."""

@@ -1,0 +1,1 @@
+"""Games of two players who see everything, many positions side by side; some throw dice."""

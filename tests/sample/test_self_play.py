@@ -1,0 +1,120 @@
+"""Games of a search against itself: legal, whole, with results as the plain rules have them, and
+the same again from a saved state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fledge.plan.search.models import KnownModel
+from fledge.plan.search.searching import Search, SearchSettings
+from fledge.sample.position_replay import PositionReplay
+from fledge.sample.self_play import PlayedMoves, SelfPlay
+from fledge.stopwatch import Stopwatch
+from fledge.worlds.games.make import make_game
+from tests.plan.search.plain_search import Opinions
+from tests.worlds.games.plain_rules import PlainRules
+
+
+def self_play(name: str, games: int = 6, seed: int = 0, **settings: Any) -> SelfPlay:
+    game = make_game(name)
+    plan = SearchSettings(12, noise=0.25, **settings)
+    search = Search(KnownModel(game, Opinions(game)), plan, seed)
+    return SelfPlay(game, search, games, temperature_moves=3, seed=seed, stopwatch=Stopwatch())
+
+
+@pytest.mark.parametrize("rule", ["puct", "gumbel"])
+@pytest.mark.parametrize("name", ["tictactoe", "othello"])
+def test_played_games_are_games(name: str, rule: Any) -> None:
+    rows = next(self_play(name, rule=rule))
+    game = make_game(name)
+    for number in range(6):
+        own = rows[rows.game == number]
+        plain = PlainRules(name)
+        position = game.begin(1)
+        for i in range(len(own)):
+            np.testing.assert_array_equal(own.position[i].numpy(), position[0])
+            move = int(own.action[i])
+            assert move in plain.moves()
+            assert own.policy[i].sum() == pytest.approx(1, abs=1e-5)
+            assert not own.policy[i][~game.legal(position)[0]].any()
+            turn = plain.turn
+            plain.play(move)
+            position = game.apply(position, np.array([move]))
+            result = PLAYED[turn] * last_result(name, own)
+            assert own.result[i] == result
+        assert plain.result() is not None
+
+
+PLAYED = {"x": 1, "o": -1}
+
+
+def last_result(name: str, own: PlayedMoves) -> int:
+    plain = PlainRules(name)
+    for move in own.action.tolist():
+        plain.play(move)
+    result = plain.result()
+    assert result is not None
+    return result
+
+
+def test_dice_are_thrown_between_moves() -> None:
+    rows = next(self_play("dice", games=20))
+    game = make_game("dice")
+    assert (game.turn(rows.position.numpy()) != 2).all()
+    assert set(rows.result.tolist()) == {1.0, -1.0}
+
+
+@pytest.mark.parametrize("rule", ["puct", "gumbel"])
+def test_a_saved_sampler_goes_on_as_if_never_stopped(rule: Any) -> None:
+    one, other = self_play("tictactoe", rule=rule), self_play("tictactoe", seed=9, rule=rule)
+    next(one)
+    other.load_state_dict(one.state_dict())
+    a, b = next(one), next(other)
+    assert all(torch.equal(x, y) for (_, x), (_, y) in zip(a.items(), b.items(), strict=True))
+    assert one.figures == other.figures
+
+
+def test_what_is_remembered_is_drawn_under_symmetries_that_commute_with_moves() -> None:
+    game = make_game("tictactoe")
+    rows = next(self_play("tictactoe"))
+    replay = PositionReplay(game, 1000, generator=torch.Generator().manual_seed(1))
+    assert replay.push(rows) == len(rows) == len(replay)
+    taught = replay.draw(300)
+    alike = set()
+    for i in range(len(rows)):  # each position under each symmetry, one at a time
+        position = rows.position[i : i + 1].numpy()
+        for g in range(8):
+            turned = game.turn_board(position, g)
+            policy = rows.policy[i][torch.from_numpy(game.moves[g])]
+            seen = game.observe(turned)[0].tobytes()
+            alike.add((seen, policy.numpy().tobytes(), float(rows.result[i])))
+    drawn = {
+        (taught.seen[i].numpy().tobytes(), taught.policy[i].numpy().tobytes(),
+         float(taught.result[i]))
+        for i in range(300)
+    }  # fmt: skip
+    assert drawn <= alike
+    assert len(drawn) > 100
+    assert not (taught.policy > 0)[~taught.legal].any()
+
+
+def test_the_oldest_are_forgotten_and_all_is_state() -> None:
+    game = make_game("tictactoe")
+    sampler = self_play("tictactoe")
+    replays = [
+        PositionReplay(game, 50, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)
+    ]
+    first, second = next(sampler), next(sampler)
+    replays[0].push(first)
+    replays[0].push(second)
+    kept = torch.cat([first.position, second.position])[-50:]
+    assert torch.equal(replays[0].held.position, kept)
+    replays[1].load_state_dict(replays[0].state_dict())
+    a, b = (replay.draw(20) for replay in replays)
+    assert torch.equal(a.seen, b.seen)
+    assert torch.equal(a.policy, b.policy)
