@@ -141,6 +141,7 @@ KINDS = {
     "imagine text_vae": f"{SENTENCES} model=text_vae twin=true cycles=2 anneal_steps=8",
     "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
     "selfplay alphazero": SELFPLAY,
+    "selfplay muzero": f"{SELFPLAY} algorithm=muzero unroll=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

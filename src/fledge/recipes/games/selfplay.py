@@ -50,6 +50,7 @@ def selfplay(config: SelfplayConfig, show: Show, run: Run | None = None) -> Summ
     card = PlayerCard(
         algorithm=config.algorithm, game=config.game, channels=config.channels,
         blocks=config.blocks, games=0,
+        latent=getattr(config.entry.algorithm, "latent", False),
     )  # fmt: skip
     network = build_network(game, card, config.seed).to(device)
     algorithm = build_algorithm(config, game, network, start.stopwatch)
