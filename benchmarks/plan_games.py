@@ -3,10 +3,10 @@ mctx' batched search.
 
 Searches of 400 simulations from positions after four moves. open_spiel searches one position after
 the other and asks the network (PyTorch, the same object) for one at a time, each position once,
-as its AlphaZero does. mctx searches 32 positions in one compiled call, with the rules and the network in JAX; it
-is timed after it was compiled. Ours searches the same 32 positions together, with one leaf of each
-tree in a call of the network, as both of them do, and with eight. Simulations per second, all
-positions together.
+as its AlphaZero does. mctx searches 32 positions in one compiled call, with the rules and the
+network in JAX; it is timed after it was compiled. Ours searches the same 32 positions together,
+with one leaf of each tree in a call of the network, as both of them do, and with eight. Simulations
+per second, all positions together.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def mctx_search(network: BoardNetwork, boards: Any, simulations: int) -> Callabl
         down = x[:, :-3] & x[:, 1:-2] & x[:, 2:-1] & x[:, 3:]
         falls = x[:, :-3, :-3] & x[:, 1:-2, 1:-2] & x[:, 2:-1, 2:-1] & x[:, 3:, 3:]
         rises = x[:, 3:, :-3] & x[:, 2:-1, 1:-2] & x[:, 1:-2, 2:-1] & x[:, :-3, 3:]
-        return (
-            across.any((1, 2)) | down.any((1, 2)) | falls.any((1, 2)) | rises.any((1, 2))
-        )
+        return across.any((1, 2)) | down.any((1, 2)) | falls.any((1, 2)) | rises.any((1, 2))
 
     def follow(params: Any, key: Any, action: Any, state: Any) -> tuple[Any, Any]:
         board, over = state

@@ -1,5 +1,5 @@
-"""`fledge selfplay` and `fledge play GAME` as they are typed: a run, a game through a pipe, a match,
-and one sentence for each mistake.
+"""`fledge selfplay` and `fledge play GAME` as they are typed: a run, a game through a pipe, a match
+of two machines, and one sentence for each mistake.
 """
 
 from __future__ import annotations

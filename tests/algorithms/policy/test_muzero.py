@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.subjects import learner, seeded
 
 from fledge.algorithms.policy.alphazero import soft_nll
 from fledge.algorithms.policy.muzero import MuZero
@@ -24,6 +23,7 @@ from fledge.sample.position_replay import PositionReplay
 from fledge.sample.self_play import PlayedMoves, SelfPlay
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.games.make import make_game
+from tests.subjects import learner, seeded
 
 GAME = make_game("tictactoe")
 SETTINGS = MuZero.Settings(

@@ -1,5 +1,5 @@
-"""MuZero: as AlphaZero, but the search looks ahead in a model that is learned with it, and knows the
-rules only where it stands.
+"""MuZero: as AlphaZero, but the search looks ahead in a model that is learned with it, and knows
+the rules only where it stands.
 
 sample: games of the search against itself, into a memory, and K moves on end out of it.  score: how
 the game ended.  weigh: the search's policy, as soft targets.  fit: Σ_k −Σ π log p + c (z − v)²

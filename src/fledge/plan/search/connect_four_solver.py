@@ -11,6 +11,8 @@ from fledge.worlds.games.boards import FIRST, SECOND, TURN
 from fledge.worlds.games.connect_four import ConnectFour
 from fledge.worlds.games.game import Numbers
 
+MOST = 4_000_000  # positions that are kept; then it begins anew
+
 
 class ConnectFourSolver:
     """What was seen is kept from one position to the next."""
@@ -94,6 +96,8 @@ class ConnectFourSolver:
             if kind == 0 or (kind > 0 and value <= low) or (kind < 0 and value >= high):
                 return value
         self.nodes += 1
+        if len(self.seen) >= MOST:
+            self.seen.clear()
         best, floor = -1, low
         for stone in self.order_moves(own, taken, playable):
             value = -self.solve(other, own | stone, -high, -floor)
