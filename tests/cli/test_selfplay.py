@@ -87,7 +87,7 @@ MISTAKES = {
     "play connect4 against=zero": "zero learned tictactoe, and this is connect4",
     "play connect4 against=nobody": "there is no player 'nobody': give uct, minimax, random",
     "play connect4 film=a.png": "`film` is no field of `fledge play`",
-    "play zero": "zero holds no agent",
+    "play zero": "zero learned to play tictactoe against somebody",
 }
 
 

@@ -32,7 +32,11 @@ def load(folder: str | Path, *, family: str | Path | None = None) -> Model:
         raise UserError(f"{str(folder)[:40]!r} was given: give a run, a model folder or a file.")
     place = Path(folder).expanduser()
     verb = verb_of(run_of(place))
-    for other, has in (("fit", "has what was fitted"), ("imagine", "draws what it has learned")):
+    for other, has in (
+        ("fit", "has what was fitted"),
+        ("imagine", "draws what it has learned"),
+        ("selfplay", "plays"),
+    ):
         if verb == other:
             raise UserError(
                 f"{folder} is a run of `fledge {other}`, and no model that speaks: "

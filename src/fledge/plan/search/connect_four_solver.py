@@ -1,5 +1,5 @@
-"""Solves connect four by alpha–beta on bitboards: win, draw or loss, exactly, in milliseconds where
-some 14 squares are empty.
+"""Solves connect four by alpha–beta on bitboards: win, draw or loss, exactly, at once where some
+14 squares are empty.
 
 After Pons 2015 (http://blog.gamesolver.org): threats decide before anything is searched, moves that
 make more threats come first, and positions that were seen are kept.
