@@ -148,6 +148,7 @@ KINDS = {
         "compile=no"
     ),
     "selfplay alphazero": SELFPLAY,
+    "selfplay muzero": f"{SELFPLAY} algorithm=muzero unroll=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

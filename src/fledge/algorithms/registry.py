@@ -63,6 +63,7 @@ from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
 from fledge.algorithms.policy.gspo import GSPO
+from fledge.algorithms.policy.muzero import MuZero
 from fledge.algorithms.policy.natural_gradient import NaturalGradient
 from fledge.algorithms.policy.off_policy import OffPolicy
 from fledge.algorithms.policy.ppo import PPO
@@ -203,6 +204,7 @@ REGISTRY: Mapping[str, Entry] = {
     "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
     "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
     "alphazero": Entry(AlphaZero, games=AlphaZero.Settings()),
+    "muzero": Entry(MuZero, games=MuZero.Settings(rule="gumbel")),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

@@ -23,6 +23,7 @@ HAVE_OTHER_MODELS = (
     ("fit", "has what was fitted"),
     ("imagine", "draws what it has learned"),
     ("solve", "has the strategy"),
+    ("selfplay", "plays"),
 )
 
 
