@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.user_code import FROM_PYTHON
 from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
+from fledge.worlds.hard_to_explore import RIVER_STEPS, deep_sea, river_swim
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
 from fledge.worlds.units import put_in_units
@@ -51,16 +52,30 @@ def gridworld(map_file: str | None, copies: int) -> World:
     return MDPWorld(grid.mdp(), copies, time_limit=GRID_STEPS, name=name)
 
 
+def swim(copies: int) -> World:
+    return MDPWorld(river_swim(GRID_GAMMA), copies, time_limit=RIVER_STEPS, name="river_swim")
+
+
+def dive(depth: str, copies: int) -> World:
+    """Raises UserError for what is no depth."""
+    if not depth.isdecimal():
+        raise UserError(f"world=deep_sea:{depth} was given: say how deep, such as deep_sea:10.")
+    return MDPWorld(deep_sea(int(depth), GRID_GAMMA), copies, name=f"deep_sea:{int(depth)}")
+
+
 # A world of ours that bears one of gymnasium's names is that world, faster.
 OWN: dict[str, Callable[[int], World]] = {
     "CartPole-v1": BatchedCartPole,
     "gridworld": lambda copies: gridworld(None, copies),
+    "river_swim": swim,
     **{
         name: (lambda copies, name=name: put_in_units(MujocoBatch(name, copies))) for name in BODIES
     },
 }
 # Worlds whose name goes on after a colon, and what to make of the rest.
-FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
+FAMILIES: dict[str, Callable[[str, int], World]] = {
+    "words": WordsWorld, "gridworld": gridworld, "deep_sea": dive,
+}  # fmt: skip
 
 
 def name_of(given: Any) -> str:

@@ -35,6 +35,7 @@ from fledge.models.control.graph_policy import graph_policy_for
 from fledge.models.control.q_network import QNetwork
 from fledge.models.control.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.models.control.world_ensemble import WorldEnsemble
 from fledge.optimizers import adamw
 from fledge.recipes.pacing import Pace
 from fledge.sample.replay import Replay, Surprise
@@ -55,6 +56,7 @@ class Built:
     the statistics that grow.
 
     critic: what else another run must have to go on from here, where it is a network of its own.
+    learned_world: a world of numbers that was learned, which is judged at the end.
     """
 
     algorithm: Any
@@ -63,6 +65,7 @@ class Built:
     module: nn.Module
     encoder: Encoder | None = None
     critic: nn.Module | None = None
+    learned_world: WorldEnsemble | None = None
 
 
 class RunFields(Protocol):
@@ -70,6 +73,8 @@ class RunFields(Protocol):
 
     @property
     def algorithm(self) -> str: ...
+    @property
+    def world(self) -> Any: ...
     @property
     def steps(self) -> int: ...
     @property
@@ -265,7 +270,7 @@ def build_td3(m: Making, s: TD3.Settings) -> Built:
     return Built(algorithm, algorithm, algorithm, actor, made.encoder, made.critic)
 
 
-class _Values(nn.Module):
+class TableModule(nn.Module):
     """A table as a module, so that it is saved as weights are."""
 
     def __init__(self, table: ActionTable) -> None:
@@ -279,7 +284,7 @@ def build_table(m: Making, s: TableSettings) -> Built:
     table = ActionTable(
         m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=explore(m, s)
     )
-    return Built(kind(table, m.stopwatch, s), table, table, _Values(table))
+    return Built(kind(table, m.stopwatch, s), table, table, TableModule(table))
 
 
 def build_imitation(m: Making, s: DAgger.Settings) -> Built:

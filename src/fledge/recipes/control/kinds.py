@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,11 @@ from fledge.recipes.control.builders import (
     build_sac,
     build_table,
     build_td3,
+)
+from fledge.recipes.control.planners import (
+    build_counted,
+    build_model_predictive,
+    build_posterior_sampling,
 )
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
@@ -94,6 +99,7 @@ ON_LINE = {"steps_per_batch": 16, "learning_rate": 2e-3, "schedule": "linear"}
 TABLE = AgentKind(
     build_table, actions=(Choices,), tables=True, actor_critic=False,
 )  # fmt: skip
+COUNTED = replace(TABLE, build=build_counted)
 CONTINUOUS = {"copies": 1, "learning_rate": 3e-4, "clip": 0.0, "widths": (256, 256)}
 KINDS: dict[str, AgentKind] = {
     "ppo": AgentKind(
@@ -124,6 +130,17 @@ KINDS: dict[str, AgentKind] = {
     "sarsa": TABLE,
     "expected_sarsa": TABLE,
     "monte_carlo": TABLE,
+    "dyna": COUNTED,
+    "prioritised_sweeping": COUNTED,
+    "psrl": replace(TABLE, build=build_posterior_sampling, usual={"copies": 1}),
+    "mpc": AgentKind(
+        build_model_predictive,
+        {
+            "copies": 1, "steps_per_batch": 25, "evaluation_episodes": 5, "clip": 10.0,
+            "steps": 2_000,
+        },
+        actor_critic=False,
+    ),
     "sac": AgentKind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
     "td3": AgentKind(build_td3, CONTINUOUS, actions=(Box,), actor_critic=False),
     "cloning": AgentKind(  # of the expert's own steps
