@@ -38,6 +38,7 @@ class ChoiceProposal:
 
     def move(self, sequences: Tensor, weight: Tensor, momentum: float = 0.0) -> Self:
         """Towards how often each was chosen, weighed.  [B, N, H], [B, N] adding up to 1"""
+        weight = weight.to(self.chance.dtype)
         chosen = F.one_hot(sequences, self.chance.shape[2]).to(weight.dtype)  # [B, N, H, n]
         often = torch.einsum("bn,bnha->bha", weight, chosen)
         chance = (momentum * self.chance + (1 - momentum) * often).clamp(min=self.floor)
@@ -84,6 +85,7 @@ class NumberProposal:
 
     def move(self, sequences: Tensor, weight: Tensor, momentum: float = 0.0) -> Self:
         """Towards the weighed mean and spread.  [B, N, H, A], [B, N] adding up to 1"""
+        weight = weight.to(sequences.dtype)
         mean = torch.einsum("bn,bnha->bha", weight, sequences)
         square = (sequences - mean[:, None]).square()
         spread = torch.einsum("bn,bnha->bha", weight, square).sqrt()
@@ -93,7 +95,9 @@ class NumberProposal:
 
     def move_mean(self, sequences: Tensor, weight: Tensor) -> Self:
         """Towards the weighed mean, its spread as it was.  [B, N, H, A], [B, N]"""
-        return replace(self, mean=torch.einsum("bn,bnha->bha", weight, sequences))
+        return replace(
+            self, mean=torch.einsum("bn,bnha->bha", weight.to(sequences.dtype), sequences)
+        )
 
     def middle(self) -> Tensor:
         """-> [B, H, A]"""

@@ -31,7 +31,7 @@ class PrioritisedSweeping:
         """Of prioritised sweeping."""
 
         threshold: float = Field(
-            default=1e-6, gt=0, description="in reward: what would move less does not wait"
+            default=1e-6, gt=0, description="in reward: what would move less is left"
         )
 
     def __init__(
@@ -40,7 +40,7 @@ class PrioritisedSweeping:
         self.settings = settings or PrioritisedSweeping.Settings()
         self.table, self.stopwatch = table, stopwatch
         self.counted = CountedTable(table, self.settings)
-        self.waiting: dict[int, float] = {}  # of each pair, by how much it may move
+        self.waiting: dict[int, float] = {}  # of each pair, how far it may be off
         self.heap: list[tuple[float, int]] = []  # −urgency and pair; older entries are passed over
         self.leads: dict[int, set[int]] = {}  # to each state, the pairs
 
@@ -76,8 +76,8 @@ class PrioritisedSweeping:
         for leading in self.leads.get(state, ()):
             share = world.outcomes[leading][state] / world.tried[leading]
             urgency = self.settings.gamma * share * change + self.waiting.get(leading, 0.0)
+            self.waiting[leading] = urgency  # small ones add up
             if urgency > self.settings.threshold:
-                self.waiting[leading] = urgency
                 heapq.heappush(self.heap, (-urgency, leading))
 
     def _take(self) -> int | None:
@@ -96,7 +96,8 @@ class PrioritisedSweeping:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.counted.load_state_dict(state["counted"])
         self.waiting = dict(state["waiting"])
-        self.heap = [(-urgency, pair) for pair, urgency in self.waiting.items()]
+        least = self.settings.threshold
+        self.heap = [(-urgency, pair) for pair, urgency in self.waiting.items() if urgency > least]
         heapq.heapify(self.heap)
         self.leads = {}
         for pair, after in self.counted.world.outcomes.items():
