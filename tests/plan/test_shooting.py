@@ -19,7 +19,7 @@ from fledge.plan.dynamic_programming import value_iteration
 from fledge.plan.looking_ahead import LookingAhead
 from fledge.plan.proposals import ChoiceProposal, NumberProposal, Proposal, propose_anything
 from fledge.plan.rolling_out import roll_out
-from fledge.plan.shooting import CrossEntropy, PathIntegral, Search, Slope
+from fledge.plan.shooting import CrossEntropy, PathIntegral, Search, Slope, Worth
 from fledge.plan.world_copies import TableDynamics
 from fledge.worlds.mdp import MDP
 from fledge.worlds.world import Box, Choices
@@ -148,14 +148,21 @@ def test_in_the_true_world_the_action_is_value_iterations_wherever_it_is_unique(
     ):
         value, policy, sure = unique(mdp)
         assert sure.sum() >= 6
-        dynamics = TableDynamics(mdp)
-        states = torch.arange(mdp.states)
-        worth = lambda sequences: roll_out(  # noqa: E731
+        open_ = propose_anything(Choices((3,)), mdp.states, horizon)
+        plan = OF_CHOICES[name](open_, worth_in(mdp, value), seeded(2))
+        assert torch.equal(plan.sequence[:, 0][sure], policy[sure])
+
+
+def worth_in(mdp: MDP, value: Tensor) -> Worth:
+    """From every state at once, with a terminal value."""
+    dynamics, states = TableDynamics(mdp), torch.arange(mdp.states)
+
+    def worth(sequences: Tensor) -> Tensor:
+        return roll_out(
             dynamics, states, sequences, mdp.gamma, seeded(9), lambda chance: chance @ value
         )
-        open_ = propose_anything(Choices((3,)), mdp.states, horizon)
-        plan = OF_CHOICES[name](open_, worth, seeded(2))
-        assert torch.equal(plan.sequence[:, 0][sure], policy[sure])
+
+    return worth
 
 
 def test_the_worth_of_a_sequence_is_an_expectation_over_every_way() -> None:

@@ -72,8 +72,8 @@ def test_where_the_counts_are_the_chances_q_is_q_star(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_table_converges_to_q_star_of_a_world_that_it_acts_in(method: str) -> None:
-    """Five states, everything at random: within 0.05, where Q* spreads over more than 1. The chances
-    are counted from 600 steps a pair, which leaves errors of 0.02 (seeds 0 to 4: up to 0.03).
+    """Five states, everything at random: within 0.05, where Q* spreads over more than 1. 640 steps
+    of each pair leave that much of their chances open.
     """
     transition, reward, gamma = random_process(5, seed=4)
     expected = optimal_q(transition, reward, gamma)

@@ -51,8 +51,8 @@ def test_the_mean_payment_is_normal_with_a_normal_prior() -> None:
 
 
 def test_drawn_worlds_have_the_moments_of_a_dirichlet() -> None:
-    """Mean a_i/a_0, variance a_i (a_0 − a_i) / (a_0² (a_0 + 1)) over 1,000 draws: each mean within 5
-    of its standard errors, a false alarm in 10⁵ for the eight together.
+    """Mean a_i/a_0, variance a_i (a_0 − a_i) / (a_0² (a_0 + 1)) over 1,000 draws: each mean within
+    5 of its standard errors, a false alarm in 10⁵ for the eight together.
     """
     world, prior, n = counted(), Prior(chances=2.0), 1000
     random = torch.Generator().manual_seed(3)
