@@ -1,5 +1,5 @@
-"""Copies that are set to what was seen do what the world itself does next, and worlds that cannot be
-set say so.
+"""Copies that are set to what was seen do what the world itself does next, and worlds that cannot
+be set say so.
 """
 
 from __future__ import annotations

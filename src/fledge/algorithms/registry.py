@@ -76,6 +76,7 @@ from fledge.algorithms.settings import AlgorithmSettings
 from fledge.algorithms.texts.text_diffusion import TextDiffusion
 from fledge.algorithms.texts.text_vae import TextVAE
 from fledge.algorithms.value.dqn import DQN
+from fledge.algorithms.value.dreamer import Dreamer
 from fledge.algorithms.value.dyna import Dyna
 from fledge.algorithms.value.model_predictive import ModelPredictive
 from fledge.algorithms.value.monte_carlo import MonteCarlo
@@ -159,6 +160,10 @@ REGISTRY: Mapping[str, Entry] = {
         worlds=ModelPredictive.Settings(
             learning_starts=200, updates_per_step=25, rows_per_update=64
         ),
+    ),
+    "dreamer": Entry(
+        Dreamer,
+        worlds=Dreamer.Settings(learning_starts=300, updates_per_step=10, rows_per_update=16),
     ),
     "cloning": Entry(DAgger, worlds=CLONING),
     "dagger": Entry(DAgger, worlds=DAgger.Settings()),

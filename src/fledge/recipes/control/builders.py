@@ -142,12 +142,16 @@ class Making:
         generator = generator_for(self.run.seed, "weights", "graph")
         return graph_policy_for(self.world.name, generator=generator)
 
-    def learner(self, module: nn.Module, steps_per_batch: float = 1, after: int = 0) -> Learner:
+    def learner(
+        self, module: nn.Module, steps_per_batch: float = 1, after: int = 0, times: float = 1.0
+    ) -> Learner:
         """Its schedule is in world steps, the only length of a run that is known beforehand. after:
-        those before it learns at all.
+        those before it learns at all. times: of the run's learning rate.
         """
         run = self.run
-        schedule = Schedule(run.learning_rate, run.steps - after, shape=run.schedule, final=0.0)
+        schedule = Schedule(
+            times * run.learning_rate, run.steps - after, shape=run.schedule, final=0.0
+        )
         learner = Learner(
             module,
             schedule,

@@ -31,6 +31,7 @@ from fledge.recipes.control.builders import (
 )
 from fledge.recipes.control.planners import (
     build_counted,
+    build_dreamer,
     build_model_predictive,
     build_posterior_sampling,
 )
@@ -49,7 +50,8 @@ class AgentKind:
     a kind of world.
 
     whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples
-    in processes. tables: it wants observations that are choices. actor_critic: whether its policy
+    in processes. tables: it wants observations that are choices. pictures: it has a convolution for
+    them. actor_critic: whether its policy
     is one, so that `network` may choose another.
     actions: what it can do.
     """
@@ -61,6 +63,7 @@ class AgentKind:
     whole_episodes: bool = False
     workers: bool = False
     tables: bool = False
+    pictures: bool = False
     actor_critic: bool = True
 
     def sampler(
@@ -124,7 +127,7 @@ KINDS: dict[str, AgentKind] = {
         build_dqn,
         {"schedule": "linear", "clip": 10.0, "widths": (128, 128)},
         {"tables": {"widths": (64,), "rows_per_update": 64}},
-        actions=(Choices,), actor_critic=False,
+        actions=(Choices,), pictures=True, actor_critic=False,
     ),
     "q_learning": TABLE,
     "sarsa": TABLE,
@@ -143,6 +146,14 @@ KINDS: dict[str, AgentKind] = {
     ),
     "sac": AgentKind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
     "td3": AgentKind(build_td3, CONTINUOUS, actions=(Box,), actor_critic=False),
+    "dreamer": AgentKind(
+        build_dreamer,
+        {
+            "copies": 4, "steps_per_batch": 16, "learning_rate": 6e-4, "clip": 100.0,
+            "steps": 10_000,
+        },
+        pictures=True, actor_critic=False,
+    ),
     "cloning": AgentKind(  # of the expert's own steps
         build_imitation, {"steps_per_batch": 64}, NORMALISED,
     ),

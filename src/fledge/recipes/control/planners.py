@@ -6,14 +6,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import nn
+
 from fledge.algorithms.parts.action_table import ActionTable
 from fledge.algorithms.parts.counted_table import PlanningSettings
+from fledge.algorithms.value.dreamer import Dreamer
 from fledge.algorithms.value.dyna import Dyna
 from fledge.algorithms.value.model_predictive import ModelPredictive
 from fledge.algorithms.value.posterior_sampling import PosteriorSampling
 from fledge.algorithms.value.prioritised_sweeping import PrioritisedSweeping
 from fledge.errors import UserError
+from fledge.models.control.actor_critic import ActorCritic
 from fledge.models.control.foresight import Foresight
+from fledge.models.control.recurrent_world import RecurrentWorld
 from fledge.models.control.world_ensemble import WorldEnsemble
 from fledge.plan.rolling_out import Dynamics
 from fledge.plan.world_copies import TableDynamics, WorldCopies
@@ -23,7 +29,7 @@ from fledge.seeds import generator_for
 from fledge.worlds.make import make_world
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.set_to import can_be_set
-from fledge.worlds.world import Choices, World
+from fledge.worlds.world import Box, Choices, World
 
 
 def build_counted(m: Making, s: PlanningSettings) -> Built:
@@ -106,3 +112,25 @@ def build_model_predictive(m: Making, s: ModelPredictive.Settings) -> Built:
         begins_trained=run.base is not None,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, foresight, learned_world=ensemble)
+
+
+def build_dreamer(m: Making, s: Dreamer.Settings) -> Built:
+    """Raises UserError for observations that are neither numbers nor small square pictures."""
+    random = generator_for(m.run.seed, "weights")
+    world = RecurrentWorld(
+        m.world.observation, m.world.action, generator=random, free_nats=s.free_nats
+    )
+    far = torch.full((world.width,), torch.inf)
+    policy = ActorCritic(
+        Box(-far, far), m.world.action, generator=random, widths=m.run.widths, log_std=-0.5
+    )
+    world_learner = m.learner(world, s.updates_per_step, after=s.learning_starts)
+    policy_learner = m.learner(
+        policy, s.updates_per_step, after=s.learning_starts, times=s.policy_rate
+    )
+    algorithm = Dreamer(
+        world, policy, world_learner, policy_learner, m.stopwatch, s, action=m.world.action,
+        replay=Replay(s.buffer, generator=m.random), generator=generator_for(m.run.seed, "noise"),
+        begins_trained=m.run.base is not None,
+    )  # fmt: skip
+    return Built(algorithm, algorithm, algorithm, nn.ModuleDict({"world": world, "policy": policy}))
