@@ -158,7 +158,7 @@ REGISTRY: Mapping[str, Entry] = {
     "mpc": Entry(
         ModelPredictive,
         worlds=ModelPredictive.Settings(
-            learning_starts=200, updates_per_step=25, rows_per_update=64
+            learning_starts=200, updates_per_step=50, rows_per_update=64
         ),
     ),
     "dreamer": Entry(

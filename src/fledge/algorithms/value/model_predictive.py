@@ -56,7 +56,7 @@ class ModelPredictive:
         candidates: int = Field(default=64, ge=2, description="sequences tried in a round")
         kept: int = Field(default=8, ge=1, description="cem: best ones that the next round follows")
         rounds: int = Field(
-            default=3, ge=1, description="cem, mppi: of candidates; gradient: steps up the slope"
+            default=2, ge=1, description="cem, mppi: of candidates; gradient: steps up the slope"
         )
         members: int = Field(default=5, ge=1, description="networks of the ensemble; 1: no doubt")
         terminal_value: bool = Field(

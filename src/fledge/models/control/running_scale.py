@@ -15,19 +15,15 @@ class RunningScale(nn.Module):
 
     mean: Tensor
     variance: Tensor
+    spread: Tensor  # [width], 1 for what has never changed: kept, for it is asked at every step
     count: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-
-    @property
-    def spread(self) -> Tensor:
-        """[width], 1 for what has never changed."""
-        spread = self.variance.sqrt()
-        return torch.where(spread > SMALLEST, spread, 1.0)
 
     def count_in(self, x: Tensor) -> None:
         """[N, width]"""
@@ -40,6 +36,8 @@ class RunningScale(nn.Module):
         self.mean.copy_(self.mean + away * (n / whole))
         self.variance.copy_(squares / whole)
         self.count.copy_(whole)
+        spread = self.variance.sqrt()
+        self.spread.copy_(torch.where(spread > SMALLEST, spread, 1.0))
 
     def scale(self, x: Tensor) -> Tensor:
         """[..., width] -> the same, in spreads from the mean"""

@@ -45,12 +45,11 @@ class MemberSteps(Rows):
 
 class Foretold(NamedTuple):
     """Of each of E members and R rows: mean and log-variance of the scaled change of every number
-    observed and of the reward, [E, R, O+1]; and log-odds that the episode ends, [E, R].
+    observed and of the reward, [E, R, O+1].
     """
 
     mean: Tensor
     log_variance: Tensor
-    end: Tensor
 
 
 class MemberLayers(nn.Module):
@@ -77,8 +76,9 @@ class MemberLayers(nn.Module):
 
 
 class WorldEnsemble(nn.Module):
-    """s′ = s + change: each member says a normal distribution of the change and of the reward, and
-    how likely the episode is to end. A planner's state is what each member has come to, [E, R, O]:
+    """s′ = s + change: each member says a normal distribution of the change and of the reward; and
+    how likely the episode is to end where it leads, by networks of their own: as a part of the first
+    ones it was learned last, for their gradient grows as they become sure. A planner's state is what each member has come to, [E, R, O]:
     a member is kept to for a whole sequence ("TS∞", Chua et al. 2018, section 5).
 
     sampled: whether its steps are drawn from the distributions, or are their means.
@@ -106,8 +106,9 @@ class WorldEnsemble(nn.Module):
         self.choices = action.sizes[0] if isinstance(action, Choices) else None
         acted = self.choices or math.prod(action.shape)
         self.seen, self.changed = RunningScale(self.width), RunningScale(self.width + 1)
-        sizes = (self.width + acted, *widths, 2 * (self.width + 1) + 1)
+        sizes = (self.width + acted, *widths, 2 * (self.width + 1))
         self.layers = MemberLayers(members, sizes, generator)
+        self.ends = MemberLayers(members, (self.width, *widths[-1:], 1), generator)
         self.most = nn.Parameter(torch.full((self.width + 1,), MOST_LOG_VARIANCE))
         self.least = nn.Parameter(torch.full((self.width + 1,), LEAST_LOG_VARIANCE))
 
@@ -130,13 +131,17 @@ class WorldEnsemble(nn.Module):
             done = F.one_hot(action, self.choices).to(state.dtype)
         else:
             done = action
-        inside = self.seen.scale(state).clamp(-SIGMAS, SIGMAS)
+        inside = self.seen.scale(state).clamp_(-SIGMAS, SIGMAS)
         both = torch.cat([inside, done.expand(len(state), -1, -1)], -1)
-        said, size = self.layers(both), self.width + 1
-        raw = said[..., size : 2 * size]
+        mean, raw = self.layers(both).chunk(2, -1)
         bounded = self.most - F.softplus(self.most - raw)
         log_variance = self.least + F.softplus(bounded - self.least)
-        return Foretold(said[..., :size], log_variance, said[..., -1])
+        return Foretold(mean, log_variance)
+
+    def tell_end(self, state: Tensor) -> Tensor:
+        """Log-odds that the episode ends where a step leads.  [E, R, O] -> [E, R]"""
+        inside = self.seen.scale(state).clamp_(-SIGMAS, SIGMAS)
+        return self.ends(inside).squeeze(-1)
 
     def losses(self, rows: MemberSteps) -> tuple[Tensor, Tensor]:
         """Nats of the changes and rewards, and of whether it ended, of each row: sums over the
@@ -150,8 +155,9 @@ class WorldEnsemble(nn.Module):
         target = self.changed.scale(torch.cat([after - obs, reward], -1))
         error = (said.mean - target).square() * (-said.log_variance).exp()
         nats = 0.5 * (error + said.log_variance + LOG_2PI).sum(-1)
-        ended = rows.terminated.T.to(said.end.dtype)
-        ends = F.binary_cross_entropy_with_logits(said.end, ended, reduction="none")
+        end = self.tell_end(after)
+        ended = rows.terminated.T.to(end.dtype)
+        ends = F.binary_cross_entropy_with_logits(end, ended, reduction="none")
         return nats.sum(0), ends.sum(0)
 
     def cost_of_bounds(self) -> Tensor:
@@ -171,8 +177,8 @@ class WorldEnsemble(nn.Module):
             noise = torch.randn(change.shape, generator=generator, dtype=change.dtype)
             change = torch.addcmul(change, (0.5 * said.log_variance).exp(), noise)
         change = self.changed.unscale(change)
-        going = torch.sigmoid(-said.end)
-        return Imagined(state + change[..., :-1], change[..., -1], going)
+        after = state + change[..., :-1]
+        return Imagined(after, change[..., -1], torch.sigmoid(-self.tell_end(after)))
 
     def mix(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of what all members together say is observed next, and paid:

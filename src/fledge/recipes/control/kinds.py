@@ -139,9 +139,10 @@ KINDS: dict[str, AgentKind] = {
     "mpc": AgentKind(
         build_model_predictive,
         {
-            "copies": 1, "steps_per_batch": 25, "evaluation_episodes": 5, "clip": 10.0,
+            "copies": 1, "steps_per_batch": 25, "evaluation_episodes": 5, "clip": 0.0,
             "steps": 2_000,
         },
+        {"bodies": {"horizon": 20, "rounds": 4, "candidates": 100, "kept": 10}},
         actor_critic=False,
     ),
     "sac": AgentKind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
