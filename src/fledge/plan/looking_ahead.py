@@ -43,7 +43,7 @@ class LookingAhead:
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> Tensor:
         """[B, *O] -> [B, *A]"""
-        if self.proposal is None:
+        if self.proposal is None or len(self.proposal.middle()) != len(obs):
             self.proposal = propose_anything(self.action, len(obs), self.horizon, least=self.least)
         plan = self.search(
             self.proposal, lambda sequences: self.worth(obs, sequences, generator), generator

@@ -123,6 +123,8 @@ class Dreamer:
         carried: list[tuple[Tensor, Tensor] | None] = [None]
 
         def play(obs: Tensor) -> Tensor:
+            if carried[0] is not None and len(carried[0][0]) != len(obs):
+                carried[0] = None  # others are asked about
             state = self._look(carried[0], obs, None)
             action = self.policy.best(state)
             carried[0] = (state, self.world.as_numbers(action))

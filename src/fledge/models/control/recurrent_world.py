@@ -1,5 +1,5 @@
-"""RSSM: a learned world that is not seen as it is, but in pictures or numbers that say a part of it;
-what was seen before is carried in a state, part of it certain, part of it drawn.
+"""RSSM: a learned world that is not seen as it is, but in pictures or numbers that say a part of
+it; what was seen before is carried in a state, part of it certain, part of it drawn.
 
 Hafner et al. 2019, "Learning Latent Dynamics for Planning from Pixels", eqs. 4 and 8; free nats and
 both sides of the KL weighed apart: Hafner et al. 2021, "Mastering Atari with Discrete World

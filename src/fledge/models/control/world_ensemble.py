@@ -77,9 +77,10 @@ class MemberLayers(nn.Module):
 
 class WorldEnsemble(nn.Module):
     """s′ = s + change: each member says a normal distribution of the change and of the reward; and
-    how likely the episode is to end where it leads, by networks of their own: as a part of the first
-    ones it was learned last, for their gradient grows as they become sure. A planner's state is what each member has come to, [E, R, O]:
-    a member is kept to for a whole sequence ("TS∞", Chua et al. 2018, section 5).
+    how likely the episode is to end where it leads, by layers of their own: as a part of the others
+    it was hardly learned, for their gradient grows as they become sure. A planner's state is what
+    each member has come to, [E, R, O]: a member is kept to for a whole sequence ("TS∞", Chua et al.
+    2018, section 5).
 
     sampled: whether its steps are drawn from the distributions, or are their means.
     """
