@@ -1,5 +1,5 @@
-"""`fledge control` with algorithms that look ahead, as a user meets them: they run, find what chance
-does not, say how well the world is foretold, and play.
+"""`fledge control` with algorithms that look ahead, as a user meets them: they run, find what
+chance does not, say how well the world is foretold, and play.
 """
 
 from __future__ import annotations
