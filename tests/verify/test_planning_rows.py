@@ -43,8 +43,8 @@ def test_a_prior_that_is_counted_twice_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_worth_that_is_not_discounted_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def undiscounted(*given: Any) -> Tensor:
-        return rolling_out.roll_out(*given[:3], 1.0, *given[4:])
+    def undiscounted(dynamics: Any, obs: Tensor, sequences: Tensor, *given: Any) -> Tensor:
+        return rolling_out.roll_out(dynamics, obs, sequences, 1.0, given[1])
 
     monkeypatch.setattr(rows, "roll_out", undiscounted)
     assert not rows.worth_row().holds

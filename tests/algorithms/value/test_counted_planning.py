@@ -64,7 +64,7 @@ def test_where_the_counts_are_the_chances_q_is_q_star(method: str) -> None:
     chance = random.multinomial(10, np.full(6, 1 / 6), size=(2, 6)) / 10
     reward = random.normal(size=(6, 2))
     expected = optimal_q(chance, reward, 0.8)
-    closely = {} if method == "dyna" else {"threshold": 1e-8}
+    closely: dict[str, Any] = {} if method == "dyna" else {"threshold": 1e-8}
     algorithm = made(method, 6, gamma=0.8, planning_steps=600, **closely)
     algorithm.update(steps_in_proportion(chance, reward, 10))
     np.testing.assert_allclose(algorithm.table.q.numpy(), expected, atol=1e-6)

@@ -40,7 +40,7 @@ def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: 
     )
     far = torch.full((imagined.width,), torch.inf)
     policy = ActorCritic(Box(-far, far), world.action, generator=random, widths=(8,))
-    learners = [
+    learners: Any = [
         Learner(
             part, Schedule(3e-3, 1000), optimizer=adamw(weight_decay=0.0), clip=0.0,
             rows_per_micro_batch=micro,

@@ -23,10 +23,12 @@ PLANE = Box(torch.full((2,), -torch.inf), torch.full((2,), torch.inf))
 ONE = Box(-torch.ones(1), torch.ones(1))
 
 
-def ensemble(members: int = 3, action: Box | Choices = ONE, **kind: object) -> WorldEnsemble:
+def ensemble(
+    members: int = 3, action: Box | Choices = ONE, *, sampled: bool = True
+) -> WorldEnsemble:
     made = WorldEnsemble(
-        PLANE, action, generator=seeded(0), members=members, widths=(16, 16), **kind
-    )  # pyright: ignore[reportArgumentType]
+        PLANE, action, generator=seeded(0), members=members, widths=(16, 16), sampled=sampled
+    )
     x = torch.randn(50, 2, generator=seeded(1))
     made.watch(x, x[:, 0], 3 * x + 1)
     return made

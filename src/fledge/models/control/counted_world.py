@@ -93,7 +93,9 @@ class CountedWorld:
         """
         weight = self._pseudo_counts(prior)
         # A Dirichlet is gammas over their sum: torch's own class of it takes no generator.
-        gammas = torch._standard_gamma(weight, generator=generator)
+        gammas = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+            weight, generator=generator
+        )
         chance = gammas.clamp(min=1e-300)  # tiny pseudo-counts: all of a row may underflow
         mean, spread = self._payments(prior)
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)

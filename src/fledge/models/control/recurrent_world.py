@@ -188,8 +188,8 @@ class RecurrentWorld(nn.Module):
         for t in range(T + 1):
             state, foretold, found = self.find_out(state, done, code[:, t], rows.noise[:, t])
             states.append(state)
-            still = [tuple(x.detach() for x in each) for each in (foretold, found)]
-            sides.append((kl_between(*still[1], *foretold), kl_between(*found, *still[0])))
+            still, settled = ((x[0].detach(), x[1].detach()) for x in (foretold, found))
+            sides.append((kl_between(*settled, *foretold), kl_between(*found, *still)))
             if t < T:
                 goes_on = rows.chosen[:, t, None].to(state.dtype)
                 state, done = state * goes_on, self.as_numbers(rows.action[:, t]) * goes_on

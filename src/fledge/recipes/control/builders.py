@@ -45,9 +45,13 @@ from fledge.worlds.world import Space, World
 
 
 class Player(Protocol):
-    """What a finished algorithm is asked for: the action it thinks best."""
+    """What a finished algorithm is asked for: the action it thinks best.
 
-    def best(self, obs: Tensor) -> Tensor: ...
+    Of one that remembers from step to step, each `best` that is asked for begins with nothing.
+    """
+
+    @property
+    def best(self) -> Callable[[Tensor], Tensor]: ...
 
 
 @dataclass(frozen=True)
