@@ -40,7 +40,7 @@ def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: 
     )
     far = torch.full((imagined.width,), torch.inf)
     policy = ActorCritic(Box(-far, far), world.action, generator=random, widths=(8,))
-    learners: Any = [
+    learners = [
         Learner(
             part, Schedule(3e-3, 1000), optimizer=adamw(weight_decay=0.0), clip=0.0,
             rows_per_micro_batch=micro,
@@ -48,7 +48,7 @@ def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: 
         for part in (imagined, policy)
     ]  # fmt: skip
     return Dreamer(
-        imagined, policy, *learners, Stopwatch(), Dreamer.Settings(**kind | settings),
+        imagined, policy, learners[0], learners[1], Stopwatch(), Dreamer.Settings(**kind | settings),
         action=world.action, replay=Replay(2000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
     )  # fmt: skip
