@@ -54,9 +54,15 @@ class ModelPredictive:
         )
         horizon: int = Field(default=15, ge=1, description="steps that are looked ahead")
         candidates: int = Field(default=64, ge=2, description="sequences tried in a round")
-        kept: int = Field(default=8, ge=1, description="cem: best ones that the next round follows")
+        kept: int = Field(
+            default=8,
+            ge=1,
+            description="cem: best ones that the next round follows; gradient: sequences that climb",
+        )
         rounds: int = Field(
-            default=2, ge=1, description="cem, mppi: of candidates; gradient: steps up the slope"
+            default=2,
+            ge=1,
+            description="cem, mppi: of candidates; gradient: ten steps up the slope each",
         )
         members: int = Field(default=5, ge=1, description="networks of the ensemble; 1: no doubt")
         terminal_value: bool = Field(
@@ -79,7 +85,7 @@ class ModelPredictive:
             if self.planner == "mppi":
                 return PathIntegral(self.candidates, self.rounds)
             if self.planner == "gradient":
-                return Slope(self.candidates, self.rounds)
+                return Slope(min(self.kept, self.candidates), 10 * self.rounds)
             rounds = 1 if self.planner == "shooting" else self.rounds
             return CrossEntropy(self.candidates, min(self.kept, self.candidates), rounds, 0.1)
 
@@ -190,6 +196,7 @@ class ModelPredictive:
     def fit(self) -> dict[str, float]:
         """One optimizer step of all that is learned; the slow value follows."""
         s, replay, parts = self.settings, self.steps.replay, self.foresight
+        several = replay.draw(s.rows_per_update, s.gamma, s.n_step)
         losses: list[tuple[Any, Any]] = []
         if parts.world is not None:
             members = parts.world.members
@@ -200,12 +207,14 @@ class ModelPredictive:
             ))  # fmt: skip
             losses.append((self._world_loss(rows), rows))
         if parts.value is not None or parts.novelty is not None:
-            several = replay.draw(s.rows_per_update, s.gamma, s.n_step)
             losses.append((self._value_loss(several), several))
         assert self.learner is not None
         figures = self.learner.step(*losses[0], also=losses[1:])
         if self.target_value is not None:
             self.target_value.follow(s.target_rate)
+        if parts.novelty is not None:
+            with torch.no_grad():
+                parts.novelty.settle(parts.novelty.error(parts.scale(several.obs)))
         return figures
 
     def _world_loss(self, rows: MemberSteps) -> Callable[[MemberSteps], Any]:
@@ -238,7 +247,6 @@ class ModelPredictive:
                 said["value_error"] = error.detach().abs().sum() / count
             if novelty is not None:
                 strange = novelty.error(self.foresight.scale(some.obs))
-                novelty.settle(strange.detach())
                 share = share + strange.sum() / count
             return share, said
 

@@ -152,7 +152,11 @@ class RecurrentWorld(nn.Module):
 
     def encode(self, obs: Tensor) -> Tensor:
         """[N, *O] -> [N, width]"""
-        return self.into(obs.float() / 255 - 0.5 if self.pictures else obs)
+        return self.into(self.as_seen(obs))
+
+    def as_seen(self, obs: Tensor) -> Tensor:
+        """Pictures from −½ to ½, numbers as they are."""
+        return obs.float() / 255 - 0.5 if self.pictures else obs.float()
 
     def foretell(self, state: Tensor, done: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h after an action, and mean and spread of z given it alone.  [N, D + Z], [N, A] -> [N,
@@ -200,8 +204,7 @@ class RecurrentWorld(nn.Module):
         """-> nats of each row, and the states [N, T+1, D + Z]"""
         states, *sides = self.follow(rows)
         shown = self.out(states.flatten(0, 1)).view(rows.obs.shape)
-        true = rows.obs.float() / 255 - 0.5 if self.pictures else rows.obs
-        seen = 0.5 * (shown - true).square().flatten(2).sum(2).sum(1)
+        seen = 0.5 * (shown - self.as_seen(rows.obs)).square().flatten(2).sum(2).sum(1)
         kl = [each.clamp(min=self.free_nats).sum(1) for each in sides]
         code = PRIOR_SHARE * kl[0] + (1 - PRIOR_SHARE) * kl[1]
         reward, end = self.tell(states[:, 1:])

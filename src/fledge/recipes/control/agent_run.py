@@ -159,9 +159,9 @@ def begin_from(built: Built, run: Run, folder: Path, world: World) -> Card | Non
             "of the same world."
         )
     card = put_in(built, folder, world)
-    for name in ("target_network", "target_actor", "target_critic"):
-        if hasattr(built.algorithm, name):
-            getattr(built.algorithm, name).catch_up()
+    for name in ("target_network", "target_actor", "target_critic", "target_value"):
+        if (target := getattr(built.algorithm, name, None)) is not None:
+            target.catch_up()
     return card
 
 
