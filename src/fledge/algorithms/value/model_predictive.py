@@ -57,7 +57,7 @@ class ModelPredictive:
         kept: int = Field(
             default=8,
             ge=1,
-            description="cem: best ones that the next round follows; gradient: sequences that climb",
+            description="cem: best ones that the next round follows; gradient: all that climb",
         )
         rounds: int = Field(
             default=2,
