@@ -50,8 +50,8 @@ def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: 
     ]  # fmt: skip
     return Dreamer(
         imagined, policy, learners[0], learners[1], Stopwatch(),
-        Dreamer.Settings(**kind | settings), action=world.action, replay=Replay(2000, generator=seeded(seed + 1)),
-        generator=seeded(seed + 2),
+        Dreamer.Settings(**kind | settings), action=world.action,
+        replay=Replay(2000, generator=seeded(seed + 1)), generator=seeded(seed + 2),
     )  # fmt: skip
 
 
