@@ -31,6 +31,7 @@ from fledge.report.figures import (
     strip_part,
 )
 from fledge.report.gradient_variances import draw_gradient_variances
+from fledge.report.learned_world import draw_learned_world
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
@@ -122,6 +123,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_confusions(summary), [])
     pictures += run.part(lambda: draw_yardsticks(summary), [])
     pictures += run.part(lambda: draw_plans(summary), [])
+    pictures += run.part(lambda: draw_learned_world(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)

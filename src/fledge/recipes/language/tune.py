@@ -68,8 +68,8 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         ),
     )
     rows_per_step: int = Field(default=64, ge=1, description="conversations an optimizer step")
-    # Measured on 900 conversations of 20 to 740 tokens, 16 a step: 8 in place of 1 saves 8 % of what
-    # is computed, and makes tokens a step differ by two thirds of their mean. A step of short
+    # Measured on 900 conversations of 20 to 740 tokens, 16 a step: 8 in place of 1 saves 8 % of
+    # what is computed, and makes tokens a step differ by two thirds of their mean. A step of short
     # answers then moves the weights as far as one of long answers, so that a token of the short
     # ones counts for many: LoRA came to 1.513 nats a held-out token so, PEFT's random steps to
     # 1.492.
