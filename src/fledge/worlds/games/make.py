@@ -48,7 +48,7 @@ def make_game(name: str) -> Game:
     if name in BUILT_IN:
         raise UserError(
             f"{name} hides cards, and a search from one position would see them: "
-            f"`fledge solve {name}` finds how to play it, by regrets."
+            "`fledge solve` with game= finds how to play it, by regrets."
         )
     if re.search(r"-v\d+$|\.py:|^gridworld|^words", name):
         raise UserError(
