@@ -30,6 +30,7 @@ _SHARES = {
     "dropped_share",
 }
 _SHARES |= {"reconstructed", "grammatical", "distinct", "edited", "edited_number"}
+_SHARES |= {"foretold_within_90", "seen_pairs"}
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 BOOKKEEPING |= {"cells"}
@@ -77,6 +78,8 @@ _WORDS = {
     "test_evaluation_return": "the kept agent, in episodes that steered nothing",
     "episode_return": "while learning",
     "td_error": "TD error",
+    "foretold_error": "error of the next step as foretold, in spreads of a change",
+    "foretold_within_90": "next steps in the interval for 90 %",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
     "balance": "balance of experts (1: even)",
