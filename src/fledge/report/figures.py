@@ -31,6 +31,7 @@ _SHARES = {
 }
 _SHARES |= {"reconstructed", "grammatical", "distinct", "edited", "edited_number"}
 _SHARES |= {"match_score", "score_earlier", "won", "drawn", "lost", "first_won", "agreement"}
+_SHARES |= {"foretold_within_90", "seen_pairs"}
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 BOOKKEEPING |= {"cells"}
@@ -85,6 +86,8 @@ _WORDS = {
     "policy_loss": "cross entropy to the search's policy, nats",
     "value_loss": "squared error of the value",
     "agreement": "likeliest move is the search's",
+    "foretold_error": "error of the next step as foretold, in spreads of a change",
+    "foretold_within_90": "next steps in the interval for 90 %",
     "q": "Q of what was done",
     "cut_actions": "actions beyond the bounds, cut",
     "log10_exploitability": "log₁₀ of what a best response wins more",

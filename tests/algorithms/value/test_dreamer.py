@@ -30,7 +30,9 @@ class Stop(Exception):
     """The process ends here."""
 
 
-def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: Any) -> Dreamer:
+def dreamer(
+    world: Any, *, seed: int = 0, micro: int | None = None, rate: float = 3e-3, **settings: Any
+) -> Dreamer:
     kind: dict[str, Any] = {
         "learning_starts": 20, "updates_per_step": 3, "rows_per_update": 6, "window_steps": 5,
         "imagined_steps": 4,
@@ -43,7 +45,7 @@ def dreamer(world: Any, *, seed: int = 0, micro: int | None = None, **settings: 
     policy = ActorCritic(Box(-far, far), world.action, generator=random, widths=(8,))
     learners = [
         Learner(
-            part, Schedule(3e-3, 1000), optimizer=adamw(weight_decay=0.0), clip=0.0,
+            part, Schedule(rate, 1000), optimizer=adamw(weight_decay=0.0), clip=0.0,
             rows_per_micro_batch=micro,
         )
         for part in (imagined, policy)
@@ -201,16 +203,16 @@ class Mirror:
 
 
 def test_the_actor_learns_from_what_is_imagined() -> None:
-    """Right in 9 of 10 steps after 120 updates, where chance is right in 5; the actor has never
-    been trained on a step that was made.
+    """Right in 9 of 10 steps after 230 updates, where chance is right in 5 (after 110 it was in all
+    of them); the actor has never been trained on a step that was made.
     """
     world = Mirror(8)
     algorithm = dreamer(
-        world, updates_per_step=6, rows_per_update=16, window_steps=6, imagined_steps=3, gamma=0.5,
-        learning_starts=160,
+        world, rate=1e-2, updates_per_step=10, rows_per_update=16, window_steps=5,
+        imagined_steps=2, gamma=0.5, learning_starts=160,
     )  # fmt: skip
     episodes = Episodes(world, algorithm, Stopwatch(), steps=11, seed=0)
-    for _ in range(21):
+    for _ in range(25):
         batch = next(episodes)
         algorithm.update(batch)
     assert float(batch.reward[batch.chosen].mean()) > 0.85
