@@ -25,13 +25,18 @@ from typing import Any
 
 import numpy as np
 
-from fledge import load
+from fledge.engine.engine import Engine
+from fledge.hub.folder import load_model
+from fledge.log_prob import Decoding
+from fledge.sample.generate import generate
+from fledge.sample.rollouts import encode_prompt
+from fledge.score.verifier import Verifier
 from fledge.tasks.named import draw_questions, load_task
 from real_model import find_model
 
 HERE = Path(__file__).parent
 TASK = HERE / "digits_task.py"
-NEW_TOKENS = 16  # of an answer to a word problem
+NEW_TOKENS = 24  # of an answer to a word problem
 QUESTIONS = 300
 Row = dict[str, Any]
 
@@ -86,26 +91,33 @@ def grpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
         before.write_text(json.dumps(answer_greedily(find_model())), encoding="utf-8")
     out = work / f"grpo{seed}"
     fledge(
-        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 20,
-        prompts_per_step=4, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, generation="bf16",
-        temperature=0.7, cut_reward=1.0, precision="fp32", compile="no", learning_rate=1e-3,
-        warmup_steps=3, kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
+        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 60,
+        prompts_per_step=4, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, temperature=0.7,
+        cut_reward=0.2, generation="bf16", precision="fp32", compile="no", learning_rate=3e-4,
+        warmup_steps=2, kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
     )  # fmt: skip
     first, last = json.loads(before.read_text(encoding="utf-8")), answer_greedily(out)
     return compare(first, last) | {"reward": read_rewards(out)}
 
 
 def answer_greedily(model: Path) -> list[Row]:
-    """What a model answers to each of the test questions, and whether that is right."""
-    task = load_task(str(TASK))
+    """What a model answers to each of the test questions, and whether that is right: an answer that
+    is cut off is none.
+    """
+    loaded, task = load_model(model), load_task(str(TASK))
+    policy = loaded.policy().with_rule(Decoding(temperature=0))
     asked = draw_questions(task, "test", QUESTIONS)
-    said = load(model).generate(
-        [each.prompt for each in asked], temperature=0.0, max_new_tokens=NEW_TOKENS,
-        precision="bf16",
+    prompts = [encode_prompt(loaded.tokenizer, each.prompt) for each in asked]
+    positions = max(map(len, prompts)) + NEW_TOKENS
+    said = generate(
+        policy, prompts, max_new_tokens=NEW_TOKENS, stop=loaded.tokenizer.ends,
+        engine=Engine(policy, positions=positions, precision="bf16"),
     )  # fmt: skip
+    texts = [loaded.tokenizer.decode(one.tokens) for one in said]
+    right = Verifier(task)(asked, said, texts)["exact_match"]
     return [
-        {"question": each.prompt, "said": text, "right": verdict.right}
-        for each, text, verdict in zip(asked, said, task.judge(asked, said), strict=True)
+        {"question": each.prompt, "said": text, "stopped": one.stopped, "right": bool(mark)}
+        for each, text, one, mark in zip(asked, texts, said, right, strict=True)
     ]
 
 
@@ -122,6 +134,7 @@ def compare(before: list[Row], after: list[Row]) -> Row:
         "after": last.mean(),
         "gain": (last - first).mean(),
         "gain_95": [low, high],
+        "stopped": [sum(row["stopped"] for row in side) / len(side) for side in (before, after)],
         "different_answers": len({row["said"] for row in after}),
         "answers": [
             [one["question"], one["said"], other["said"], other["right"]]
