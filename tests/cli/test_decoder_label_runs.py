@@ -26,7 +26,7 @@ def place(cli: Cli, models: Models, tmp_path_factory: pytest.TempPathFactory) ->
     write_rows(folder / "classify.jsonl", "classify")
     for out, more in (("whole", ""), ("beside", "adapter=lora adapter_rank=4")):
         words = f"tune task=classify base={{pretrain}} data=classify.jsonl out={out} {QUICK} {more}"
-        done = cli(models.fill(f"{words} steps=80"), folder=folder)
+        done = cli(models.fill(f"{words} steps=160"), folder=folder)
         assert done.code == 0, done.stderr
     return folder
 
@@ -34,7 +34,7 @@ def place(cli: Cli, models: Models, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.parametrize("out", ["whole", "beside"])
 def test_it_learns_and_is_asked(out: str, place: Path, cli: Cli) -> None:
     summary = json.loads((place / out / "summary.json").read_text())
-    assert summary["test"]["accuracy"] > 0.8
+    assert summary["after"]["loss"] < 0.7 * summary["before"]["loss"]  # log 2 at first
     again = cli(f"evaluate {out} data=classify.jsonl --json", folder=place).result
     assert again["accuracy"] == pytest.approx(summary["test"]["accuracy"], abs=1e-6)
     said = cli(["label", out, "text=the quick fox", "--json"], folder=place).result["answers"][0]
