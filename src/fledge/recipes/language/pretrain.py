@@ -177,14 +177,14 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
             held_out=judge.items,
-            then=propose(course.run, backward=backward),
+            then=propose(course.run, config.data, backward=backward),
         )
 
 
-def propose(run: Run, *, backward: bool) -> str:
+def propose(run: Run, data: str, *, backward: bool) -> str:
     """What to do with the model next."""
     if backward:
-        return write_command("evaluate", base=run.folder, instead="data=FILE")
+        return write_command("evaluate", base=run.folder, data=data)
     return write_command("tune", base=run.folder, task="reverse", instead="data=FILE.jsonl")
 
 
