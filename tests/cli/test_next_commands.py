@@ -143,7 +143,10 @@ def take_a_folder_twice(stand: Stand) -> str:
 
 # Where in the source commands are proposed, and what has them printed.
 PLACES: dict[str, list[Callable[[Stand], str]]] = {
-    "recipes/language/pretrain.py": [finished(PRETRAIN)],
+    "recipes/language/pretrain.py": [
+        finished(PRETRAIN),
+        finished(PRETRAIN.replace(" heads=2", " architecture=lstm backward=true")),
+    ],
     "recipes/language/count.py": [
         finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
     ],

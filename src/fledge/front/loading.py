@@ -67,7 +67,8 @@ def load_agent(
 
 
 def load_encoder(folder: str | Path) -> EncoderModel:
-    """The encoder of a run or of a model folder, as BERT is: `.embed(text)` gives vectors. Raises
+    """The encoder of a run or of a model folder, as BERT is: `.embed(text)` gives vectors,
+    `.label(text)` labels where it was tuned to; a decoder that labels has the second alone. Raises
     UserError for another kind of model.
     """
     return EncoderModel(read_encoder(Path(folder).expanduser()))

@@ -1,5 +1,5 @@
-"""A model as a folder in Hugging Face's layout: config.json, model.safetensors and the tokenizer,
-read from one file or several, written whole or not at all.
+"""A model read from a folder in Hugging Face's layout: config.json, model.safetensors, in one file
+or several, and the tokenizer; `loaded` writes one.
 
 Which family a network is of, and what its config and its tensors are called, is known to
 `hub.families`; a reward model is its ForSequenceClassification with one label. `transformers` loads
@@ -8,8 +8,7 @@ what fledge writes of a family that it knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,141 +22,36 @@ from fledge.hub.adapter_folder import (
     holds_adapter,
     put_on,
     read_notes,
-    save_adapter,
     stands_beside,
 )
-from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
-from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
-from fledge.hub.config_file import check_config, read_config, write_config
+from fledge.hub.config_file import check_config, read_config
 from fledge.hub.encoder_adapter import NOTE as LABELS
-from fledge.hub.encoder_adapter import list_head_modules
 from fledge.hub.families import ENCODERS, family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
-from fledge.hub.label_folder import counts_labels, name_labels, note_labels, stand_labels
+from fledge.hub.label_folder import counts_labels, stand_labels
+from fledge.hub.loaded import Loaded as Loaded
+from fledge.hub.loaded import actions as actions
+from fledge.hub.loaded import save_model as save_model
 from fledge.hub.own_families import use_family_of
-from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
+from fledge.hub.sentence_folder import read_pooling
 from fledge.hub.stored_weights import has_weights, open_weights
-from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
+from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype
 from fledge.hub.word_vectors import is_of_vectors
-from fledge.json_file import json_text
-from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
-from fledge.models.language.bottleneck import Houlsby
+from fledge.models.language.adapters import is_adapted, merge_adapters
 from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
-from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
-from fledge.models.language.sentence_vectors import Pooling
 from fledge.models.language.transformer import Transformer
-from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
     GGUF,
     check_model,
     find_standing_model,
     how_to_have_a_model,
-    write_model,
 )
-from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 from fledge.trained_state import share_weights
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a model folder holds."""
-
-    network: Any  # a TokenNetwork
-    tokenizer: Tokenizer
-    folder: Path
-    config: dict[str, Any]  # config.json, fledge's own entries included
-    base: Base | None = None  # of an adapter
-    asked: Path | None = None  # what the user called it
-    family: Path | None = None  # the user's file that it was read by, as its run remembers
-    pooling: Pooling | None = None  # of an encoder whose folder says how a text becomes a vector
-
-    @property
-    def source(self) -> Path:
-        """What a lineage calls it: as the user did, or the folder that a name on the hub became."""
-        return self.folder if self.asked is None or is_name(self.asked) else self.asked
-
-    def policy(self, chunk: int = 1024) -> TokenPolicy:
-        return TokenPolicy(
-            self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk
-        )
-
-    def adapt(
-        self,
-        settings: Adapter,
-        modules: Sequence[str] = (ALL_LINEAR,),
-        saved: Sequence[str] = (),
-        *,
-        weights: FrozenWeights = "fp32",
-        generator: torch.Generator | None = None,
-    ) -> Loaded:
-        """The same model, frozen in place, with a fresh adapter on it; one that it had is merged
-        into it.
-
-        modules: which matrices LoRA adapts, saved: which modules learn whole beside it, both by the
-        ends of their Hugging Face names; what stands on an encoder does so anyhow. weights: how the
-        frozen matrices are held.
-        Raises UserError for modules that the model has not, and for an adapter that it had and that
-        cannot be merged.
-        """
-        if is_adapted(self.network):
-            merge_adapters(self.network)
-        network = self.network
-        if isinstance(network, DecoderLabels):  # its score learns whole
-            network = network.network
-        if isinstance(network, Encoder):
-            saved = [*saved, *list_head_modules(network)]
-        if isinstance(settings, LoRA):
-            start_lora(network, settings, modules, saved, weights, generator)
-        elif isinstance(settings, Houlsby):
-            start_bottlenecks(network, settings, weights, generator)
-        else:
-            sayable = actions(self.tokenizer, network.config.vocab_size)
-            start_virtual(network, settings, self.tokenizer, sayable, weights, generator)
-        self.network.eval()
-        return replace(self, base=Base(self.source, weights))
-
-    def merged(self) -> Loaded:
-        """The same model, its adapter merged into it in place if it has one: all of it learns.
-        Raises UserError for an adapter that no matrix can hold.
-        """
-        if self.base is None:
-            return self
-        merge_adapters(self.network)
-        return replace(self, base=None)
-
-    def save(self, folder: Path, scalar: ScalarModel | None = None, **notes: Any) -> None:
-        """As it is: whole, or the adapter alone where it has one. Raises OSError, the earlier
-        folder intact.
-        """
-        if self.base is None:
-            save_model(
-                folder, self.network, self.tokenizer, scalar=scalar, pooling=self.pooling, **notes
-            )
-        else:
-            network, score = self.network, None if scalar is None else scalar.head.linear.weight
-            if isinstance(network, DecoderLabels):
-                notes |= note_labels(network)
-                network, score = network.network, network.score.weight
-            if self.pooling is not None:
-                notes[NOTE] = asdict(self.pooling)
-            save_adapter(folder, network, self.tokenizer, self.base, score, **notes)
-
-
-def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
-    """The tokens a policy may say: those that the tokenizer has sayable, no row of the embedding
-    without a token.
-
-    rows: V of the network, by default as many as the tokenizer has tokens.  [V] bool
-    """
-    allowed = torch.zeros(tokenizer.vocab_size if rows is None else rows, dtype=torch.bool)
-    sayable = torch.from_numpy(tokenizer.sayable)[: len(allowed)]
-    allowed[: len(sayable)] = sayable
-    return allowed
 
 
 def find_model(path: Path) -> Path:
@@ -188,40 +82,6 @@ def find_model(path: Path) -> Path:
         f"{path} holds no model (model.safetensors with its config.json): "
         f"{how_to_have_a_model(path)}"
     )
-
-
-def save_model(
-    folder: Path,
-    network: Any,
-    tokenizer: Tokenizer,
-    *,
-    scalar: ScalarModel | None = None,
-    pooling: Pooling | None = None,
-    **notes: Any,
-) -> None:
-    """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
-    earlier folder intact.
-    """
-    score = None if scalar is None else scalar.head.linear.weight
-    if isinstance(network, DecoderLabels):
-        notes |= name_labels(network)
-        network, score = network.network, network.score.weight
-    family = family_of(network)
-    weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
-    if score is not None:
-        weights[SCORE] = score.detach().cpu().contiguous()
-    if pooling is not None:
-        notes[NOTE] = asdict(pooling)
-    config = write_config(family, network, tokenizer, score is not None) | notes
-    with write_model(folder) as beside:
-        write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
-        (beside / "config.json").write_text(
-            json_text(config, str(folder / "config.json"), indent=2) + "\n"
-        )
-        tokenizer.save(beside)
-    if pooling is not None:
-        # For other programs: config.json has said it, should a kill come before.
-        write_pooling(folder, pooling, network.config.width)
 
 
 def load_model(path: Path, *, as_stored: bool = False, backward: bool = False) -> Loaded:

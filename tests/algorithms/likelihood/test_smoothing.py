@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fledge.algorithms.likelihood import smoothing
 from fledge.algorithms.likelihood.smoothing import (
     FALLBACK,
     add_k,
     estimate_discounts,
     kneser_ney,
 )
-from fledge.models.language.ngram import Ngram
+from fledge.models.language.ngram import Ngram, Order
 from fledge.text.ngram_passes import count_ngrams
 
 VOCAB, BEGIN, END = 7, 0, 1
@@ -122,6 +124,34 @@ def test_every_context_sums_to_one_and_says_what_a_text_is_given(make: str) -> N
         for word in range(1, VOCAB):
             alone = model.log_prob(np.append(context, word))[-1]
             assert alone == pytest.approx(row[word], abs=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_the_formula_sums_to_one_before_it_is_rounded(
+    order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model is kept in float32, whose rounding is all that the sums above lack."""
+
+    def keep(counts: Any, levels: Any, leaves: Any, staying: Any) -> Ngram:
+        with np.errstate(divide="ignore"):
+            logs, left = [np.log(x) for x in levels], [np.log(x) for x in leaves]
+        left.append(np.zeros(len(levels[0])) if order == 1 else np.zeros(0))
+        longer = tuple(
+            Order(grams.keys, logs[k + 1], left[k + 1]) for k, grams in enumerate(counts.grams)
+        )
+        return Ngram(logs[0], left[0], longer, counts.border)
+
+    monkeypatch.setattr(smoothing, "_pack", keep)
+    model = kneser_ney(count(make_documents(3), order), SAYABLE)
+    contexts = [
+        np.array(c, dtype=np.int64)
+        for n in range(order)
+        for c in itertools.product(range(VOCAB), repeat=n)
+        if BEGIN not in c[1:] and END not in c
+    ]
+    said = model.distribution(contexts)
+    assert said.dtype == np.float64
+    assert np.exp(said).sum(1) == pytest.approx(1, abs=1e-12)
 
 
 def test_pruning_leaves_out_what_stood_once_and_nothing_else() -> None:

@@ -114,7 +114,7 @@ class Ngram:
 
     def _left(self, k: int, context: Ints) -> Floats:
         """log of what contexts of k + 1 tokens leave; of one that was never seen, all of it."""
-        left = np.full(len(context), np.nan if self.additive else 0.0, np.float32)
+        left = np.full(len(context), np.nan if self.additive else 0.0, self.backoff.dtype)
         seen = np.flatnonzero(context >= 0)
         left[seen] = self._backoff(k)[context[seen]]
         return left

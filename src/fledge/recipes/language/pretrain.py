@@ -177,7 +177,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
             held_out=judge.items,
-            then=write_command("evaluate", base=course.run.folder, instead="data=FILE")
+            then=write_command("evaluate", base=course.run.folder, data=config.data)
             if backward
             else write_command(
                 "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"

@@ -51,9 +51,11 @@ Maker = Callable[[Learner, Course], Algorithm]
 
 
 def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) -> Summary:
-    """Raises UserError for a base that is no encoder, and for data that cannot be learned from."""
+    """Raises UserError for a base that is no encoder, and of classify no decoder either, and for
+    data that cannot be learned from.
+    """
     start = Start("tune", show, run)
-    config, base = open_base(config, start)
+    config, base = open_base(config, start, decodes=config.task == "classify")
     reads = isinstance(base.network, Encoder)
     frame = None if reads else open_frame(base.tokenizer)
     data = read_label_data(
@@ -63,7 +65,7 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     if config.task != "choose":
         config = config.model_copy(update={"labels": data.labels})
     begun = generator_for(config.seed, "weights")
-    network = (
+    network: Any = (  # of either kind `score_labels` asks the same
         with_classifier(base.network, KINDS[config.task], data.labels, begun)
         if reads
         else DecoderLabels(base.network, data.labels)
@@ -103,12 +105,14 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
     return train_encoder(config, "embed", start, base, data, make)
 
 
-def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
-    """The encoder to start from, and the fields that suit it."""
+def open_base(
+    config: AnyConfig, start: Start, *, decodes: bool = False
+) -> tuple[AnyConfig, Loaded]:
+    """The encoder to start from, or where that may be the decoder, and the fields that suit it."""
     if start.new:
         config = config.check()
     config.use_family()
-    decodes = config.task == "classify" and not is_encoder(config.base)
+    decodes = decodes and not is_encoder(config.base)
     base = (load_label_base if decodes else load_encoder)(config.base)
     base = base.merged()  # a head is put on matrices, and not on adapters
     if isinstance(base.network, DecoderLabels):
