@@ -88,8 +88,11 @@ def time_steps(name: str, steps: int) -> dict[str, Any]:
 
 def run_whole(name: str, out: Path, quick: bool) -> dict[str, Any]:
     """As `fledge imagine model=NAME` does it."""
-    fewer = {"steps": 5, "warmup_steps": 1, "judged_samples": 40, "samples": 8} if quick else {}
-    summary = fledge.imagine(model=name, out=out, **COMMON, **fewer).summary
+    fewer: dict[str, Any] = (
+        {"steps": 5, "warmup_steps": 1, "judged_samples": 40, "samples": 8} if quick else {}
+    )
+    fields: dict[str, Any] = {**COMMON, **fewer}
+    summary = fledge.imagine(model=name, out=out, **fields).summary
     nats = summary["test"].get("nats")
     said = "none" if nats is None else f"{nats:.2f}, {summary['measure']}"
     return {

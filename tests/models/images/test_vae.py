@@ -145,7 +145,7 @@ def test_it_begins_as_a_histogram_of_what_it_learns_from(network: str) -> None:
     x[:, 0, 0, 0] = 0
     model = make_vae(2, network, PictureShape(1, 4, 4, 2))
     model.begin_at_counts(x)
-    last = model.to_picture if network == "mlp" else model.to_picture[-1]
+    last = list(model.to_picture.modules())[-1]
     with torch.no_grad():
         for weight in last.parameters():
             weight.zero_()
