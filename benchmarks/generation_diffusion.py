@@ -81,7 +81,7 @@ class Side:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(float(loss))
+        self.losses.append(float(loss.detach()))
 
 
 def compare_steps(rounds: int, learns: int) -> tuple[dict[str, float], dict[str, Any]]:

@@ -8,6 +8,9 @@ model in a process of its own, what reading it added.
 
 The text is --data, a .txt file, or by default the prose of this Python installation; words are what
 stands between white space, with those that came once as one word.
+
+--grams N alone: a model of N n-grams of made-up counts, as a model folder that is written, read
+again and asked, and what each of them takes of memory and of the disk.
 """
 
 from __future__ import annotations
@@ -27,10 +30,13 @@ import numpy as np
 
 from fledge.algorithms.likelihood.smoothing import kneser_ney
 from fledge.hub.arpa import BEGIN, END, spell, write_arpa
-from fledge.models.language.ngram import Ngram
-from fledge.text.ngram_counts import Ints
+from fledge.hub.folder import save_model
+from fledge.models.language.ngram import Ngram, Order
+from fledge.models.language.ngram_network import NgramConfig, NgramNetwork
+from fledge.text.ngram_counts import WORD_BITS, Ints
 from fledge.text.ngram_passes import count_ngrams
 from fledge.text.python_prose import python_prose
+from fledge.text.tokenizer import train_tokenizer
 from side_by_side import alternate, finish, judge, options, say, seconds, speed_up, table
 
 ORDER = 5
@@ -48,9 +54,33 @@ else:
 print((read() - before) * 1024)
 """
 
+LARGE = """
+import sys, time
+from pathlib import Path
+def read():
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS"))
+import numpy as np
+from fledge.hub.folder import load_model
+before = read()
+model = load_model(Path(sys.argv[1])).network.model
+grown = (read() - before) * 1024
+rows = np.random.default_rng(1).integers(3, model.vocab_size, 2**18)
+# Half of them are what the model has: the words that it counts up behind a beginning.
+rows[::2] = 3 + rows[::2] % 40
+began = time.perf_counter()
+assert np.isfinite(model.log_prob(rows)).all()
+print(grown, len(rows) / (time.perf_counter() - began))
+"""
+
 
 def main() -> None:
-    given = options(__doc__, data="a .txt file in place of the prose of this installation")
+    given = options(
+        __doc__, data="a .txt file in place of the prose of this installation",
+        grams="how many n-grams of made-up counts, in place of all else",
+    )  # fmt: skip
+    if given.grams:
+        measure_large(int(float(given.grams)), given.json)
+        return
     lines = read_lines(given.data)[: 500 if given.quick else None]
     count = Counter(word for line in lines for word in line)
     names = [BEGIN, END, "<rare>", *sorted(word for word, n in count.items() if n > 1)]
@@ -135,6 +165,47 @@ def measure(file: Path) -> int:
         [sys.executable, "-c", RESIDENT, str(file)], capture_output=True, text=True, check=True
     )
     return int(done.stdout)
+
+
+def measure_large(number: int, as_json: bool) -> None:
+    """Of 4-grams and shorter ones as a text of words would have: a twentieth bigrams, a quarter
+    trigrams, the others the longest.
+    """
+    # A tokenizer of 100,000 characters stands for one of as many words.
+    alphabet = "".join(chr(i) for i in range(0x20000, 0x20000 + 100_000))
+    tokenizer, rng = train_tokenizer("characters", [alphabet]), np.random.default_rng(0)
+    words = tokenizer.vocab_size
+    orders, shorter = [], words
+    for share in (0.05, 0.25, 0.7):
+        count = int(share * number)
+        begins = np.sort(rng.integers(0, shorter, count)) << WORD_BITS
+        # In order and never twice: behind each beginning its words count up.
+        first = np.searchsorted(begins, begins)
+        keys = begins + (np.arange(count) - first)
+        logp = rng.uniform(-9, -1, count).astype(np.float32)
+        left = np.full(count if share < 0.7 else 0, -0.5, np.float32)
+        orders.append(Order(keys, logp, left))
+        shorter = count
+    say(f"{sum(len(order.keys) for order in orders):,} n-grams made up")
+    single = np.full(words, -np.log(words), np.float32)
+    network = NgramNetwork(NgramConfig(words, context=64), tokenizer.border)
+    network.become(Ngram(single, np.zeros(words, np.float32), tuple(orders), tokenizer.border))
+    del orders, keys, logp, left, begins, first
+    with tempfile.TemporaryDirectory() as place:
+        save_model(Path(place, "model"), network, tokenizer)
+        size = Path(place, "model", "model.safetensors").stat().st_size
+        del network
+        done = subprocess.run(
+            [sys.executable, "-c", LARGE, str(Path(place, "model"))],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    resident, ask = map(float, done.stdout.split())
+    figures = {
+        "n-grams": number, "bytes an n-gram in memory": resident / number,
+        "bytes an n-gram on the disk": size / number, "questions/s": ask,
+    }  # fmt: skip
+    rows = [(name, f"{value:,.1f}") for name, value in figures.items()]
+    finish(as_json, table(("made up", ""), rows), {}, figures, {}, [])
 
 
 def beside_nltk(

@@ -15,7 +15,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class Llama:
     """As many slots as rows, continuous batching, flash attention where it has it, weights repacked
-    for the processor: its own defaults, and no cache between requests.
+    for the processor: its own defaults.
     """
 
     def __init__(self, path: Path, rows: int, positions: int, threads: int) -> None:
@@ -28,11 +28,15 @@ class Llama:
         params.warmup, params.verbosity = False, -1
         self._server: Any = llama.Server(params)
 
-    def go_on(self, prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
-        """Greedily, exactly so many tokens."""
+    def go_on(
+        self, prompts: Sequence[Sequence[int]], new: int, *, cached: bool = False
+    ) -> list[list[int]]:
+        """Greedily, exactly so many tokens. cached: a prompt that begins like the one before it is
+        read from where they part.
+        """
         asked = {
             "prompt": [list(prompt) for prompt in prompts], "n_predict": new, "temperature": 0.0,
-            "samplers": ["top_k"], "top_k": 1, "ignore_eos": True, "cache_prompt": False,
+            "samplers": ["top_k"], "top_k": 1, "ignore_eos": True, "cache_prompt": cached,
             "return_tokens": True,
         }  # fmt: skip
         request = urllib.request.Request(

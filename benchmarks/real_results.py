@@ -23,9 +23,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fledge import load
+from fledge.tasks.named import draw_questions, load_task
 from real_model import find_model
 
 HERE = Path(__file__).parent
+TASK = HERE / "digits_task.py"
+NEW_TOKENS = 16  # of an answer to a word problem
+QUESTIONS = 300
 Row = dict[str, Any]
 
 
@@ -37,11 +44,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--work", type=Path, help="where the runs are kept; by default nowhere")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as name:
+        work = given.work or Path(name)
+        work.mkdir(exist_ok=True)
         for seed in given.seeds:
             began = time.perf_counter()
-            result = PARTS[given.part](given.folder, Path(work), seed, given.steps)
+            result = PARTS[given.part](given.folder, work, seed, given.steps)
             taken = round(time.perf_counter() - began)
             print(json.dumps({"part": given.part, "seed": seed, "s": taken, **result}), flush=True)
 
@@ -63,25 +73,67 @@ def dpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
 
 
 def grpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
-    """Exact match on the test prompts, before and after, greedily answered."""
-    file = write_rows(
-        work / "words.jsonl", sorted(
-            (row for row in read_rows(data / "word-problems.jsonl.gz") if is_short(row)),
-            key=lambda row: row["question"],
-        ),
-    )  # fmt: skip
-    os.environ["WORD_PROBLEMS"] = str(file)
-    common = {"task": HERE / "digits_task.py", "max_new_tokens": 48, "seed": seed}
-    asked = {**common, "prompts": 200}
-    before = fledge("evaluate", base=find_model(), **asked)
+    """Of test questions, how many are answered rightly before and after, greedily; the difference
+    with its 95% interval, question by question.
+    """
+    rows = sorted(
+        (row for row in read_rows(data / "word-problems.jsonl.gz") if is_short(row)),
+        key=lambda row: row["question"],
+    )
+    os.environ["WORD_PROBLEMS"] = str(write_rows(work / "words.jsonl", rows))
+    before = work / "before.json"
+    if not before.exists():  # the same for every seed
+        before.write_text(json.dumps(answer_greedily(find_model())), encoding="utf-8")
     out = work / f"grpo{seed}"
     fledge(
-        "align", base=find_model(), algorithm="grpo", steps=steps or 60, prompts_per_step=8,
-        samples_per_prompt=8, generation="bf16", precision="bf16", compile="no",
-        learning_rate=2e-4, warmup_steps=5, kl_coefficient=0.0, evaluation_prompts=64, out=out,
-        **common,
+        "align", base=find_model(), task=TASK, algorithm="grpo", steps=steps or 20,
+        prompts_per_step=4, samples_per_prompt=8, max_new_tokens=NEW_TOKENS, generation="bf16",
+        temperature=0.7, cut_reward=1.0, precision="fp32", compile="no", learning_rate=1e-3,
+        warmup_steps=3, kl_coefficient=0.0, evaluation_prompts=16, seed=seed, out=out,
     )  # fmt: skip
-    return {"before": before, "after": fledge("evaluate", base=out, **asked)}
+    first, last = json.loads(before.read_text(encoding="utf-8")), answer_greedily(out)
+    return compare(first, last) | {"reward": read_rewards(out)}
+
+
+def answer_greedily(model: Path) -> list[Row]:
+    """What a model answers to each of the test questions, and whether that is right."""
+    task = load_task(str(TASK))
+    asked = draw_questions(task, "test", QUESTIONS)
+    said = load(model).generate(
+        [each.prompt for each in asked], temperature=0.0, max_new_tokens=NEW_TOKENS,
+        precision="bf16",
+    )  # fmt: skip
+    return [
+        {"question": each.prompt, "said": text, "right": verdict.right}
+        for each, text, verdict in zip(asked, said, task.judge(asked, said), strict=True)
+    ]
+
+
+def compare(before: list[Row], after: list[Row]) -> Row:
+    """Shares that are right, their difference, and the percentiles of it over 10,000 draws of as
+    many questions with replacement.
+    """
+    first, last = (np.array([row["right"] for row in side], float) for side in (before, after))
+    draws = np.random.default_rng(0).integers(len(first), size=(10_000, len(first)))
+    low, high = np.percentile((last - first)[draws].mean(1), [2.5, 97.5])
+    return {
+        "questions": len(first),
+        "before": first.mean(),
+        "after": last.mean(),
+        "gain": (last - first).mean(),
+        "gain_95": [low, high],
+        "different_answers": len({row["said"] for row in after}),
+        "answers": [
+            [one["question"], one["said"], other["said"], other["right"]]
+            for one, other in zip(before[:6], after[:6], strict=True)
+        ],
+    }
+
+
+def read_rewards(run: Path) -> list[float]:
+    """The mean of every step's samples."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line["reward"] for line in map(json.loads, lines) if "reward" in line]
 
 
 def lora(data: Path, work: Path, seed: int, steps: int | None) -> Row:

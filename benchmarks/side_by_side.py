@@ -27,7 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PEERS = (
     "torch", "transformers", "accelerate", "trl", "gymnasium", "mujoco", "stable-baselines3",
-    "quantecon", "xllamacpp", "open-spiel",
+    "quantecon", "xllamacpp", "diffusers", "pythae", "open-spiel",
 )  # fmt: skip
 
 Times = dict[str, list[float]]  # seconds of each round, by side

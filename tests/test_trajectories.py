@@ -144,3 +144,19 @@ def test_of_what_is_added_to_only_the_known_fields_are_kept() -> None:
     )
     assert dict(Sampled.of(batch).items()).keys() == dict(from_rows(ROWS, CHOSEN).items()).keys()
     assert batch.to(torch.device("cpu")) is batch  # nothing moves, nothing is made
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 1000])
+@pytest.mark.parametrize("most", [0, 1, 2, 5, 1000])
+def test_rows_that_are_spread_are_different_ones_evenly_apart(number: int, most: int) -> None:
+    """The first is one of them, and no two neighbours lie further apart than others by two."""
+    rows = from_rows([[place, 1] for place in range(number)], [[False, True]] * number)
+    places = rows.spread(most).obs[:, 0]
+    assert len(places) == min(number, most)
+    if len(places) == number:
+        assert places.tolist() == list(range(number))
+    if len(places) > 1:
+        apart = places.diff()
+        assert apart.min() >= 1
+        assert apart.max() - apart.min() <= 1
+        assert (places[0], places[-1]) == (0, number - 1)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import re
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ def split_sources(data: str) -> list[Source]:
 def split_names(data: str) -> list[str]:
     """The names alone, in their order."""
     return [name for source in split_sources(data) for name in source.names]
+
+
+def list_fitting(pattern: str | Path) -> list[Path]:
+    """The files that a name with `*`, `?` or `[…]` fits, in the order of their names; none for a
+    name without, and for one that exists as it stands.
+    """
+    path = Path(pattern).expanduser()
+    if path.exists() or not glob.has_magic(str(path)):
+        return []
+    return [file for name in sorted(glob.glob(str(path))) if (file := Path(name)).is_file()]
 
 
 def _split(data: str) -> list[str]:

@@ -51,7 +51,7 @@ def level_pieces(
     count: of the rows at these places, how many pieces they are.
     """
     most = len(own)
-    if find_sharded(module):
+    if ranks.world() > 1 and find_sharded(module):
         lengths = batch.lengths.cpu().sum(1)
         most = max(map(count, ranks.places_of_each(lengths)))
     yield from ((piece, rows, True) for piece, rows in own)

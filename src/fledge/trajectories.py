@@ -81,6 +81,10 @@ class Rows:
     def to(self, device: torch.device) -> Self:
         return self._each(lambda value: value.to(device))
 
+    def spread(self, most: int) -> Self:
+        """At most so many of the rows, from all over them."""
+        return self[spread_evenly(len(self), most)]
+
     def trim(self) -> Self:
         """Without the trailing steps that no row has chosen: nothing that counts is lost."""
         return self._each(lambda value: value.trim() if isinstance(value, Rows) else value)
@@ -228,6 +232,13 @@ class Pairs(Rows):
 
     def count_actions(self) -> int:
         return self.preferred.count_actions() + self.rejected.count_actions()
+
+
+def spread_evenly(number: int, most: int) -> Tensor:
+    """Places of at most so many of `number` things: folders come label by label, and the first of
+    them are of a few labels alone.  -> [min(number, most)] long, rising
+    """
+    return torch.linspace(0, number - 1, min(number, most), dtype=torch.float64).round().long()
 
 
 def from_rows(

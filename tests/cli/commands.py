@@ -66,6 +66,20 @@ CONTROL_TABLE = (
     "control world=gridworld algorithm=q_learning steps=4000 copies=4 steps_per_batch=20 "
     "evaluate_every=1000 evaluation_episodes=2 pictures=false"
 )
+CONTROL_MPC = (
+    f"{CONTROL} algorithm=mpc learning_starts=60 updates_per_step=4 horizon=3 candidates=8 kept=2 "
+    "members=2 widths=16 novelty=rnd steps=150 evaluate_every=75"
+)
+CONTROL_DREAMER = (
+    "control world=drawn:gridworld algorithm=dreamer steps=150 copies=2 steps_per_batch=8 "
+    "learning_starts=40 updates_per_step=1 rows_per_update=4 window_steps=4 imagined_steps=3 "
+    "widths=16 evaluate_every=75 evaluation_episodes=2 pictures=false"
+)
+CONTROL_SWEEPING = CONTROL_TABLE.replace("q_learning", "prioritised_sweeping count_bonus=0.1")
+CONTROL_PSRL = (
+    "control world=deep_sea:4 algorithm=psrl steps=400 steps_per_batch=5 evaluate_every=100 "
+    "evaluation_episodes=2 pictures=false"
+)
 FIT = "fit model=gmm data={points} k=3 steps=12 tolerance=0"
 FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
 FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
@@ -132,6 +146,10 @@ KINDS = {
     "pretrain replaced": f"{ENCODER} objective=rtd masking=spans",
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
+    "control mpc": CONTROL_MPC,
+    "control dreamer": CONTROL_DREAMER,
+    "control prioritised_sweeping": CONTROL_SWEEPING,
+    "control psrl": CONTROL_PSRL,
     "imagine vae": IMAGINE,
     "imagine gan": IMAGINE_GAN,
     "imagine chow_liu": IMAGINE_COUNTED,
@@ -148,6 +166,7 @@ KINDS = {
         "compile=no"
     ),
     "selfplay alphazero": SELFPLAY,
+    "selfplay muzero": f"{SELFPLAY} algorithm=muzero unroll=3",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 

@@ -52,6 +52,7 @@ SHORT = {
     "evaluation_prompts=2 precision=fp32 compile=no",
     "distill": "steps=1 rows_per_step=2 precision=fp32 compile=no",
     "play": "episodes=2",
+    "play tictactoe": "simulations=4",
 }  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def test_what_is_proposed_can_be_run(
     assert commands, said
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
-        words += SHORT.get(words[0], "").split()
+        words += SHORT.get(" ".join(words[:2]), SHORT.get(words[0], "")).split()
         done = cli(words, folder=tmp_path, stdin="hello\n")
         assert done.code == 0, f"{command}: {done.stderr}"
 

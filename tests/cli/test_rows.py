@@ -5,6 +5,7 @@ run, and what is left out is kept.
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,28 @@ def test_a_choice_among_nothing_is_refused(cli: Cli, models: Models, tmp_path: P
         "stop has an empty text"
         in cli([*models.fill("sample base={tune}"), "stop="], folder=tmp_path).complaint
     )
+
+
+def test_several_files_by_a_pattern_are_in_the_lineage_and_a_new_one_is_noticed(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    command, row, _ = KINDS["tune"]
+    write(tmp_path / "some-1.jsonl", 40, row, {})
+    write(tmp_path / "some-2.jsonl", 40, row | {"answer": "no"}, {3: {"answer": ""}})
+    words = [*models.fill(command.replace("given", "some-*")), "steps=2", "out=run"]
+    assert "1 of the 40 rows of some-2.jsonl" in cli(words, folder=tmp_path).complaint
+    killed = cli(
+        [*words, "bad_rows=skip"], folder=tmp_path, signal=signal.SIGKILL,
+        once=tmp_path / "run" / "metrics.jsonl",
+    )  # fmt: skip
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    write(tmp_path / "some-3.jsonl", 4, row, {})
+    assert "some-3.jsonl is new" in cli("resume run", folder=tmp_path).complaint
+    (tmp_path / "some-3.jsonl").unlink()
+    done = cli("resume run", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    counts = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
+    read = {name: each["read"] for name, each in counts.items()}
+    assert read == {"some-1.jsonl": 40, "some-2.jsonl": 40}
+    lineage = json.loads((tmp_path / "run" / "lineage.json").read_text())
+    assert [Path(each["path"]).name for each in lineage["data"]] == list(counts)

@@ -19,7 +19,9 @@ from fledge.hub.gguf_blocks import BY_NAME, TYPES, WRITTEN, decode, encode
 from fledge.hub.gguf_file import GgufFile, Written, write_gguf
 from fledge.hub.gguf_model import save_gguf
 from fledge.models.language.quantisation import INT4, INT8, round_to_nearest
+from fledge.text.chat import Message, render
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
+from tests.real.llama_server import LlamaServer
 from tests.subjects import seeded
 
 PROSE = (
@@ -260,6 +262,25 @@ def test_our_own_tokenizer_comes_back(kind: Any, tmp_path: Path) -> None:
     assert again.tokenizer.fingerprint() == tokens.fingerprint()
     assert again.tokenizer.opening == tokens.opening
     assert again.network.border == tokens.begin
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
+def test_llama_cpp_renders_our_own_template(kind: Any, tmp_path: Path) -> None:
+    """Its Jinja is one of its own, which says other things than jinja2 now and then."""
+    from tests.subjects import transformer
+
+    tokens = TOKENS if kind == "bpe" else train_tokenizer("bytes", [])
+    save_gguf(tmp_path / "own.gguf", transformer(vocab_size=tokens.vocab_size, width=32), tokens)
+    server = LlamaServer(tmp_path / "own.gguf")
+    talk: list[Message] = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": " \n two  spaces, {{ 1 }} \n"},
+        {"role": "assistant", "content": "naïve 日本"},
+        {"role": "user", "content": ""},
+    ]
+    for turns in (talk, talk[:2], talk[1:2]):
+        text = server("apply-template", messages=turns)["prompt"]
+        assert server.encode(text, special=True) == render(tokens, turns, reply=True)[0]
 
 
 @pytest.fixture

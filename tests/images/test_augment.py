@@ -44,3 +44,21 @@ def test_a_cutout_hides_a_square_and_nothing_else() -> None:
     rows, columns = (cut == 0).any(3).sum(2), (cut == 0).any(2).sum(2)
     assert (rows == 2).all()
     assert (columns == 2).all()
+
+
+def test_a_crop_shows_a_part_of_at_least_half_the_side_in_place_of_the_whole() -> None:
+    """Of a slope every crop is a slope, less steep by the share of the side that it keeps."""
+    side = 32
+    slope = (torch.arange(side) * 4).expand(200, 1, side, side).to(torch.uint8)
+    for across in (slope, slope.transpose(2, 3)):
+        seen = augment(across, ("crop",), 256, seeded(0)).float()
+        if across is not slope:
+            seen = seen.transpose(2, 3)
+        # Inside, where no border is mixed in; rounded to a level.
+        rise = (seen[:, 0, side // 2, -4] - seen[:, 0, side // 2, 3]) / (4 * (side - 7))
+        assert 0.49 < float(rise.min()) < 0.6
+        assert 0.9 < float(rise.max()) < 1.01
+        assert (seen[:, 0, 3:-3] == seen[:, 0, 3:4]).all()
+    begins = augment(slope, ("crop",), 256, seeded(0))[:, 0, 16, 3].float() / 4
+    assert float(begins.min()) < 5  # from the edge to the middle
+    assert float(begins.max()) > 15

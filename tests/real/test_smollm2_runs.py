@@ -72,11 +72,35 @@ def test_llama_cpp_answers_from_what_is_compressed(file: Path, cli: Cli, tmp_pat
     assert ties <= compared // 10
 
 
+def write_rows(path: Path) -> None:
+    rows = "".join(json.dumps({"prompt": a, "completion": b}) + "\n" for a, b in ROWS)
+    path.write_text(rows)
+
+
+@pytest.mark.parametrize("weights", ["fp32", "nf4"])
+def test_the_gradient_is_the_same_in_any_pieces(
+    weights: str, file: Path, cli: Cli, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.jsonl")
+    first = []
+    for size in (1, 8):
+        done = cli(
+            f"tune base={file} data=rows.jsonl steps=1 rows_per_step=8 adapter=lora {FP32} "
+            f"base_weights={weights} rows_per_micro_batch={size} out=pieces{size}",
+            folder=tmp_path,
+        )
+        assert done.code == 0, done.stderr
+        first.append(read_metrics(tmp_path / f"pieces{size}")[0])
+    one, whole = first
+    assert one["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-4)
+    assert one["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert whole["grad_norm"] > 0.01
+
+
 def test_two_steps_with_an_adapter_learn_and_a_killed_run_ends_with_the_same_bits(
     file: Path, cli: Cli, tmp_path: Path
 ) -> None:
-    rows = "".join(json.dumps({"prompt": a, "completion": b}) + "\n" for a, b in ROWS)
-    (tmp_path / "rows.jsonl").write_text(rows)
+    write_rows(tmp_path / "rows.jsonl")
     tune = f"tune base={file} data=rows.jsonl steps=2 rows_per_step=8 adapter=lora {FP32}"
     whole = cli(f"{tune} out=whole", folder=tmp_path)
     assert whole.code == 0, whole.stderr

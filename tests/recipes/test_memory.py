@@ -13,7 +13,8 @@ import pytest
 from fledge.errors import UserError
 from fledge.hub.folder import save_model
 from fledge.models.language.transformer import Transformer, TransformerConfig
-from fledge.recipes.memory import Memory, check_fits, measure_activations
+from fledge.recipes.activations import measure_activations
+from fledge.recipes.memory import Memory, check_fits
 from fledge.text.tokenizer import train_tokenizer
 from fledge.trajectories import from_rows
 from tests.cli.commands import environment

@@ -118,3 +118,47 @@ def test_the_oldest_are_forgotten_and_all_is_state() -> None:
     a, b = (replay.draw(20) for replay in replays)
     assert torch.equal(a.seen, b.seen)
     assert torch.equal(a.policy, b.policy)
+
+
+def test_unrolled_positions_are_the_moves_that_followed_under_one_symmetry() -> None:
+    """Each drawn row is found among all that the held games allow, walked by the rules."""
+    game = make_game("tictactoe")
+    sampler = self_play("tictactoe", games=3)
+    replay = PositionReplay(game, 1000, generator=torch.Generator().manual_seed(1))
+    replay.push(next(sampler))
+    replay.push(next(sampler))
+    held, unroll = replay.held, 4
+    assert len(held.game.unique()) == 6
+    drawn = replay.draw_unrolled(200, unroll)
+    beyond = 0
+    turned = [game.turn_board(held.position.numpy(), g) for g in range(8)]
+    seen = np.stack([game.observe(positions) for positions in turned], 1)  # [positions, 8, …]
+    legal = np.stack([game.legal(positions) for positions in turned], 1)
+    for i in range(200):
+        alike = (seen == drawn.seen[i].numpy()).all((2, 3, 4))
+        matches = [
+            walks_along(game, held, start, g, drawn[i : i + 1])
+            for start, g in zip(*map(np.ndarray.tolist, alike.nonzero()), strict=True)
+            if np.array_equal(legal[start, g], drawn.legal[i].numpy())
+        ]
+        assert any(matches)
+        beyond += int((drawn.policy[i].sum(-1) == 0).any())
+    assert 20 < beyond < 200  # some run over the end of their game, some do not
+
+
+def walks_along(game: Any, held: Any, start: int, g: int, row: Any) -> bool:
+    """Whether the moves, policies and results are those after `start`, as symmetry g shows them."""
+    sign, value = 1.0, 0.0
+    for k in range(row.policy.shape[1]):
+        at = start + k
+        if at < len(held) and held.game[at] == held.game[start]:
+            expected = held.policy[at][torch.from_numpy(game.moves[g])]
+            value, sign = float(held.result[at]), -1.0
+            if k < row.action.shape[1] and game.moves[g][row.action[0, k]] != held.action[at]:
+                return False
+        else:
+            expected = torch.zeros(game.actions)
+            value, sign = value * sign, -1.0
+        if not torch.equal(row.policy[0, k], expected) or float(row.result[0, k]) != value:
+            return False
+    return True

@@ -1,8 +1,9 @@
-"""What a drawing earns, with a reader that is known to see the brightest corner."""
+"""What a drawing earns, with judges of whom one is known to see the brightest corner."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fledge.images.pictures import PictureShape
 from fledge.models.images.picture_model import save_picture_model
 from fledge.models.images.reader import Reader, count_right, load_reader
 from fledge.models.images.vq import VQ
-from fledge.score.drawings import Drawings
+from fledge.score.drawings import JUDGES, WITNESS, Drawings
 
 SHAPE = PictureShape(1, 1, 2, 2, ("left", "right"))
 SETTINGS = {
@@ -30,16 +31,26 @@ class Bright(Reader):
         return (3.0 * x.flatten(1).float()).log_softmax(1)
 
 
+class Even(Reader):
+    """Cannot tell, and names the first: of either label it is half sure."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(x), 2).log_softmax(1)
+
+
 @pytest.fixture
 def drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawings:
     torch.manual_seed(0)
-    for name, model in (("vq", VQ(SHAPE, SETTINGS)), ("reader", Reader(SHAPE, {"channels": 4}))):
+    readers = {name: Reader(SHAPE, {"channels": 4}) for name in (*JUDGES, WITNESS)}
+    for name, model in {"vq": VQ(SHAPE, SETTINGS), **readers}.items():
         (tmp_path / name).mkdir()
         save_picture_model(tmp_path / name, model)
     rows = [{"prompt": f"draw {name}", "label": name} for name in SHAPE.names]
+    rows.append({"prompt": "what is it?", "answer": "a left"})
     (tmp_path / "draw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     drawings = Drawings(tmp_path)
-    drawings.reader = Bright(SHAPE, {"channels": 4})
+    drawings.judges = [Bright(SHAPE, {"channels": 4})]
+    drawings.witness = Bright(SHAPE, {"channels": 4})
     # Code 1 is ink, 0 and 2 are none.
     monkeypatch.setattr(VQ, "settle", lambda self, codes: (codes == 1).view(-1, 1, 1, 2).byte())
     return drawings
@@ -54,7 +65,23 @@ def test_a_drawing_earns_one_where_it_is_read_as_asked_and_less_than_a_half_else
     e3 = float(torch.tensor(3.0).exp())
     assert drawings.scores(asked, said) == pytest.approx([1, 0.5 / (1 + e3), 1, 0.25, 0, 0])
     assert drawings.scores(asked[:1], [""]) == [0]
-    assert drawings.prompts() == ["draw left", "draw right"]
+    assert drawings.prompts() == ["draw left", "draw right", "what is it?"]
+
+
+def test_the_judge_who_doubts_most_decides_and_the_witness_never(drawings: Drawings) -> None:
+    drawings.judges = [Bright(SHAPE, {"channels": 4}), Even(SHAPE, {"channels": 4})]
+    drawings.witness = Even(SHAPE, {"channels": 4})
+    asked = ["draw left", "draw right", "draw right"]
+    said = [spell_codes(codes) for codes in ([1, 2], [0, 1], [1, 2])]
+    doubtful = 0.5 / (1 + float(torch.tensor(3.0).exp()))
+    assert drawings.scores(asked, said) == pytest.approx([1, 0.25, doubtful])
+
+
+def test_an_answer_earns_one_where_it_is_the_answer(drawings: Drawings) -> None:
+    picture = spell_codes([1, 2])
+    asked = ["what is it?", "draw left", "what is it?", "what is it?", "draw left"]
+    said = [" a left\n", picture, "a right", picture, "a left"]
+    assert drawings.scores(asked, said) == [1, 1, 0, 0, 0]
 
 
 def test_drawn_pictures_are_named_and_whose_they_are(drawings: Drawings) -> None:
@@ -80,4 +107,10 @@ def test_a_reader_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give a folder that `fledge spell` has written"):
+        Drawings(tmp_path)
+
+
+def test_a_folder_that_lacks_a_reader_is_refused(drawings: Drawings, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / WITNESS)
+    with pytest.raises(UserError, match=r"has no witness/.* write it again"):
         Drawings(tmp_path)

@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_used_are_counted_by_reason_and_refused(tmp_path: Pa
 
 def test_rows_that_are_skipped_are_counted_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [NO_ANSWER, GOOD | {"id": 3}, LONG, GOOD])
-    rows, census = read_conversations(path, BYTES, 16, Reading(bad_rows="skip"))
+    rows, [census] = read_conversations(path, BYTES, 16, Reading(bad_rows="skip"))
     assert len(rows) == 2
     reasons = (
         "no turn of the assistant's: 1, line 1; longer than the context of 16 tokens: 1, line 3"
@@ -124,6 +124,32 @@ def test_rows_that_are_skipped_are_counted_and_said(tmp_path: Path) -> None:
         "truncated": 0,
         "keys_not_read": {"id": 1},
     }
+
+
+def test_a_pattern_is_all_files_that_fit_each_with_a_count_of_its_own(tmp_path: Path) -> None:
+    def say(text: str) -> dict[str, str]:
+        return {"prompt": "a", "completion": text}
+
+    write(tmp_path / "rows-2.jsonl", [say("c"), NO_ANSWER])
+    write(tmp_path / "rows-1.jsonl", [say("b")])
+    write(tmp_path / "other.jsonl", [say("d")])
+    (tmp_path / "rows-3.jsonl").mkdir()
+    rows, censuses = read_conversations(
+        tmp_path / "rows-?.jsonl", BYTES, 16, Reading(bad_rows="skip")
+    )
+    said = [BYTES.decode([i for i, own in zip(*row, strict=True) if own]) for row in rows]
+    assert said == ["b", "c"]
+    names = [Path(each.source).name for each in censuses]
+    assert names == ["rows-1.jsonl", "rows-2.jsonl"]
+    assert [(each.read, each.left_out) for each in censuses] == [(1, 0), (2, 1)]
+    with pytest.raises(UserError, match=r"1 of the 2 rows of \S*rows-2.jsonl cannot be used"):
+        read_conversations(tmp_path / "rows-?.jsonl", BYTES, 16, Reading())
+    with pytest.raises(UserError, match=r"none-\*.jsonl does not exist"):
+        read_conversations(tmp_path / "none-*.jsonl", BYTES, 16, Reading())
+    # a name that exists as it stands is no pattern
+    write(tmp_path / "rows-[12].jsonl", [say("e"), say("f"), say("g")])
+    rows, _ = read_conversations(tmp_path / "rows-[12].jsonl", BYTES, 16, Reading())
+    assert len(rows) == 3
 
 
 def test_a_file_of_which_no_row_is_left_is_refused_though_they_may_be_skipped(

@@ -63,6 +63,7 @@ from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
 from fledge.algorithms.policy.gspo import GSPO
+from fledge.algorithms.policy.muzero import MuZero
 from fledge.algorithms.policy.natural_gradient import NaturalGradient
 from fledge.algorithms.policy.off_policy import OffPolicy
 from fledge.algorithms.policy.ppo import PPO
@@ -80,7 +81,12 @@ from fledge.algorithms.settings import AlgorithmSettings
 from fledge.algorithms.texts.text_diffusion import TextDiffusion
 from fledge.algorithms.texts.text_vae import TextVAE
 from fledge.algorithms.value.dqn import DQN
+from fledge.algorithms.value.dreamer import Dreamer
+from fledge.algorithms.value.dyna import Dyna
+from fledge.algorithms.value.model_predictive import ModelPredictive
 from fledge.algorithms.value.monte_carlo import MonteCarlo
+from fledge.algorithms.value.posterior_sampling import PosteriorSampling
+from fledge.algorithms.value.prioritised_sweeping import PrioritisedSweeping
 from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
 from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
 from fledge.algorithms.value.td3 import TD3
@@ -154,6 +160,19 @@ REGISTRY: Mapping[str, Entry] = {
     "sarsa": Entry(Tabular, worlds=SARSA),
     "expected_sarsa": Entry(Tabular, worlds=EXPECTED_SARSA),
     "monte_carlo": Entry(MonteCarlo, worlds=MonteCarlo.Settings()),
+    "dyna": Entry(Dyna, worlds=Dyna.Settings()),
+    "prioritised_sweeping": Entry(PrioritisedSweeping, worlds=PrioritisedSweeping.Settings()),
+    "psrl": Entry(PosteriorSampling, worlds=PosteriorSampling.Settings()),
+    "mpc": Entry(
+        ModelPredictive,
+        worlds=ModelPredictive.Settings(
+            learning_starts=200, updates_per_step=50, rows_per_update=64
+        ),
+    ),
+    "dreamer": Entry(
+        Dreamer,
+        worlds=Dreamer.Settings(learning_starts=300, updates_per_step=10, rows_per_update=16),
+    ),
     "cloning": Entry(DAgger, worlds=CLONING),
     "dagger": Entry(DAgger, worlds=DAgger.Settings()),
     "goal_cloning": Entry(
@@ -203,6 +222,7 @@ REGISTRY: Mapping[str, Entry] = {
     "text_vae": Entry(TextVAE, images=TextVAE.Settings()),
     "text_diffusion": Entry(TextDiffusion, images=TextDiffusion.Settings()),
     "alphazero": Entry(AlphaZero, games=AlphaZero.Settings()),
+    "muzero": Entry(MuZero, games=MuZero.Settings(rule="gumbel")),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 

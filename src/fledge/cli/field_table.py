@@ -91,6 +91,7 @@ def paragraphs(docstring: str) -> list[str]:
 
 _TITLES = {
     "AdapterFields": "what learns",
+    "LoraFields": "what learns",
     "PairsConfig": "where pairs come from",
     "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
@@ -111,6 +112,7 @@ _TITLES = {
     "ExpertFields": "of a mixture of experts",
     "RoutingSettings": "of a mixture of experts",
     "PretrainConfig": "of raw text",
+    "OrderFields": "of raw text",
     "QuestionsOfVectors": "asked of vectors that are there",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.

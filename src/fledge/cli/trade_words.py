@@ -21,6 +21,7 @@ ALIGNS = [
     "awr",
 ]
 ACTS = ["dqn", "sac", "td3", "a2c", "trpo", "q_learning", "sarsa", "dagger"]
+ACTS += ["mpc", "dyna", "prioritised_sweeping", "psrl", "dreamer"]
 FITTED = ["gmm", "hmm", "kalman", "kmeans", "fa", "ppca", "mfa"]
 TRADE_WORDS = {
     **{name: f"It is an algorithm: `fledge align algorithm={name}`." for name in ALIGNS},

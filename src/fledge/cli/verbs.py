@@ -314,6 +314,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ControlConfig": (
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
         "fledge control algorithm=q_learning world=gridworld:map.txt",
+        "fledge control algorithm=mpc world=CartPole-v1",
     ),
     "SolveConfig": (
         "fledge solve kuhn",

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fledge.worlds.games.game import CHANCE, Game, Numbers, Positions
+from fledge.worlds.games.game import CHANCE, Game, Numbers, Positions, check_moves
 
 NORMAL_95 = 1.96
 
@@ -103,7 +103,7 @@ def play_match(
     game: Game, one: Player, other: Player, games: int, seed: int, opening_moves: int = 2
 ) -> Match:
     """games: rounded up to a whole number of pairs. opening_moves: drawn at random, the same for
-    both games of a pair.
+    both games of a pair. Raises UserError for a player's move that is not legal.
     """
     dice, pairs = Dice(game, seed), (games + 1) // 2
     positions = np.repeat(dice.open_games(pairs, opening_moves), 2, 0)
@@ -120,5 +120,7 @@ def play_match(
         mine = game.turn(positions) == seat[at]
         for player, rows in ((one, mine), (other, ~mine)):
             if rows.any():
-                positions[rows] = game.apply(positions[rows], player.play(positions[rows]))
+                moves = player.play(positions[rows])
+                check_moves(game, positions[rows], moves)
+                positions[rows] = game.apply(positions[rows], moves)
         positions = dice.throw(positions)

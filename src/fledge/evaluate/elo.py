@@ -37,7 +37,6 @@ def rate_players(points: NDArray[np.float64]) -> Ratings:
     """
     met = (points + points.T) > 0
     won = points + met / 2  # one draw for each pair: half a point on either side
-    games = won + won.T
     reached = np.linalg.matrix_power(np.eye(len(points)) + met, len(points))[0] > 0
     if not reached.all():
         raise UserError(
@@ -47,15 +46,22 @@ def rate_players(points: NDArray[np.float64]) -> Ratings:
     strength = np.zeros(len(points))
     free = slice(1, None)  # the first stays at 0
     for _ in range(STEPS):
-        chance = 1 / (1 + np.exp(strength[None] - strength[:, None]))
-        slope = (won - games * chance).sum(1)
-        weight = games * chance * (1 - chance)
-        curvature = np.diag(weight.sum(1)) - weight
+        slope, curvature = differentiate(strength, won)
         step = np.linalg.solve(curvature[free, free], slope[free])
         # Far from the maximum Newton's step is too long.
         strength[free] += step * min(1.0, 2 / max(np.abs(step).max(), 1e-300))
         if np.abs(step).max() < 1e-12:
             break
-    covariance = np.linalg.inv(curvature[free, free])
+    covariance = np.linalg.inv(differentiate(strength, won)[1][free, free])
     margin = NORMAL_95 * np.sqrt(np.concatenate([[0.0], np.diag(covariance)]))
     return Ratings(strength / SCALE, margin / SCALE)
+
+
+def differentiate(
+    strength: NDArray[np.float64], won: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slope and negative curvature of the log-likelihood.  [P], [P, P] -> [P], [P, P]"""
+    games = won + won.T
+    chance = 1 / (1 + np.exp(strength[None] - strength[:, None]))
+    weight = games * chance * (1 - chance)
+    return (won - games * chance).sum(1), np.diag(weight.sum(1)) - weight

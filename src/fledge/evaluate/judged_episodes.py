@@ -18,6 +18,7 @@ from torch import Tensor
 from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
 from fledge.worlds.world import World
 
 RESAMPLES = 2_000
@@ -35,11 +36,16 @@ def result_seed(seed: int) -> int:
 
 @dataclass(frozen=True)
 class Played:
-    """n episodes. returns, lengths: [n] float64; obs: what was seen on the way [N, *O]."""
+    """n episodes, `rows`. returns, lengths: [n] float64."""
 
     returns: Tensor
     lengths: Tensor
-    obs: Tensor
+    rows: Trajectories
+
+    @property
+    def obs(self) -> Tensor:
+        """What was seen on the way.  [N, *O]"""
+        return self.rows.obs[:, :-1][self.rows.chosen]
 
     @property
     def mean(self) -> float:
@@ -73,4 +79,4 @@ def play_episodes(world: World, acts: Callable[[Tensor], Tensor], seed: int) -> 
     """
     rows = next(WholeEpisodes(world, _Playing(acts), Stopwatch(), seed=seed))
     lengths = rows.chosen.sum(1).double()
-    return Played(rows.reward.double().sum(1), lengths, rows.obs[:, :-1][rows.chosen])
+    return Played(rows.reward.double().sum(1), lengths, rows)

@@ -18,6 +18,7 @@ from fledge.policy import TokenPolicy
 from fledge.sample.conversations import token_rows
 from fledge.sample.documents import text_rows
 from fledge.splits import HELD_OUT, HeldOut, Split
+from fledge.text.backward import turn_around
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
 from fledge.text.held_out import sort_by_length
@@ -165,8 +166,11 @@ def read_documents(
     context: int,
     at_a_time: int = READ,
     tokens_waiting: int = 2**20,
+    *,
+    backward: bool = False,
 ) -> Iterator[Trajectories]:
-    """Every token of every document once, each document in windows of the context.
+    """Every token of every document once, each document in windows of the context; `backward`
+    each window from its end, which tells the token that it shares with the one before.
 
     Windows of the same length wait for each other until they have `at_a_time` tokens together, or
     there are more than `tokens_waiting` in all.
@@ -178,6 +182,7 @@ def read_documents(
         return text_rows(torch.from_numpy(np.stack(rows)), tokenizer.begin)
 
     for window in cut_windows(documents, tokenizer, context):
+        window = turn_around(window, tokenizer) if backward else window
         same_length = windows.setdefault(len(window), [])
         same_length.append(window.copy())  # not a view, which would keep its whole batch
         waiting += len(window)

@@ -21,6 +21,7 @@ from fledge.evaluate.picture_encoder import embed, halve
 from fledge.evaluate.two_samples import tell_apart
 from fledge.images.pictures import UNKNOWN, PictureSet
 from fledge.models.images.classifier import Classifier
+from fledge.trajectories import spread_evenly
 
 FEWEST = 20  # pictures on a side, of which anything is said
 MOST = 2000  # real pictures that are compared with: distances between all are held at once
@@ -109,13 +110,6 @@ class Yardstick:
         if asked is not None:
             figures["read_right"] = float((read == asked).double().mean())
         return figures
-
-
-def spread_evenly(number: int, most: int) -> Tensor:
-    """Places of at most so many of `number` things: folders come label by label, and the first of
-    them are of a few labels alone.
-    """
-    return torch.linspace(0, number - 1, min(number, most)).round().long()
 
 
 def judge_samples(yardstick: Yardstick, x: Tensor, asked: Tensor | None) -> tuple[Quality, Quality]:

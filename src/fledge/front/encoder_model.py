@@ -1,4 +1,6 @@
-"""An encoder in Python: a vector for a text, its label, the words under a mask."""
+"""An encoder in Python: a vector for a text, its label, the words under a mask. A decoder that
+labels has the second of these.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.front.model import list_texts
 from fledge.hub.families import family_of
-from fledge.hub.folder import Loaded, load_encoder
+from fledge.hub.folder import Loaded, load_labeller
 from fledge.hub.sentence_texts import embed_texts
+from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
 from fledge.recipes.language.label_task import find_task
 from fledge.recipes.look.label import label_rows, make_row
@@ -35,7 +38,8 @@ class EncoderModel:
         self.loaded = loaded
 
     @property
-    def network(self) -> Encoder:
+    def network(self) -> Any:
+        """An Encoder, or a DecoderLabels."""
         return self.loaded.network
 
     @property
@@ -58,8 +62,12 @@ class EncoderModel:
     def embed(self, text: str | Sequence[str]) -> Tensor:
         """A vector of a text, [D]; of several, [N, D]: pooled as the model's folder says
         (sentence-transformers), else the mean over its tokens. Longer texts are cut where the
-        folder says so. Raises UserError for one beyond the context.
+        folder says so. Raises UserError for one beyond the context, and of a decoder that labels.
         """
+        if not isinstance(self.network, Encoder):
+            raise UserError(
+                f"{self.folder} is a decoder that labels, and gives no vectors: `.label` asks it."
+            )
         vectors = embed_texts(self.loaded, list_texts(text, "text"))
         return vectors[0] if isinstance(text, str) else vectors
 
@@ -80,8 +88,9 @@ class EncoderModel:
         """For each [MASK] in the text the likeliest tokens, with their probability. Raises
         UserError for an encoder that foretells none, and for a text without one.
         """
-        frame = read_frame(self.tokenizer)
-        if not self.network.config.masked or frame.mask is None:
+        masked = self.network.config.masked
+        frame = read_frame(self.tokenizer) if masked else None
+        if frame is None or frame.mask is None:
             raise UserError(
                 f"{self.folder} is an encoder that foretells no masked tokens: it has no head for "
                 "them. Give one that was trained so, as `fledge pretrain architecture=bert` does."
@@ -112,7 +121,7 @@ class EncoderModel:
     def is_as_saved(self) -> bool:
         """Whether its folder still holds these very weights."""
         try:
-            saved = load_encoder(self.folder).network.state_dict()
+            saved = load_labeller(self.folder).network.state_dict()
         except UserError:
             return False
         now = self.network.state_dict()
@@ -121,8 +130,12 @@ class EncoderModel:
         )
 
     def __repr__(self) -> str:
-        family: Any = family_of(self.network)
+        decodes = isinstance(self.network, DecoderLabels)
+        family = family_of(self.network.network if decodes else self.network)
+        kind = (
+            f"{family.name}, {len(self.network.config.labels)} labels" if decodes else family.name
+        )
         return (
-            f"EncoderModel({family.name}, {self.parameters / 1e6:.2f} M parameters, context "
+            f"EncoderModel({kind}, {self.parameters / 1e6:.2f} M parameters, context "
             f"{self.context:,}, from {run_of(self.folder)})"
         )

@@ -11,7 +11,7 @@ from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.reward_model import RewardModel
 from fledge.front.trained_run import TrainedRun
-from fledge.hub.folder import load_encoder as read_encoder
+from fledge.hub.folder import load_labeller as read_encoder
 from fledge.hub.folder import load_model
 from fledge.hub.folder import load_reward_model as load_scored
 from fledge.hub.own_families import use_family
@@ -23,6 +23,7 @@ HAVE_OTHER_MODELS = (
     ("fit", "has what was fitted"),
     ("imagine", "draws what it has learned"),
     ("solve", "has the strategy"),
+    ("selfplay", "plays"),
 )
 
 

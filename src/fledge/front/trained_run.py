@@ -11,7 +11,13 @@ from fledge.front.encoder_model import EncoderModel
 from fledge.front.model import Model
 from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
-from fledge.hub.folder import is_encoder, load_encoder, load_model, load_reward_model
+from fledge.hub.folder import (
+    is_encoder,
+    load_labeller,
+    load_model,
+    load_reward_model,
+    tells_labels,
+)
 from fledge.hub.word_vectors import load_vectors
 from fledge.models.control.strategy_table import StrategyTable, load_strategy
 from fledge.models.images.picture_model import PictureModel, load_picture_model
@@ -125,8 +131,8 @@ class TrainedRun:
                 self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":
                 self._model = RewardModel(*load_reward_model(self.folder))
-            elif is_encoder(self.folder):
-                self._model = EncoderModel(load_encoder(self.folder))
+            elif is_encoder(self.folder) or tells_labels(self.folder):
+                self._model = EncoderModel(load_labeller(self.folder))
             else:
                 self._model = Model(load_model(self.folder))
         return self._model

@@ -19,6 +19,14 @@ from torch import Tensor, nn
 from fledge.errors import UserError
 from fledge.hub.adapter_targets import freeze_network
 from fledge.hub.by_name import is_name
+from fledge.hub.encoder_adapter import (
+    add_prefix,
+    join_heads,
+    name_task,
+    note_head,
+    stand_head,
+    take_prefix,
+)
 from fledge.hub.houlsby_files import (
     ADAPTER_TYPE,
     HoulsbyConfig,
@@ -40,6 +48,7 @@ from fledge.hub.stored_weights import open_file
 from fledge.hub.weights_file import SCORE
 from fledge.json_file import json_text, read_json
 from fledge.models.language.bottleneck import has_bottlenecks
+from fledge.models.language.encoder import Encoder
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.virtual_tokens import put_before, virtual_of
 from fledge.runs.lineage import weights_hash
@@ -131,11 +140,17 @@ def put_on(
     has one.
 
     It is another network where the embedding alone had learned, of a base whose output layer is
-    tied to it. Raises UserError for an adapter of another base.
+    tied to it, and of an encoder, which gets the adapter's head. Raises UserError for an adapter of
+    another base.
     """
     config, file = read_kind(folder), folder / WEIGHTS
     held = {_plain_name(name): tensor for name, tensor in open_file(file).items()}
     score = held.pop(SCORE, None)
+    if isinstance(network, Encoder):
+        if not isinstance(config, AdapterConfig):
+            raise UserError(f"{folder} is no LoRA, and its base an encoder, which takes no other.")
+        held = add_prefix(network, held)
+        network = stand_head(network, config, read_notes(folder), held, file)
     if isinstance(config, AdapterConfig):
         return put_lora(network, config, held, file, weights), score
     freeze_network(network, weights)
@@ -181,6 +196,8 @@ def save_adapter(
         prefix = PREFIX if virtual_of(network) is None else _SHORT_PREFIX
         weights[prefix + SCORE] = score
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    if isinstance(network, Encoder):
+        notes |= note_head(network)
     own = Notes(
         base=_spell_base(base.path, folder),
         base_sha256=weights_hash(base.path),
@@ -236,4 +253,9 @@ def _write_kind(network: Any, base: str, scalar: bool) -> tuple[dict[str, Any], 
         return config, {TENSOR: virtual.embedding}
     if has_bottlenecks(network):
         return write_houlsby_config(network, base=base), name_tensors(network)
-    return write_lora(network, base=base, scalar=scalar)
+    if isinstance(network, Encoder):
+        config, weights = write_lora(network, base=base, task=name_task(network))
+        if network.config.classifier:
+            return join_heads(config), weights
+        return take_prefix(network, config, weights)
+    return write_lora(network, base=base, task="SEQ_CLS" if scalar else "CAUSAL_LM")

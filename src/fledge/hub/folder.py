@@ -31,8 +31,11 @@ from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
+from fledge.hub.encoder_adapter import NOTE as LABELS
+from fledge.hub.encoder_adapter import list_head_modules
 from fledge.hub.families import ENCODERS, family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
+from fledge.hub.label_folder import counts_labels, name_labels, note_labels, stand_labels
 from fledge.hub.own_families import use_family_of
 from fledge.hub.sentence_folder import NOTE, read_pooling, write_pooling
 from fledge.hub.stored_weights import has_weights, open_weights
@@ -41,10 +44,12 @@ from fledge.hub.word_vectors import is_of_vectors
 from fledge.json_file import json_text
 from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
 from fledge.models.language.bottleneck import Houlsby
+from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.sentence_vectors import Pooling
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
     GGUF,
@@ -94,13 +99,18 @@ class Loaded:
         into it.
 
         modules: which matrices LoRA adapts, saved: which modules learn whole beside it, both by the
-        ends of their Hugging Face names. weights: how the frozen matrices are held.
+        ends of their Hugging Face names; what stands on an encoder does so anyhow. weights: how the
+        frozen matrices are held.
         Raises UserError for modules that the model has not, and for an adapter that it had and that
         cannot be merged.
         """
         if is_adapted(self.network):
             merge_adapters(self.network)
         network = self.network
+        if isinstance(network, DecoderLabels):  # its score learns whole
+            network = network.network
+        if isinstance(network, Encoder):
+            saved = [*saved, *list_head_modules(network)]
         if isinstance(settings, LoRA):
             start_lora(network, settings, modules, saved, weights, generator)
         elif isinstance(settings, Houlsby):
@@ -129,8 +139,13 @@ class Loaded:
                 folder, self.network, self.tokenizer, scalar=scalar, pooling=self.pooling, **notes
             )
         else:
-            score = None if scalar is None else scalar.head.linear.weight
-            save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
+            network, score = self.network, None if scalar is None else scalar.head.linear.weight
+            if isinstance(network, DecoderLabels):
+                notes |= note_labels(network)
+                network, score = network.network, network.score.weight
+            if self.pooling is not None:
+                notes[NOTE] = asdict(self.pooling)
+            save_adapter(folder, network, self.tokenizer, self.base, score, **notes)
 
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
@@ -187,13 +202,17 @@ def save_model(
     """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
     earlier folder intact.
     """
+    score = None if scalar is None else scalar.head.linear.weight
+    if isinstance(network, DecoderLabels):
+        notes |= name_labels(network)
+        network, score = network.network, network.score.weight
     family = family_of(network)
     weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
-    if scalar is not None:
-        weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
+    if score is not None:
+        weights[SCORE] = score.detach().cpu().contiguous()
     if pooling is not None:
         notes[NOTE] = asdict(pooling)
-    config = write_config(family, network, tokenizer, scalar is not None) | notes
+    config = write_config(family, network, tokenizer, score is not None) | notes
     with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(
@@ -205,11 +224,12 @@ def save_model(
         write_pooling(folder, pooling, network.config.width)
 
 
-def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
+def load_model(path: Path, *, as_stored: bool = False, backward: bool = False) -> Loaded:
     """The model of a run or a model folder, in float32.
 
-    as_stored: in the precision of its file. Raises UserError for one that is missing, damaged or
-    not of a known kind, and for a reward model.
+    as_stored: in the precision of its file. backward: one that reads texts from their end, too.
+    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward
+    model.
     """
     loaded, score = _load(find_model(path), as_stored)
     if score is not None:
@@ -223,15 +243,69 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
             "say: `fledge evaluate` measures it, and fledge.load_encoder(…).embed gives vectors of "
             "texts."
         )
+    _refuse_labels(loaded, path)
+    if not backward:
+        _refuse_backward(loaded, path)
     return replace(loaded, asked=path)
+
+
+def _refuse_labels(loaded: Loaded, path: Path) -> None:
+    if isinstance(loaded.network, DecoderLabels):
+        raise UserError(
+            f"{path} tells {len(loaded.network.config.labels)} labels apart, and has no next token "
+            "to say and no reward to give: `fledge label` asks it."
+        )
+
+
+def _refuse_backward(loaded: Loaded, path: Path) -> None:
+    if getattr(loaded.network.config, "backward", False):
+        raise UserError(
+            f"{path} reads texts from their end (backward=true), and writes none: `fledge "
+            "evaluate` measures it, and `fledge vectors contextual=` has it beside one that reads "
+            "forward."
+        )
 
 
 def is_encoder(path: Path) -> bool:
     """Whether a run or a model folder holds an encoder. Raises UserError for what is no model."""
     folder = find_model(path)
-    if is_gguf(folder) or is_arpa(folder) or holds_adapter(folder):
+    if is_gguf(folder) or is_arpa(folder):
         return False
+    if holds_adapter(folder):
+        return is_encoder(find_base(folder).path)
     return read_config(folder)[0] in ENCODERS
+
+
+def tells_labels(path: Path) -> bool:
+    """Whether a run or a model folder holds a decoder that labels. Raises UserError for what is no
+    model.
+    """
+    folder = find_model(path)
+    if is_gguf(folder) or is_arpa(folder) or is_encoder(folder):
+        return False
+    if holds_adapter(folder):
+        return LABELS in read_notes(folder)
+    _, config, raw = read_config(folder)
+    return config.scalar and counts_labels(raw) > 1
+
+
+def load_labeller(path: Path) -> Loaded:
+    """An encoder, or a decoder that labels. Raises UserError for another kind of model."""
+    return load_label_base(path) if tells_labels(path) else load_encoder(path)
+
+
+def load_label_base(path: Path) -> Loaded:
+    """A decoder that labels, or may be taught to. Raises UserError for another kind of model."""
+    loaded, _ = _load(find_model(path), as_stored=False)
+    network = loaded.network
+    if not isinstance(network, DecoderLabels) and (
+        not isinstance(network, Transformer) or network.lead
+    ):
+        raise UserError(
+            f"{path} is a {type(network).__name__}, which labels nothing here: give an encoder, as "
+            "BERT is, or a decoder such as Llama."
+        )
+    return replace(loaded, asked=path)
 
 
 def load_encoder(path: Path) -> Loaded:
@@ -247,6 +321,8 @@ def load_encoder(path: Path) -> Loaded:
 def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
     """A model, and the score it gives where it is a reward model. Raises UserError."""
     loaded, score = _load(find_model(path), as_stored=False)
+    _refuse_backward(loaded, path)
+    _refuse_labels(loaded, path)
     return loaded, None if score is None else _make_scalar(loaded, score)
 
 
@@ -275,6 +351,9 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     loaded, score = (
         _load_with_adapter(folder) if holds_adapter(folder) else _load_whole(folder, as_stored)
     )
+    if score is not None and len(score) > 1:
+        network = stand_labels(loaded.network, score, loaded.config, str(folder))
+        loaded, score = replace(loaded, network=network), None
     return replace(loaded, family=file or loaded.family), score
 
 
@@ -299,7 +378,7 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
 
 def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     base = find_base(folder)
-    under = load_model(base.path)
+    under = load_encoder(base.path) if is_encoder(base.path) else load_model(base.path)
     if is_adapted(under.network):  # one on top of another
         merge_adapters(under.network)
     return _put_adapter(under, base, folder)
@@ -327,9 +406,16 @@ def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tenso
         read_as = family_of(under.network).tokenizer
         tokenizer = read_as(load_tokenizer(folder), under.network.config)
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
-    config = under.config | read_notes(folder)
+    notes, carried, pooling = read_notes(folder), under.config, None
+    if isinstance(network, Encoder):  # the base's task is not the adapter's
+        carried = {k: v for k, v in carried.items() if not k.startswith("fledge_")}
+        bare = not network.config.classifier
+        pooling = (read_pooling(folder, notes) or under.pooling) if bare else None
     network.eval()
-    return Loaded(network, tokenizer, folder, config, base, family=under.family), score
+    loaded = Loaded(
+        network, tokenizer, folder, carried | notes, base, family=under.family, pooling=pooling
+    )
+    return loaded, score
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:

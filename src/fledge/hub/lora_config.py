@@ -85,19 +85,24 @@ def read_adapter_config(path: Path) -> AdapterConfig:
 
 
 def write_adapter_config(
-    adapters: Sequence[LowRank], trained: Sequence[str], *, base: str, scalar: bool, tied: bool
+    adapters: Sequence[LowRank],
+    trained: Sequence[str],
+    *,
+    base: str,
+    task: str | None,
+    tied: bool,
 ) -> dict[str, Any]:
     """adapter_config.json of these adapters.
 
     trained: modules that learned whole, by their full names: PEFT takes a short one, as `norm`, for
     every module whose name ends so, `input_layernorm` too. tied: whether an embedding among them is
-    the output layer as well.
+    the output layer as well. task: PEFT's task_type.
     """
     common = adapters[0].settings
     odd = [a for a in adapters if a.settings != common]
     return {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if scalar else "CAUSAL_LM",
+        "task_type": task,
         "base_model_name_or_path": base,
         "r": common.rank,
         "lora_alpha": common.alpha,

@@ -62,9 +62,9 @@ def _list_layouts(network: Any) -> dict[str, Layout | None]:
 
 
 def _name_of(network: Any, ours: str) -> str:
-    """What a parameter of ours is called in the family's files."""
+    """What a parameter of ours is called in the family's files; "" of one that it has not."""
     named = family_of(network).weights(network.config)
-    return next(weight.theirs[0][0] for weight in named if weight.ours == ours)
+    return next((weight.theirs[0][0] for weight in named if weight.ours == ours), "")
 
 
 def _untie(network: Any, config: AdapterConfig, held: dict[str, Tensor]) -> nn.Module:
@@ -72,7 +72,8 @@ def _untie(network: Any, config: AdapterConfig, held: dict[str, Tensor]) -> nn.M
     was, unless `ensure_weight_tying` says otherwise.
     """
     embedding, head = (_name_of(network, side) for side in _TIED)
-    if not network.config.tied or not (embedding in held or head in held):
+    learned = embedding in held or head in held
+    if not head or not network.config.tied or not learned:
         return network
     if config.ensure_weight_tying:
         held.pop(head, None)  # the same once more
@@ -127,17 +128,17 @@ def _copy(parameter: Tensor, held: Tensor, name: str, file: Path) -> None:
 
 
 def write_lora(
-    network: Any, *, base: str, scalar: bool
+    network: Any, *, base: str, task: str | None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """adapter_config.json and the tensors of the network's adapters."""
+    """adapter_config.json and the tensors of the network's adapters. task: PEFT's task_type."""
     weights, trained = _gather(network)
     embedding, head = (_name_of(network, side) for side in _TIED)
-    tied = network.config.tied and embedding in trained
+    tied = bool(head) and network.config.tied and embedding in trained
     if tied:  # PEFT asks for both
         weights[PREFIX + head] = weights[PREFIX + embedding].clone()
     modules = [name.rpartition(".")[0] for name in trained]
     adapters = list(list_adapters(network))
-    config = write_adapter_config(adapters, modules, base=base, scalar=scalar, tied=tied)
+    config = write_adapter_config(adapters, modules, base=base, task=task, tied=tied)
     return config, weights
 
 

@@ -25,6 +25,7 @@ class SavedRecurrent(ModelConfig):
     intermediate_size: Annotated[int, Field(ge=0, le=2**31)] = 0
     tie_word_embeddings: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    backward: bool = False
 
 
 def _read(config: SavedRecurrent, folder: Path) -> RecurrentConfig:
@@ -37,6 +38,7 @@ def _read(config: SavedRecurrent, folder: Path) -> RecurrentConfig:
         mlp_width=config.intermediate_size,
         tied=config.tie_word_embeddings,
         dropout=config.dropout,
+        backward=config.backward,
         family="fledge_recurrent",
     )
 
@@ -51,6 +53,7 @@ def _write(c: RecurrentConfig) -> dict[str, Any]:
         "intermediate_size": c.mlp_width,
         "tie_word_embeddings": c.tied,
         "dropout": c.dropout,
+        "backward": c.backward,
     }
 
 

@@ -16,7 +16,7 @@ from fledge.errors import UserError
 from fledge.hub.family import Family, Weight
 from fledge.hub.stored_weights import DTYPES, StoredWeights
 
-SCORE = "score.weight"  # of a reward model
+SCORE = "score.weight"  # of a reward model, a row; of one that labels a row a label
 READERS = 4  # tensors read side by side
 
 
@@ -33,8 +33,9 @@ def check_header(
                 _check_tensor(weights, name, shape, weight.integer)
             used.add(name)
     if scalar:
-        _check_single(weights)
-        _check_tensor(weights, SCORE, (1, width))
+        score = weights.header.get(SCORE)
+        rows = score.shape[0] if score is not None and len(score.shape) == 2 else 1
+        _check_tensor(weights, SCORE, (rows, width))
     known = re.compile(family.no_weights)
     left = sorted(name for name in weights.header.keys() - used if not known.fullmatch(name))
     if left:
@@ -42,16 +43,6 @@ def check_header(
         raise UserError(
             f"{held.file} has {held.name}, which fledge's network has no place for: it would be "
             "another model."
-        )
-
-
-def _check_single(weights: StoredWeights) -> None:
-    """Raises UserError for a classifier of several labels."""
-    score = weights.header.get(SCORE)
-    if score is not None and len(score.shape) == 2 and score.shape[0] > 1:
-        raise UserError(
-            f"{weights.place} tells {score.shape[0]} labels apart: a reward model gives one number "
-            "(num_labels=1)."
         )
 
 

@@ -1,4 +1,4 @@
-"""Small changes that leave a picture what it is: shifted, turned, mirrored, cut out, made noisy.
+"""Changes that leave a picture what it is: shifted, turned, mirrored, cropped, cut out, made noisy.
 
 Every picture of a batch gets a change of its own, drawn by the generator given; numbers that come
 from outside the picture are level 0.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import BeforeValidator
 from torch import Tensor
 
-Change = Literal["shift", "turn", "mirror", "cutout", "noise"]
+Change = Literal["shift", "turn", "mirror", "crop", "cutout", "noise"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 
 
@@ -26,6 +26,7 @@ def split_names(given: Any) -> Any:
 Changes = Annotated[tuple[Change, ...], BeforeValidator(split_names)]  # as a command line has them
 SHIFT = 1 / 8  # of the side, at the most and rounded down, but at least a pixel
 TURN = math.pi / 12
+CROPPED = 0.5  # of the side, the least of a crop that is kept
 CUT = 1 / 4  # of the side
 NOISE = 1 / 16  # of the levels, its deviation
 
@@ -54,14 +55,29 @@ def _turn(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
     angle = (2 * torch.rand(len(x), generator=generator) - 1) * TURN
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(x))
     matrix = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)
+    return _resample(x, matrix, levels)
+
+
+def _resample(x: Tensor, matrix: Tensor, levels: int) -> Tensor:
+    """Every picture seen through an affine map of its places.  [B, C, H, W], [B, 2, 3]"""
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    turned = F.grid_sample(x.float(), grid, align_corners=False)
-    return turned.round().clamp(0, levels - 1).to(torch.uint8)
+    seen = F.grid_sample(x.float(), grid, align_corners=False)
+    return seen.round().clamp(0, levels - 1).to(torch.uint8)
 
 
 def _mirror(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
     mirrored = torch.rand(len(x), generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def _crop(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
+    """A square of it in the place of the whole (Szegedy et al. 2015, arXiv:1409.4842, §6)."""
+    side = 1 - (1 - CROPPED) * torch.rand(len(x), generator=generator)
+    room = (1 - side)[:, None]
+    across, down = ((2 * torch.rand(len(x), 2, generator=generator) - 1) * room).T
+    zero = torch.zeros(len(x))
+    matrix = torch.stack([side, zero, across, zero, side, down], 1).view(-1, 2, 3)
+    return _resample(x, matrix, levels)
 
 
 def _cutout(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
@@ -83,5 +99,6 @@ def _noise(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
 
 
 MAKERS = {
-    "shift": _shift, "turn": _turn, "mirror": _mirror, "cutout": _cutout, "noise": _noise,
+    "shift": _shift, "turn": _turn, "mirror": _mirror, "crop": _crop, "cutout": _cutout,
+    "noise": _noise,
 }  # fmt: skip

@@ -1,5 +1,5 @@
 """Acting by imagining: the cross-entropy method over sequences of actions, each rolled out by a
-model of the next frame (Rubinstein 1999; over learned models, Chua et al. 2018).
+model of the next frame (Chua et al. 2018; the method: plan/shooting.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from fledge.plan.proposals import ChoiceProposal
+from fledge.plan.shooting import CrossEntropy
 
 # frames [B, C, H, W] uint8, actions [B, T] -> frames [B, T, C, H, W] uint8
 RollOut = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -34,19 +37,13 @@ class CrossEntropyPlanner:
         self, frame: Tensor, roll_out: RollOut, reward: ReadReward, generator: torch.Generator
     ) -> int:
         """The first action of the best sequence of all rounds.  [C, H, W] uint8 -> its number"""
-        chance = torch.full((self.horizon, self.actions), 1 / self.actions)
-        best, value_of_best = 0, -torch.inf
         start = frame.expand(self.candidates, *frame.shape)
         discount = self.gamma ** torch.arange(self.horizon)
-        for _ in range(self.rounds):
-            drawn = torch.multinomial(
-                chance, self.candidates, replacement=True, generator=generator
-            ).T  # [candidates, horizon]
-            value = (reward(roll_out(start, drawn, generator)) * discount).sum(1)
-            order = value.argsort(descending=True, stable=True)
-            if float(value[order[0]]) > value_of_best:
-                value_of_best, best = float(value[order[0]]), int(drawn[order[0], 0])
-            elite = torch.nn.functional.one_hot(drawn[order[: self.kept]], self.actions)
-            chance = elite.float().mean(0).clamp(min=self.floor)
-            chance = chance / chance.sum(1, keepdim=True)
-        return best
+
+        def worth(sequences: Tensor) -> Tensor:
+            return (reward(roll_out(start, sequences[0], generator)) * discount).sum(1)[None]
+
+        chance = torch.full((1, self.horizon, self.actions), 1 / self.actions)
+        search = CrossEntropy(self.candidates, self.kept, self.rounds)
+        plan = search(ChoiceProposal(chance, self.floor), worth, generator)
+        return int(plan.sequence[0, 0])

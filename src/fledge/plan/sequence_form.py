@@ -159,7 +159,7 @@ class SequenceForm:
         return side.look_back(self.weigh_ends(player, plan), choose)[2]
 
     def evaluate(self, strategies: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-        """exploitability: how much a player could win more by answering best, the mean of both;
+        """exploitability: how much a player could win more by a best response, the mean of both;
         game_value: what player 0 wins. In the game's units.
         """
         plans = [side.realise(one) for side, one in zip(self.sides, strategies, strict=True)]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fledge.data_names import list_fitting
 from fledge.runs.lineage import FilesOf
 from fledge.tasks.given import list_given_files
 from fledge.text.folders import Links, Passed, text_files
@@ -32,16 +33,19 @@ def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> l
     """The files behind a name that a user gave: text, a task, a map, code of his own; none for what
     is built in.
 
-    A folder is its text files, in the order of names; a .py file brings the modules beside it that
-    it imports, with the packages around them; `gridworld:map.txt`, `words:task.jsonl` and
-    `mine.py:Mine` are the file in them, `my.module:Mine-v0` is a module of the present folder;
-    what was given as an object of Python's is the files that `list_given_files` has.
+    A folder is its text files, in the order of names, and `rows-*.jsonl` all files that fit; a .py
+    file brings the modules beside it that it imports, with the packages around them;
+    `gridworld:map.txt`, `words:task.jsonl` and `mine.py:Mine` are the file in them,
+    `my.module:Mine-v0` is a module of the present folder; what was given as an object of Python's
+    is the files that `list_given_files` has.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return text_files(path, Passed(), hidden=hidden, links=links)
     if path.is_file():
         return _list_with_imports(path) if path.suffix == ".py" else [path]
+    if fitting := list_fitting(name):
+        return fitting
     if own := _OWN_CODE.fullmatch(name):
         return list_files(own[1])
     if name.startswith(FROM_PYTHON):

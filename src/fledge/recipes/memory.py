@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fledge.costs.memory import MOMENTS, NUMBER, count_engine, count_passing
 from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.log_prob import size_chunk
-from fledge.models.language.adapters import is_adapted
 from fledge.policy import TokenPolicy
+from fledge.recipes.activations import measure_activations, weigh_activations
 from fledge.recipes.course import Course
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.sample.generate import SLOTS
@@ -29,12 +29,7 @@ from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-SHORT_ROW = 256  # tokens, by which activations are measured
 LOGIT_COPIES = 2  # of a chunk of logits: themselves, and in the precision of the product
-# An adapter beside a matrix makes and lets go of twice as many tensors, and the C library's heap
-# keeps the holes: peaks of 1.65 to 2.0 times the sum (glibc 2.36, 31 million parameters, rows of
-# 220 tokens), where all weights learn none.
-HOLES = 1.8
 
 
 @dataclass(frozen=True)
@@ -137,10 +132,7 @@ def estimate_memory(
     weights = sum(p.numel() * p.element_size() for p in there.values())
     on_cpu = device.type == "cpu"
     peak = count_peak() if on_cpu else 0
-    kept = measure_activations(policy, learner, typical) * networks
-    if checkpoints(network):  # what each block reads, and one block's own at a time
-        kept = kept / sizes.layers + networks * sizes.layers * sizes.width * NUMBER
-    kept *= HOLES if on_cpu and is_adapted(network) else 1.0
+    kept = weigh_activations(network, measure_activations(policy, learner, typical)) * networks
     rows = size_chunk(policy.chunk, network.unembedding)
     chunk = min(rows, tokens) * len(network.unembedding)
     return Memory(
@@ -177,7 +169,14 @@ def tell_memory(
         policy, learner, typical, sides=sides, networks=networks, beside=beside,
         sampling=sampling, copied=config.save == "async",
     )  # fmt: skip
-    whole = count_memory(policy.network.unembedding.device)
+    say_memory(course, config, memory, learner)
+
+
+def say_memory(course: Course, config: TrainingConfig, memory: Memory, learner: Learner) -> None:
+    """The line, and what may be done where it may be too much. Raises UserError for a run that
+    cannot fit.
+    """
+    whole = count_memory(learner.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")
     doubt = check_fits(memory, whole, list_remedies(config, learner))
     if doubt is not None:
@@ -207,10 +206,6 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
     return remedies or ["the rows, which should be shorter"]
 
 
-def checkpoints(network: nn.Module) -> bool:
-    return bool(getattr(network, "gradient_checkpointing", False))
-
-
 def count_tokens(learner: Learner, typical: Trajectories, sides: int) -> int:
     """The most tokens that a micro-batch of such rows holds, padding and all sides included."""
     pieces = [len(piece) * piece.obs.shape[1] for piece in learner.micro_batches.cut(typical)]
@@ -219,32 +214,6 @@ def count_tokens(learner: Learner, typical: Trajectories, sides: int) -> int:
         return sides * max(pieces)
     # Both sides of a pair count towards the limit, which one row alone may exceed.
     return max(min(sides * max(pieces), limit), sides * typical.obs.shape[1])
-
-
-def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectories) -> float:
-    """Bytes a token that a forward pass keeps until its backward pass, of the first row. Nothing is
-    changed by it, and no random number drawn.
-    """
-    row = rows[:1].trim().cut(SHORT_ROW).to(learner.device)
-    own = {p.untyped_storage().data_ptr() for p in policy.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    modes = [(part, part.training) for part in policy.modules()]
-    policy.eval()  # dropout would draw
-    again, policy.network.gradient_checkpointing = checkpoints(policy.network), False
-    with learner.autocast(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        held = policy.log_prob(row.obs, row.action, row.chosen)
-    del held
-    policy.network.gradient_checkpointing = again
-    for part, mode in modes:
-        part.training = mode
-    return sum(kept.values()) / row.obs.shape[1]
 
 
 def count_peak() -> int:

@@ -36,7 +36,7 @@ class ShownGame:
 
 
 def read_games(folder: Path) -> list[ShownGame]:
-    """None where the run wrote none."""
+    """None where the run wrote none of them, in the order in which they were played."""
     with suppress(FileNotFoundError):
         lines = read_bytes(folder / GAMES).decode("utf-8").splitlines()
         return [show_game(json.loads(line), number) for number, line in enumerate(lines, 1)]
@@ -52,8 +52,8 @@ def show_game(game: dict[str, Any], number: int) -> ShownGame:
     ends = {1.0: "x won", 0.0: "a draw", -1.0: "o won"}[game["result"]]
     moves.append(ShownMove(ends, draw_position(game, {"cells": game["cells"]})))
     note = (
-        f"{ends} after {len(game['moves'])} moves; the darker a cell, the more visits; the ring is "
-        "what was played; the number is what x was expected to get, 1 a win"
+        f"{ends} after {len(game['moves'])} moves; x is blue, o orange; green are the visits, the "
+        "ring is what was played; the number is what x was expected to get, 1 a win"
     )
     return ShownGame(f"Game {number}", note, moves)
 

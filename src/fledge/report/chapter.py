@@ -31,12 +31,13 @@ from fledge.report.figures import (
     strip_part,
 )
 from fledge.report.gradient_variances import draw_gradient_variances
+from fledge.report.learned_world import draw_learned_world
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.picture_quality import QualityTable, read_quality
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
 from fledge.report.tables import WordTable, read_tables
-from fledge.report.yardsticks import draw_yardsticks
+from fledge.report.yardsticks import draw_plans, draw_yardsticks
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import LogRow
@@ -121,6 +122,8 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_gradient_variances(summary), [])
     pictures += run.part(lambda: draw_confusions(summary), [])
     pictures += run.part(lambda: draw_yardsticks(summary), [])
+    pictures += run.part(lambda: draw_plans(summary), [])
+    pictures += run.part(lambda: draw_learned_world(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)

@@ -21,6 +21,7 @@ class Film:
     note: str
     alt: str
     url: str
+    wide: bool = False  # of the whole page
 
 
 _FILMS = {
@@ -67,5 +68,6 @@ def read_sheets(folder: Path, summary: dict[str, Any]) -> list[Film]:
         with suppress(FileNotFoundError):
             data = base64.b64encode(read_bytes(folder / name)).decode("ascii")
             title, note = str(each["title"]), str(each["note"])
-            sheets.append(Film(title, note, f"{title}: {note}", f"data:image/png;base64,{data}"))
+            url, wide = f"data:image/png;base64,{data}", bool(each.get("wide"))
+            sheets.append(Film(title, note, f"{title}: {note}", url, wide))
     return sheets

@@ -1,4 +1,6 @@
-"""What was learned without labels beside pixels and beside the same network untrained, as bars."""
+"""What was learned beside what needs no learning, as bars: features beside pixels and beside the
+same network untrained, plans beside random moves.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +27,20 @@ def draw_yardsticks(summary: dict[str, Any]) -> list[Drawn]:
         caption = f"held-out pictures whose label is read right off their features: {said}"
         drawn.append(Drawn(title, "", svg, [], caption))
     return drawn
+
+
+def draw_plans(summary: dict[str, Any]) -> list[Drawn]:
+    """How often a goal was reached; nothing of a run that planned nothing."""
+    reached = summary.get("planned")
+    if not isinstance(reached, dict):
+        return []
+    shares = {
+        "planned": reached["planned"],
+        "random moves": reached["random"],
+    }
+    said = " · ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    bars = [Bar(name, share) for name, share in shares.items()]
+    svg = draw_bars(bars, description=f"Goals reached: {said}")
+    return [
+        Drawn("Goals reached", "", svg, [], f"in new mazes, planned over imagined frames: {said}")
+    ]

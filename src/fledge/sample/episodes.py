@@ -22,7 +22,11 @@ RECENT = 100  # episodes that the mean return is taken over
 
 
 class Actor(Protocol):
-    """Who acts. Its random numbers come from the generator and from nowhere else."""
+    """Who acts. Its random numbers come from the generator and from nowhere else.
+
+    One that remembers from step to step has `begin_anew(which [n] bool)` besides: the copies whose
+    next observation is the first of an episode.
+    """
 
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """[n, *O] -> action [n, *A] and its log-probability [n], None where it has none."""
@@ -112,6 +116,7 @@ class Episodes:
             while len(action) < self.steps if left is None else left > 0:
                 doing, chance = self.actor.act(self.obs, self.generator)
                 after, mine = self.world.step(doing), ~self.over
+                self._tell_who_begins(self.over)
                 if left is not None:
                     mine &= mine.cumsum(0) <= left
                     left -= int(mine.sum())
@@ -136,6 +141,14 @@ class Episodes:
             )
             self._tell(rows)
             return rows if self.scale is None else self.scale(rows)
+
+    def _tell_who_begins(self, which: Tensor) -> None:
+        """An actor that remembers hears of the copies [n] whose next observation is the first of an
+        episode: what it has done in them was nobody's.
+        """
+        begin_anew = getattr(self.actor, "begin_anew", None)
+        if begin_anew is not None and bool(which.any()):
+            begin_anew(which)
 
     def _left(self) -> int | None:
         """How many steps the last batch is to have, None for any other.
@@ -191,6 +204,7 @@ class Episodes:
             self.over, self.earned, self.length = (
                 torch.zeros_like(x) for x in (self.over, self.earned, self.length)
             )
+            self._tell_who_begins(torch.ones_like(self.over))
         if self.scale is not None:
             self.scale.load_state_dict(state["scale"])
             if not self.world.restorable:

@@ -56,15 +56,21 @@ class Example(Generic[Row]):
 class ExampleMaker:
     """Rows into examples, by a tokenizer and for a context; labels by their numbers.
 
-    A label that is none of `labels` is UNLABELLED: it is judged, and is never right.
+    frame: what stands around a text, by default an encoder's. A label that is none of `labels` is
+    UNLABELLED: it is judged, and is never right.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, labels: Sequence[str], context: int, census: Census
+        self,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        context: int,
+        census: Census,
+        frame: Frame | None = None,
     ) -> None:
         self.tokenizer, self.context, self.census = tokenizer, context, census
         self.number = {label: place for place, label in enumerate(labels)}
-        self.frame: Frame = read_frame(tokenizer)
+        self.frame: Frame = frame or read_frame(tokenizer)
         # Where a tokenizer does not put a space before a text itself, a word that is not the first
         # is encoded with the one that stands before it.
         self.space = "" if begins_with_space(tokenizer) else " "

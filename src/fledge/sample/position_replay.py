@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fledge.sample.self_play import PlayedMoves
 from fledge.trajectories import Rows
-from fledge.worlds.games.game import Game
+from fledge.worlds.games.game import Game, Numbers
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,19 @@ class TaughtPositions(Rows):
     legal: Tensor  # [N, A] bool
     policy: Tensor  # [N, A]
     result: Tensor  # [N], −1…1
+
+
+@dataclass(frozen=True)
+class UnrolledPositions(Rows):
+    """N positions, the K moves that followed, and what is to be said before each and after the
+    last. Beyond the end of a game moves are any, policies 0, and results stay the game's.
+    """
+
+    seen: Tensor  # [N, C, rows, columns]
+    legal: Tensor  # [N, A] bool
+    action: Tensor  # [N, K] int64
+    policy: Tensor  # [N, K + 1, A]
+    result: Tensor  # [N, K + 1], of the player whose turn it is then
 
 
 class PositionReplay:
@@ -58,20 +71,45 @@ class PositionReplay:
 
     def draw(self, rows: int) -> TaughtPositions:
         """Evenly, with replacement."""
-        game = self.game
-        index = torch.randint(len(self), (rows,), generator=self.generator)
-        drawn = self.held[index]
+        drawn = self.held[torch.randint(len(self), (rows,), generator=self.generator)]
         which = torch.randint(self.symmetries, (rows,), generator=self.generator).numpy()
-        positions = drawn.position.numpy()
+        seen, legal = self.turn(drawn.position.numpy(), which)
+        moves = torch.from_numpy(self.game.moves[which])
+        return TaughtPositions(seen, legal, drawn.policy.gather(1, moves), drawn.result)
+
+    def draw_unrolled(self, rows: int, unroll: int) -> UnrolledPositions:
+        """Evenly, with the moves that followed in the same game, all under one symmetry."""
+        game, held = self.game, self.held
+        index = torch.randint(len(self), (rows,), generator=self.generator)
+        which = torch.randint(self.symmetries, (rows,), generator=self.generator).numpy()
+        seen, legal = self.turn(held.position[index].numpy(), which)
+        moves = torch.from_numpy(game.moves[which])
+        back = moves.argsort(1)  # what a move is called after the symmetry
+        later = index[:, None] + torch.arange(unroll + 1)
+        there = later.clamp(max=len(self) - 1)
+        inside = (later < len(self)) & (held.game[there] == held.game[index][:, None])
+        anything = torch.randint(game.actions, (rows, unroll), generator=self.generator)
+        action = torch.where(inside[:, :-1], held.action[there[:, :-1]], anything)
+        policy = held.policy[there] * inside[..., None]
+        # Beyond the end players go on taking turns, and the result changes its sign with them.
+        last = (inside.sum(1) - 1)[:, None]
+        beyond = torch.arange(unroll + 1) - last
+        ended = held.result[there.gather(1, last)] * (1 - 2 * (beyond % 2))
+        return UnrolledPositions(
+            seen, legal, back.gather(1, action),
+            policy.gather(2, moves[:, None].expand(-1, unroll + 1, -1)),
+            torch.where(inside, held.result[there], ended),
+        )  # fmt: skip
+
+    def turn(self, positions: Numbers, which: Numbers) -> tuple[Tensor, Tensor]:
+        """What is seen and legal after a symmetry each.  [N, W], [N] -> [N, C, …], [N, A]"""
+        game, rows = self.game, len(positions)
         seen = game.observe(positions).reshape(rows, game.planes, -1)
-        cells, moves = game.cells[which], game.moves[which]
-        turned = np.take_along_axis(seen, cells[:, None], 2)
-        legal = np.take_along_axis(game.legal(positions), moves, 1)
-        return TaughtPositions(
-            seen=torch.from_numpy(turned).reshape(rows, game.planes, *game.board),
-            legal=torch.from_numpy(legal),
-            policy=drawn.policy.gather(1, torch.from_numpy(moves)),
-            result=drawn.result,
+        turned = np.take_along_axis(seen, game.cells[which][:, None], 2)
+        legal = np.take_along_axis(game.legal(positions), game.moves[which], 1)
+        return (
+            torch.from_numpy(turned).reshape(rows, game.planes, *game.board),
+            torch.from_numpy(legal),
         )
 
     def state_dict(self) -> dict[str, Any]:

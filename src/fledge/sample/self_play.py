@@ -27,7 +27,7 @@ class PlayedMoves(Rows):
     action: Tensor  # [P] int64: what was played
     result: Tensor  # [P]: what the player whose turn it was got in the end
     value: Tensor  # [P]: what the search said it would be
-    game: Tensor  # [P] int64: which game of the batch
+    game: Tensor  # [P] int64: which game of all that the sampler played
 
     def count_actions(self) -> int:
         return len(self)
@@ -143,7 +143,7 @@ class SelfPlay:
             action=torch.from_numpy(action[order]),
             result=torch.from_numpy(got[order]).float(),
             value=torch.from_numpy(value[order]).float(),
-            game=torch.from_numpy(at[order]),
+            game=torch.from_numpy(at[order] + self.played),
         )
 
     def state_dict(self) -> dict[str, Any]:

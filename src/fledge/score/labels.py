@@ -34,6 +34,14 @@ def list_sentences(rows: Rows) -> list[Sentences]:
     return [rows.sentences]
 
 
+def read_all(encoder: Encoder, rows: Rows) -> Tensor:
+    """What costs as much as a loss on these rows does."""
+    return sum(
+        (read(encoder, each).float().mean() for each in list_sentences(rows)),
+        start=next(encoder.parameters()).new_zeros(()),
+    )
+
+
 def score_labels(encoder: Encoder, rows: Rows) -> Tensor:
     """Logits of every label: [B, L] of sentences, [B, T, L] of words, [B, K] of choices, −inf where
     there is no choice.

@@ -1,10 +1,11 @@
-"""Reads a file of conversations as token ids. The text of a line is let go once it is encoded."""
+"""Reads files of conversations as token ids. The text of a line is let go once it is encoded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from fledge.data_names import list_fitting
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.conversations import read_conversation
@@ -18,23 +19,25 @@ from fledge.text.tokenizer import Tokenizer
 
 def read_conversations(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading
-) -> tuple[PackedRows, Census]:
+) -> tuple[PackedRows, list[Census]]:
     """The conversations of a .jsonl or .jsonl.gz file, one a line, that fit the context, and the
-    count of its rows.
+    count of its rows; of several files, in the order of their names, where `path` is a pattern.
 
     Raises UserError for a file that cannot be read, for a row of another shape, naming the line,
     and for rows that cannot be used, counted by their reasons, unless they are to be skipped.
     """
-    path = path.expanduser()
-    check_suffix(path)
-    census, rows = Census(str(path), reading), PackedRows()
+    rows, censuses = PackedRows(), []
+    for file in list_fitting(path) or [path.expanduser()]:
+        check_suffix(file)
+        census = Census(str(file), reading)
 
-    def use(row: dict[str, Any], where: str) -> None:
-        rendered = render(tokenizer, read_conversation(row, where, census))
-        rows.append(fit(rendered, context, census, tokenizer.begin, tokenizer.start))
+        def use(row: dict[str, Any], where: str, census: Census = census) -> None:
+            rendered = render(tokenizer, read_conversation(row, where, census))
+            rows.append(fit(rendered, context, census, tokenizer.begin, tokenizer.start))
 
-    read_each(path, census, use)
-    return rows, census
+        read_each(file, census, use)
+        censuses.append(census)
+    return rows, censuses
 
 
 def rows_from_jsonl(path: str | Path) -> list[Conversation]:

@@ -86,6 +86,12 @@ def read_frame(tokenizer: Tokenizer) -> Frame:
     return Frame(before, between, after, mask, pad, kinds, tokenizer.special)
 
 
+def open_frame(tokenizer: Tokenizer) -> Frame:
+    """How a decoder reads a text whose end it is asked of: what opens a document, and the text."""
+    pad = 0 if tokenizer.pad is None else tokenizer.pad
+    return Frame(tuple(tokenizer.opening), (), (), None, pad)
+
+
 _Read = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, int, int, int, int]]
 
 

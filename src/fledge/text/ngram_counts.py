@@ -83,21 +83,43 @@ def _search(keys: Ints, wanted: Ints) -> Ints:
     return np.where(keys[there] == wanted, there, NONE)
 
 
+def follow(keys: Ints, tokens: Ints, numbers: Ints, opened: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of the tokens whose context is known: where they stand, the number of the context, and that
+    of the n-gram that they end, −1 where there is none.  [T], [T] -> [K] three times
+
+    numbers: of the n-grams one shorter that end at each token. opened: where a text begins.
+    """
+    before = np.empty_like(numbers)
+    before[0] = NONE
+    before[1:] = numbers[:-1]
+    before[opened] = NONE
+    ends = np.flatnonzero(before >= 0)
+    contexts = before[ends]
+    return ends, contexts, find(keys, make_key(contexts, tokens[ends]))
+
+
+def list_openings(tokens: Ints, border: int | None) -> Ints:
+    """Where a border stands."""
+    return np.flatnonzero(tokens == border) if border is not None else np.empty(0, np.int64)
+
+
 def walk(tokens: Ints, tables: Sequence[Ints], border: int | None) -> list[Ints]:
     """The numbers of the n-grams that end at each token, for every length up to one more than there
     are tables; −1 where there is none, or where it would reach across the beginning of the text.
     [T] -> [T] each
     """
-    numbers = [tokens]
-    opens = np.zeros(len(tokens), bool) if border is None else tokens == border
-    for keys in tables:
-        before = np.concatenate([[NONE], numbers[-1][:-1]])
-        before[opens] = NONE
-        known = np.flatnonzero(before >= 0)
-        number = np.full(len(tokens), NONE)
-        number[known] = find(keys, make_key(before[known], tokens[known]))
-        numbers.append(number)
+    numbers, opened = [tokens], list_openings(tokens, border)
+    for keys in tables if len(tokens) else ():
+        ends, _, own = follow(keys, tokens, numbers[-1], opened)
+        numbers.append(spread(ends, own, len(tokens)))
     return numbers
+
+
+def spread(ends: Ints, own: Ints, length: int) -> Ints:
+    """Numbers at their places, −1 elsewhere.  [K], [K] -> [T]"""
+    number = np.full(length, NONE)
+    number[ends] = own
+    return number
 
 
 def count_words(pieces: Iterable[Ints], vocab_size: int, border: int | None) -> Counts:

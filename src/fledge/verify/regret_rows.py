@@ -1,5 +1,5 @@
-"""Games with hidden information beside Kuhn's poker in closed form: best answers, what regrets lead
-to, and what sampled regrets are on average.
+"""Games with hidden information beside Kuhn's poker in closed form: best responses, what regrets
+lead to, and what sampled regrets are on average.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def best_answer_row() -> TableRow:
         error = max(error, abs(told["exploitability"] - exact))
         error = max(error, abs(told["game_value"] - float(value(first, second))))
     return TableRow(
-        "CFR1", "best answers, Kuhn's poker", "exploitability is that by all 64 pure strategies",
+        "CFR1", "best responses, Kuhn's poker", "exploitability is that by all 64 pure strategies",
         error, 1e-12,
         f"exploitability and value of {len(pairs)} pairs of strategies to {error:.1e}",
     )  # fmt: skip
@@ -71,7 +71,7 @@ def equilibrium_row(id: str, name: str, algorithm: CounterfactualRegret | Extern
     return TableRow(
         id, f"{name}, Kuhn's poker", "its average comes to an equilibrium, worth −1/18",
         figure, bound,
-        f"after {steps} iterations a best answer wins {gain:.1e} more; value off by {away:.1e}",
+        f"after {steps} iterations a best response wins {gain:.1e} more; value off by {away:.1e}",
     )  # fmt: skip
 
 

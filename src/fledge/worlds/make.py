@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from fledge.errors import UserError
 from fledge.user_code import FROM_PYTHON
 from fledge.worlds.batched_cartpole import BatchedCartPole
-from fledge.worlds.gridworld import CLASSIC, read_gridworld
+from fledge.worlds.drawn_world import draw_cartpole, draw_map
+from fledge.worlds.gridworld import CLASSIC, Gridworld, read_gridworld
+from fledge.worlds.hard_to_explore import RIVER_STEPS, deep_sea, river_swim
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
 from fledge.worlds.units import put_in_units
@@ -31,6 +33,12 @@ def gridworld(map_file: str | None, copies: int) -> World:
 
     Raises UserError for a file that is not there, is no map, or has no exit that can be reached.
     """
+    name = "gridworld" if map_file is None else f"gridworld:{map_file}"
+    return MDPWorld(read_map(map_file).mdp(), copies, time_limit=GRID_STEPS, name=name)
+
+
+def read_map(map_file: str | None) -> Gridworld:
+    """Raises UserError as `gridworld` does."""
     text, name = CLASSIC, "gridworld"
     if map_file is not None:
         name = f"gridworld:{map_file}"
@@ -48,19 +56,48 @@ def gridworld(map_file: str | None, copies: int) -> World:
             "end an episode, and all would earn the same. Draw an exit that can be reached: '+' "
             "pays 1, '-' costs 1, digits pay themselves."
         )
-    return MDPWorld(grid.mdp(), copies, time_limit=GRID_STEPS, name=name)
+    return grid
+
+
+def drawn(rest: str, copies: int) -> World:
+    """Raises UserError for a world that is not drawn."""
+    if rest == "CartPole-v1":
+        return draw_cartpole(copies)
+    name, _, map_file = rest.partition(":")
+    if name == "gridworld":
+        world = gridworld(map_file or None, copies)
+        assert isinstance(world, MDPWorld)
+        return draw_map(read_map(map_file or None), world)
+    raise UserError(
+        f"world=drawn:{rest} was given: drawn:CartPole-v1, drawn:gridworld and "
+        "drawn:gridworld:MAP.txt are drawn."
+    )
+
+
+def swim(copies: int) -> World:
+    return MDPWorld(river_swim(GRID_GAMMA), copies, time_limit=RIVER_STEPS, name="river_swim")
+
+
+def dive(depth: str, copies: int) -> World:
+    """Raises UserError for what is no depth."""
+    if not depth.isdecimal():
+        raise UserError(f"world=deep_sea:{depth} was given: say how deep, such as deep_sea:10.")
+    return MDPWorld(deep_sea(int(depth), GRID_GAMMA), copies, name=f"deep_sea:{int(depth)}")
 
 
 # A world of ours that bears one of gymnasium's names is that world, faster.
 OWN: dict[str, Callable[[int], World]] = {
     "CartPole-v1": BatchedCartPole,
     "gridworld": lambda copies: gridworld(None, copies),
+    "river_swim": swim,
     **{
         name: (lambda copies, name=name: put_in_units(MujocoBatch(name, copies))) for name in BODIES
     },
 }
 # Worlds whose name goes on after a colon, and what to make of the rest.
-FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
+FAMILIES: dict[str, Callable[[str, int], World]] = {
+    "words": WordsWorld, "gridworld": gridworld, "deep_sea": dive, "drawn": drawn,
+}  # fmt: skip
 
 
 def name_of(given: Any) -> str:

@@ -26,13 +26,16 @@ from fledge.worlds.filmed import film_world
 
 LABELS, TRAINED = 500, 0.7  # labels that the probe sees; the share of films that is trained on
 
-# data, steps, rows of a step, learning rate
-TASKS: dict[str, tuple[str, int, int, float]] = {
-    "arrow_of_time": ("film:CartPole-v1", 160, 64, 1e-3),
-    "relative_position": ("film:digits", 60, 64, 3e-3),
-    "frame_order": ("film:CartPole-v1", 120, 64, 1e-3),
-    "colourisation": ("film:digits", 240, 24, 3e-3),
-    "colour_tracking": ("film:digits", 250, 16, 4e-3),
+# data, steps, rows of a step, learning rate, settings
+TASKS: dict[str, tuple[str, int, int, float, dict[str, Any]]] = {
+    "arrow_of_time": ("film:CartPole-v1", 160, 64, 1e-3, {}),
+    "relative_position": ("film:digits", 60, 64, 3e-3, {}),
+    "frame_order": ("film:CartPole-v1", 120, 64, 1e-3, {}),
+    "colourisation": ("film:digits", 240, 24, 3e-3, {}),
+    "colour_tracking": ("film:digits", 250, 16, 4e-3, {}),
+    "mae": ("film:CartPole-v1", 150, 64, 3e-3, {}),
+    "simclr": ("film:digits", 150, 64, 3e-3, {"patch": 6}),
+    "dino": ("film:digits", 300, 64, 3e-3, {"patch": 6}),
 }
 
 
@@ -48,18 +51,19 @@ def parts_of(data: str, films: bool) -> Any:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", TASKS)
 def test_labels_are_read_better_than_off_pixels_and_off_chance(name: str, seed: int) -> None:
-    data, steps, rows, rate = TASKS[name]
+    data, steps, rows, rate, given = TASKS[name]
     entry = find_entry("images", name)
     parts = parts_of(data, getattr(entry.algorithm, "reads", "") == "films")
-    shape = parts["train"].shape
+    shape, default = parts["train"].shape, entry.settings("images")
+    settings = type(default)(**(default.model_dump() | given))
 
     def build() -> Any:
-        return entry.algorithm.build(entry.settings("images"), shape)
+        return entry.algorithm.build(settings, shape)
 
     torch.manual_seed(seed_for(seed, "weights"))
     schedule = Schedule(rate, steps, warmup_steps=20, shape="cosine")
     algorithm = entry.algorithm(
-        entry.settings("images"), build(), partial(Learner, schedule=schedule), seed, Stopwatch()
+        settings, build(), partial(Learner, schedule=schedule), seed, Stopwatch()
     )
     batches = PictureBatches(parts["train"], rows, seed)
     for _ in range(steps):

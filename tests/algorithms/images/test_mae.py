@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -27,16 +29,20 @@ def test_hidden_patches_do_not_leak_and_read_ones_count() -> None:
 
 
 def test_the_loss_is_of_hidden_patches_alone() -> None:
-    """Beside the formula, patch by patch."""
+    """Beside the formula, patch by patch, each by its own mean and spread."""
     algorithm, rows = make("mae", hidden=0.6), pictures().rows
     generator = noise_for(0, algorithm.learner)
     order = torch.rand(7, 16, generator=generator).argsort(1)
     assert algorithm.kept == 6
     read = algorithm.model.prepare(rows.x)
-    error = (algorithm.foretell(read, order) - cut_patches(read, 4)) ** 2
-    wanted = sum(
-        float(error[b, place].mean()) for b in range(7) for place in order[b, 6:].tolist()
-    ) / (7 * 10)
+    said = algorithm.foretell(read, order).detach().double().numpy()
+    wanted = 0.0
+    for b in range(7):
+        for place in order[b, 6:].tolist():
+            i, j = divmod(place, 4)
+            patch = read[b, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].double().numpy().ravel()
+            target = (patch - patch.mean()) / math.sqrt(patch.var() + 0.05)
+            wanted += ((said[b, place] - target) ** 2).mean() / (7 * 10)
     assert algorithm.update(rows)["loss"] == pytest.approx(wanted, rel=1e-5)
 
 
@@ -47,7 +53,7 @@ def test_something_is_read_and_something_hidden(hidden: float, kept: int) -> Non
 
 def test_its_sheet_has_each_picture_three_times() -> None:
     given = pictures()
-    (sheet,) = make("mae").draw_sheets(given, seeded(0))
+    (sheet,) = make("mae", hidden=0.7).draw_sheets(given, seeded(0))
     shown = sheet.x.view(7, 3, 3, 16, 16)
     assert torch.equal(shown[:, 2], given.rows.x)
     same = (cut_patches(shown[:, 0], 4) == cut_patches(shown[:, 2], 4)).all(2)

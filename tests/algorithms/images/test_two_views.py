@@ -1,14 +1,15 @@
-"""SimCLR's loss by hand, and DINO's teacher, centre and loss beside their formulas."""
+"""SimCLR's loss by hand, and DINO's teacher, balance and loss beside their formulas."""
 
 from __future__ import annotations
 
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from fledge.algorithms.images.dino import move_centre, sharpen
+from fledge.algorithms.images.dino import BALANCINGS, balance
 from fledge.algorithms.images.pretext import noise_for
 from fledge.algorithms.images.simclr import DEFAULT, find_nearest, make_views, nt_xent, pair_up
 from tests.algorithms.images.pretext_subjects import make, pictures
@@ -49,26 +50,35 @@ def test_two_copies_are_changed_each_in_its_own_way() -> None:
         assert (one != other).flatten(1).any(1).all()
 
 
-def test_centre_and_sharpening_are_the_papers() -> None:
-    raw = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0))
-    centre = torch.tensor([0.1, -0.2, 0.3, 0.0, 1.0])
-    wanted = [
-        0.9 * float(centre[k]) + 0.1 * sum(float(raw[b, v, k]) for b in range(3) for v in range(2))
-        / 6 for k in range(5)
-    ]  # fmt: skip
-    torch.testing.assert_close(move_centre(centre, raw, 0.1), torch.tensor(wanted))
-    e = [math.exp((float(raw[1, 0, k]) - float(centre[k])) / 0.5) for k in range(5)]
-    said = sharpen(raw, centre, 0.5)[1, 0]
-    torch.testing.assert_close(said, torch.tensor([each / sum(e) for each in e]))
+def balance_one_by_one(raw: np.ndarray, temperature: float, times: int) -> np.ndarray:
+    """[n, K] -> [n, K]: columns and rows divided by their sums in turn, in plain numbers."""
+    share = np.exp(raw / temperature)
+    for _ in range(times):
+        share = share / share.sum(0)
+        share = share / share.sum(1, keepdims=True)
+    return share
 
 
-def test_a_step_moves_teacher_and_centre_after_the_student() -> None:
-    algorithm, rows = make("dino", teacher_rate=0.25, centre_rate=0.5), pictures().rows
+def test_shares_are_balanced_as_by_dividing_columns_and_rows_in_turn() -> None:
+    raw = torch.rand(3, 2, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    wanted = balance_one_by_one(raw.double().view(6, 5).numpy(), 0.3, BALANCINGS)
+    torch.testing.assert_close(balance(raw, 0.3).view(6, 5).double(), torch.from_numpy(wanted),
+                               atol=1e-6, rtol=1e-5)  # fmt: skip
+
+
+def test_a_prototype_that_took_all_takes_its_share() -> None:
+    """How loud a prototype is for every copy alike goes out."""
+    raw = 0.2 * torch.randn(8, 2, 4, generator=torch.Generator().manual_seed(0))
+    both = raw + torch.tensor([5.0, 0.0, 0.0, -5.0])
+    torch.testing.assert_close(balance(raw, 0.1), balance(both, 0.1), atol=1e-4, rtol=1e-3)
+    assert balance(both, 0.1).mean((0, 1)).max() < 0.4
+    assert (both / 0.1).softmax(2).mean((0, 1)).max() > 0.99
+
+
+def test_a_step_moves_the_teacher_after_the_student() -> None:
+    algorithm, rows = make("dino", teacher_rate=0.25), pictures().rows
     before = {name: x.clone() for name, x in algorithm.teacher.network.state_dict().items()}
-    views = make_views(rows, DEFAULT, 256, noise_for(0, algorithm.learner))
-    raw = algorithm._ask_teacher(views)
     algorithm.update(rows)
-    torch.testing.assert_close(algorithm.centre, raw.mean((0, 1)) / 2)
     student = algorithm.student.state_dict()
     moved = 0.0
     for name, x in algorithm.teacher.network.state_dict().items():
@@ -79,16 +89,18 @@ def test_a_step_moves_teacher_and_centre_after_the_student() -> None:
 
 
 def test_each_copy_is_foretold_from_the_other() -> None:
-    """The first step's loss, where student and teacher are one network and the centre is 0."""
-    algorithm, rows = make("dino"), pictures().rows
+    """The first step's loss, where student and teacher are one network."""
+    algorithm, rows = make("dino", teacher_temperature=0.04), pictures().rows
     views = make_views(rows, DEFAULT, 256, noise_for(0, algorithm.learner))
     raw = algorithm._ask_teacher(views).double()
+    said = balance_one_by_one(raw.flatten(0, 1).numpy(), 0.04, BALANCINGS)
+    teacher = torch.from_numpy(said).view(raw.shape)
     total = 0.0
     for b in range(len(rows)):
         for one, other in ((0, 1), (1, 0)):
-            teacher = (raw[b, one] / 0.04).softmax(0)
             student = (raw[b, other] / 0.1).log_softmax(0)
-            total -= float((teacher * student).sum()) / 2
+            total -= float((teacher[b, one] * student).sum()) / 2
     figures = algorithm.update(rows)
     assert figures["loss"] == pytest.approx(total / len(rows), rel=1e-4)
-    assert 0 < figures["teacher_entropy"] <= math.log(128)
+    entropy = -float((teacher * teacher.log()).sum(2).mean())
+    assert figures["teacher_entropy"] == pytest.approx(entropy, rel=1e-3)

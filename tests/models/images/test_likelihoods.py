@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from fledge.models.images.likelihoods import count_outputs, draw_levels, log_prob_of_levels
+from fledge.models.images.likelihoods import (
+    count_outputs,
+    draw_levels,
+    fit_alone,
+    log_prob_of_levels,
+)
 from tests.subjects import seeded
 
 
@@ -58,3 +63,15 @@ def test_far_means_and_narrow_scales_stay_numbers() -> None:
         assert logp.isfinite().all()
         (gradient,) = torch.autograd.grad(logp.sum(), given)
         assert gradient.isfinite().all()
+
+
+def test_numbers_alone_have_their_counts_or_their_mean_and_deviation() -> None:
+    x = torch.tensor([0, 0, 1, 0, 1, 1, 1], dtype=torch.uint8).view(-1, 1, 1, 1)
+    assert float(fit_alone(x, 2).sigmoid()) == pytest.approx(5 / 9)
+    grey = torch.tensor([0, 4, 2, 2], dtype=torch.uint8).view(-1, 1, 1, 1)  # −1, 1, 0, 0
+    mean, log_scale = fit_alone(grey, 5).flatten().tolist()
+    assert mean == pytest.approx(0)
+    # A logistic of scale s has the variance s² π² / 3, and these numbers that of ½.
+    assert math.exp(2 * log_scale) * math.pi**2 / 3 == pytest.approx(0.5)
+    constant = torch.full((9, 1, 1, 1), 4, dtype=torch.uint8)
+    assert math.isfinite(float(fit_alone(constant, 5)[1]))

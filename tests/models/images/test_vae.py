@@ -24,7 +24,8 @@ def make_vae(latents: int, network: str = "mlp", shape: PictureShape = SHAPE) ->
     settings = {"latents": latents, "network": network, "width": 16, "layers": 1, "draws": 4}
     model = VAE(shape, settings).eval()
     with torch.no_grad():
-        for weight in model.parameters():
+        # The place comes last: of the other weights the quadrature below is known to be exact.
+        for weight in sorted(model.parameters(), key=lambda each: each is model.place):
             weight.mul_(1.5).add_(0.2 * torch.randn(weight.shape))
     return model
 
@@ -135,3 +136,20 @@ def test_a_convolution_s_code_depends_on_every_pixel() -> None:
     with torch.no_grad():
         mean = model.encode(x)[0]
     assert float((mean[1:] - mean[0]).abs().amax(1).min()) > 1e-5
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_it_begins_as_a_histogram_of_what_it_learns_from(network: str) -> None:
+    """Where its last layer says nothing, p is (count + 1) / (N + 2) of each place by itself."""
+    x = (torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).byte()
+    x[:, 0, 0, 0] = 0
+    model = make_vae(2, network, PictureShape(1, 4, 4, 2))
+    model.begin_at_counts(x)
+    last = model.to_picture if network == "mlp" else model.to_picture[-1]
+    with torch.no_grad():
+        for weight in last.parameters():
+            weight.zero_()
+        said = model.log_likelihood(x, torch.randn(50, 2)).double()
+    p = (x.double().sum(0) + 1) / 52
+    wanted = torch.where(x == 1, p, 1 - p).log().flatten(1).sum(1)
+    assert torch.allclose(said, wanted, atol=1e-4)

@@ -13,6 +13,7 @@ from fledge.errors import UserError
 from fledge.plan.search.alpha_beta import AlphaBeta
 from fledge.plan.search.connect_four_solver import ConnectFourSolver
 from fledge.plan.search.minimax import solve_game
+from fledge.worlds.games.connect_four import ConnectFour
 from fledge.worlds.games.dice_race import FACES, FIELDS, DiceRace
 from fledge.worlds.games.make import make_game
 from tests.plan.search.positions import draw_positions
@@ -98,7 +99,7 @@ def test_alpha_beta_to_the_end_is_minimax() -> None:
 
 
 def test_the_solver_is_minimax_on_a_small_board() -> None:
-    game = make_game("connect4:4x4")
+    game = ConnectFour(4, 4)
     roots = draw_positions(game, 40, 5, seed=2)
     solved, solver = solve_game(game, roots), ConnectFourSolver(game)
     exact = solved.action_values(roots)
@@ -109,7 +110,7 @@ def test_the_solver_is_minimax_on_a_small_board() -> None:
 
 
 def test_the_solver_is_alpha_beta_where_few_squares_are_left() -> None:
-    game = make_game("connect4")
+    game = ConnectFour()
     solver = ConnectFourSolver(game)
     seen = set()
     for position in draw_positions(game, 25, 33, seed=3):
@@ -121,8 +122,8 @@ def test_the_solver_is_alpha_beta_where_few_squares_are_left() -> None:
 
 def test_small_boards_are_drawn_as_is_known() -> None:
     # Tromp: https://tromp.github.io/c4/c4.html (table of board sizes)
-    for size in ("4x4", "4x5"):
-        game = make_game(f"connect4:{size}")
+    for size in ((4, 4), (4, 5)):
+        game = ConnectFour(*size)
         assert ConnectFourSolver(game).value(game.begin(1)[0]) == 0
 
 

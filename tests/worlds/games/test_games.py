@@ -12,7 +12,7 @@ from tests.worlds.games.plain_rules import PlainRules
 
 from fledge.errors import UserError
 from fledge.worlds.games.dice_race import FIELDS, DiceRace
-from fledge.worlds.games.game import CHANCE, Game, check_actions, read_move
+from fledge.worlds.games.game import CHANCE, Game, check_moves, read_move
 from fledge.worlds.games.make import GAMES, make_game
 
 NAMES = [*GAMES, "connect4:5x4", "connect4:4x7"]
@@ -167,10 +167,15 @@ def test_what_is_no_move_is_told_in_one_sentence() -> None:
         read_move(game, position[0], "3")
     with pytest.raises(UserError, match="'e5' is no move of connect4"):
         read_move(game, position[0], "e5")
-    with pytest.raises(UserError, match="2 is not legal in position 0"):
-        check_actions(game, position, np.array([2]))
+    for wrong in (2, 7, -1):
+        with pytest.raises(UserError, match=f"move {wrong} is not legal in a position of connect4"):
+            check_moves(game, position, np.array([wrong]))
+    with pytest.raises(UserError, match="float64 \\(1,\\) were given for 1 positions"):
+        check_moves(game, position, np.array([0.5]))
+    with pytest.raises(UserError, match="positions can be copied"):
+        make_game("CartPole-v1")
     with pytest.raises(UserError, match="perhaps you meant othello"):
         make_game("otello")
     with pytest.raises(UserError, match="columns or rows must be 4 or more"):
         make_game("connect4:3x3")
-    check_actions(game, position, np.array([3]))
+    check_moves(game, position, np.array([3]))

@@ -22,15 +22,14 @@ from fledge.models.images.autoregressive import Autoregressive
 from fledge.stopwatch import Stopwatch
 
 COMPLETED, TIMES = 4, 7  # held-out pictures that are completed, and how often each
+USUAL: dict[str, Any] = {"steps": 2000, "rows_per_step": 64, "learning_rate": 2e-3}
 
 
 class Autoregression:
     """kind: the network, which is made of all the settings."""
 
     kind: ClassVar[type[Autoregressive]]
-    usual: ClassVar[Mapping[str, Any]] = {
-        "steps": 2000, "rows_per_step": 64, "learning_rate": 2e-3,
-    }  # fmt: skip
+    usual: ClassVar[Mapping[str, Any]] = USUAL
     unfinished = None
 
     def __init__(
@@ -76,7 +75,7 @@ class Autoregression:
         model = self.model
         if model.order is not None or model.shape.height < 2:
             return []
-        rows = held_out.rows[slice(0, COMPLETED)]
+        rows = held_out.rows.spread(COMPLETED)
         half = model.shape.height // 2 * (model.length // model.shape.height)
         row = model.to_row(rows.x)
         given = row[:, :half].repeat_interleave(TIMES, 0)
@@ -139,6 +138,8 @@ class WaveNet(Autoregression):
 
 class PixelCNN(Autoregression):
     kind = pixelcnn.PixelCNN
+    # So that the package's digits take less than three minutes of one thread.
+    usual: ClassVar[Mapping[str, Any]] = USUAL | {"steps": 1200}
 
     class Settings(AlgorithmSettings):
         width: int = Field(default=32, ge=1, description="channels of either stack")
@@ -161,6 +162,7 @@ class PixelTransformer(Autoregression):
     """A palette, where there is one, is learned before anything else."""
 
     kind = pixel_transformer.PixelTransformer
+    usual: ClassVar[Mapping[str, Any]] = USUAL | {"steps": 600}  # as of PixelCNN
 
     class Settings(AlgorithmSettings):
         width: int = Field(default=96, ge=1, description="of the residual stream")

@@ -108,11 +108,11 @@ class Classifier:
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         """Held-out pictures that are read wrong."""
         rows = held_out.rows
-        wrong = (self.model.read(rows.x) != rows.label).nonzero()[:SHOWN, 0]
+        wrong = rows[self.model.read(rows.x) != rows.label].spread(SHOWN).x
         if not len(wrong):
             return []
         levels = held_out.shape.levels
-        return [Sheet("wrong", "Read wrong", "held-out pictures", rows.x[wrong], levels, 8)]
+        return [Sheet("wrong", "Read wrong", "held-out pictures", wrong, levels, 8)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "policy": self.policy.state_dict()}

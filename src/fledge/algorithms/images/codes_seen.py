@@ -15,6 +15,7 @@ from fledge.images.pictures import PictureSet
 from fledge.models.images.likelihoods import show_levels
 from fledge.models.images.vae import VAE
 from fledge.models.normal_codes import kl_to_standard
+from fledge.trajectories import spread_evenly
 
 SHOWN = 32
 GRID = 15  # a side of the manifold
@@ -45,12 +46,12 @@ def measure_units(model: VAE, given: PictureSet) -> Units:
 @torch.no_grad()
 def draw_code_sheets(model: VAE, held_out: PictureSet) -> list[Sheet]:
     """Of held-out pictures; the manifold only where there are two latents."""
-    shown = show_levels(model.shape.levels)
+    shown, some = show_levels(model.shape.levels), held_out.rows.spread(SHOWN).x
     sheets = [
         Sheet(
             "reconstructions", "Reconstructed",
             "held-out pictures, each beside what its code gives",
-            pair_up(held_out.rows.x[:SHOWN], model.reconstruct(held_out.rows.x[:SHOWN]), model),
+            pair_up(some, model.reconstruct(some), model),
             shown, 8,
         )
     ]  # fmt: skip
@@ -75,7 +76,7 @@ def draw_code_sheets(model: VAE, held_out: PictureSet) -> list[Sheet]:
         )  # fmt: skip
     pairs = min(ROWS, len(mean) // 2)
     if pairs:
-        between = interpolate(mean[:pairs], mean[pairs : 2 * pairs])
+        between = interpolate(*mean[spread_evenly(len(mean), 2 * pairs)].chunk(2))
         sheets.append(
             Sheet(
                 "interpolations", "Interpolations",

@@ -99,7 +99,7 @@ class ColourTracking(Pretext):
         """The first frame's colours, copied from frame to frame."""
         self.heads.cpu()  # where the model is by then
         levels, patch = self.model.shape.levels, self.model.patch
-        frames = held_out.rows.frames[:SHOWN]
+        frames = held_out.rows.spread(SHOWN).frames
         B, T, _, H, W = frames.shape
         known = self.look(frames.flatten(0, 1)).view(B, T, -1, self.model.width)
         grey = to_grey(frames.float() / (levels - 1))

@@ -71,7 +71,7 @@ class Colourisation(Pretext):
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         self.heads.cpu()  # where the model is by then
-        x, levels = held_out.rows.x[:SHOWN], self.model.shape.levels
+        x, levels = held_out.rows.spread(SHOWN).x, self.model.shape.levels
         grey = to_grey(x.float() / (levels - 1))
         share = (self.foretell(x) / COOLER).softmax(1)
         chroma = torch.einsum("bkhw,kc->bchw", share, middle_of_colours())

@@ -1,11 +1,13 @@
 """A student foretells what its own slow average says of another copy of the picture (DINO: Caron et
 al. 2021, arXiv:2104.14294), with two large views and no small ones.
 
-sample: data.  score: the teacher, centred and sharpened.  weigh: –.  fit: cross-entropy of the
+sample: data.  score: the teacher, sharpened and balanced.  weigh: –.  fit: cross-entropy of the
     teacher's shares over K prototypes, of each copy by the student's of the other.
 
-Without the centre one prototype would take all, without the sharpening all would be alike: both
-are collapses, and `teacher_entropy` shows them (0, and log K).
+Where one prototype took all, or all were alike, there would be nothing to learn. The paper takes a
+running mean away from what the teacher says; here the shares of a step are balanced by the
+iteration of Sinkhorn and Knopp, as in DINOv2 (Oquab et al. 2023, arXiv:2304.07193, §4). With the
+mean a step of a hundred pictures went from one collapse to the other, and nothing was learned.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from fledge.images.augment import CHANGES, Change
 from fledge.images.pictures import Pictures
 from fledge.models.images.encoder import PictureEncoder
 from fledge.stopwatch import Stopwatch
+
+BALANCINGS = 3
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,14 @@ class Prototypes(nn.Module):
 
 
 class DINO(Pretext):
-    usual: ClassVar[Mapping[str, Any]] = {**USUAL, "rows_per_step": 128}
+    usual: ClassVar[Mapping[str, Any]] = {**USUAL, "learning_rate": 3e-3}
 
     class Settings(EncoderSettings):
-        prototypes: int = Field(default=128, ge=2, description="K, of the last layer")
+        prototypes: int = Field(default=32, ge=2, description="K, of the last layer")
         student_temperature: float = Field(default=0.1, gt=0, description="of the softmax")
-        teacher_temperature: float = Field(default=0.04, gt=0, description="lower: sharpened")
+        teacher_temperature: float = Field(default=0.01, gt=0, description="lower: sharpened")
         teacher_rate: float = Field(
-            default=0.01, gt=0, le=1, description="of the way to the student that a step makes"
-        )
-        centre_rate: float = Field(
-            default=0.1, gt=0, le=1, description="of the way to the step's mean that a centre makes"
+            default=0.03, gt=0, le=1, description="of the way to the student that a step makes"
         )
         changes: tuple[Change, ...] = Field(
             default=DEFAULT, min_length=1,
@@ -82,7 +83,6 @@ class DINO(Pretext):
         self.teacher = TargetNetwork(self.student)
         network: Any = self.teacher.network
         self.model = network["encoder"]  # what the paper evaluates, too
-        self.centre = torch.zeros(settings.prototypes)
 
     def make_heads(self) -> nn.Module:
         return Prototypes(self.model.width, self.settings.prototypes)
@@ -90,16 +90,15 @@ class DINO(Pretext):
     def update(
         self, batch: Pictures, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """One optimizer step, then one of the teacher and of the centre. teacher_entropy: of its
-        mean share, in nats.
+        """One optimizer step, then one of the teacher. teacher_entropy: of a copy's shares, in
+        nats; at log K it says nothing.
         """
         settings = self.settings
         views = make_views(
             batch, settings.changes, self.model.shape.levels, noise_for(self.seed, self.learner)
         )
         with self.stopwatch.phase("fit"):
-            raw = self._ask_teacher(views)
-            said = sharpen(raw, self.centre, settings.teacher_temperature)
+            said = balance(self._ask_teacher(views), settings.teacher_temperature)
             count = self.learner.count_rows(batch)
 
             def loss(rows: Taught) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -110,9 +109,7 @@ class DINO(Pretext):
 
             figures = self.learner.step(loss, Taught.of(views, said=said))
         self.teacher.follow(settings.teacher_rate)
-        self.centre = move_centre(self.centre, raw, settings.centre_rate)
-        mean = said.mean((0, 1))
-        entropy = float(-(mean * mean.clamp(min=1e-12).log()).sum())
+        entropy = float(-(said * said.clamp(min=1e-12).log()).sum(2).mean())
         return figures | {"teacher_entropy": entropy, "rows": float(len(batch))}
 
     @torch.no_grad()
@@ -126,14 +123,11 @@ class DINO(Pretext):
         return torch.cat(said)[torch.cat(places).argsort()]
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {
-            "teacher": self.teacher.state_dict(), "centre": self.centre.clone()
-        }  # fmt: skip
+        return super().state_dict() | {"teacher": self.teacher.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.teacher.load_state_dict(state["teacher"])
-        self.centre = state["centre"].clone()
 
 
 def read_both(network: nn.Module, views: TwoViews) -> Tensor:
@@ -145,11 +139,13 @@ def read_both(network: nn.Module, views: TwoViews) -> Tensor:
     return torch.stack(said.chunk(2), 1)
 
 
-def sharpen(raw: Tensor, centre: Tensor, temperature: float) -> Tensor:
-    """softmax((g − c) / τ) (§3.1).  […, K], [K] -> […, K]"""
-    return ((raw - centre) / temperature).softmax(-1)
-
-
-def move_centre(centre: Tensor, raw: Tensor, rate: float) -> Tensor:
-    """c ← (1 − rate) c + rate · mean of g (eq. 4).  [K], [B, 2, K] -> [K]"""
-    return centre.lerp(raw.mean((0, 1)), rate)
+def balance(raw: Tensor, temperature: float) -> Tensor:
+    """Shares exp(g / τ), scaled in turn so that every prototype has as much of the step as any, and
+    every copy's shares sum to 1 (Caron et al. 2020, arXiv:2006.09882, §3.1).  [B, 2, K] cosines ->
+    [B, 2, K]
+    """
+    share = ((raw.double() - 1) / temperature).flatten(0, 1)
+    for _ in range(BALANCINGS):
+        share = share - share.logsumexp(0, keepdim=True)
+        share = share.log_softmax(1)
+    return share.exp().view(raw.shape).float()

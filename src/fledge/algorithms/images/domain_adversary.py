@@ -127,7 +127,7 @@ class DomainAdversary:
         return next(self.others).x
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
-        x = self.target.rows.x[:32]
+        x = self.target.rows.spread(32).x
         return [
             Sheet("target", "Target", "of the other domain, as they are read", x,
                   self.target.shape.levels, 8)

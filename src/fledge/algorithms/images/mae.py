@@ -1,20 +1,21 @@
 """A masked autoencoder (He et al. 2022, arXiv:2111.06377): most patches of a picture are hidden,
 and foretold from those that are left.
 
-sample: data.  score: –.  weigh: 1 on hidden patches.  fit: squared error of their pixels, from −1
-    to 1, by a shallow decoder that is thrown away.
+sample: data.  score: –.  weigh: 1 on hidden patches.  fit: squared error of their pixels, each
+    patch brought to mean 0 and variance 1 (§4.1), by a shallow decoder that is thrown away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fledge.algorithms.images.pretext import EncoderSettings, Pretext, noise_for
+from fledge.algorithms.images.pretext import USUAL, EncoderSettings, Pretext, noise_for
 from fledge.algorithms.images.protocol import Sheet
 from fledge.errors import UserError
 from fledge.images.pictures import Pictures, PictureSet, PictureShape, to_levels
@@ -27,6 +28,7 @@ from fledge.models.images.encoder import (
 )
 
 SHOWN = 24
+FLOOR = 0.05  # added to a patch's variance, of numbers from −1 to 1: what is blank stays so
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class Decoder(nn.Module):
 
 
 class MAE(Pretext):
+    usual: ClassVar[Mapping[str, Any]] = {**USUAL, "learning_rate": 3e-3}
+
     class Settings(EncoderSettings):
-        hidden: float = Field(default=0.7, gt=0, lt=1, description="share of patches that are hid")
+        hidden: float = Field(default=0.5, gt=0, lt=1, description="share of patches that are hid")
 
     @classmethod
     def build(cls, settings: Settings, shape: PictureShape) -> PictureEncoder:
@@ -90,14 +94,15 @@ class MAE(Pretext):
     def update(
         self, batch: Pictures, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """One optimizer step. loss: squared error of a hidden number."""
+        """One optimizer step. loss: squared error of a hidden number, as it is normalised."""
         generator = noise_for(self.seed, self.learner)
         order = torch.rand(len(batch), len(self.model.place), generator=generator).argsort(1)
         count = self.learner.count_rows(batch)
 
         def loss(rows: Hidden) -> tuple[Tensor, Mapping[str, Tensor]]:
             x = self.model.prepare(rows.x)
-            error = (self.foretell(x, rows.order) - cut_patches(x, self.model.patch)) ** 2
+            wanted, _, _ = normalise(cut_patches(x, self.model.patch))
+            error = (self.foretell(x, rows.order) - wanted) ** 2
             hidden = rows.order[:, self.kept :]
             return error.mean(2).gather(1, hidden).mean(1).sum() / count, {}
 
@@ -107,14 +112,16 @@ class MAE(Pretext):
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         self.heads.cpu()  # where the model is by then
-        x = held_out.rows.x[:SHOWN]
+        x = held_out.rows.spread(SHOWN).x
         order = torch.rand(len(x), len(self.model.place), generator=generator).argsort(1)
         read = self.model.prepare(x)
         true = cut_patches(read, self.model.patch)
+        _, mean, spread = normalise(true)
+        said = self.foretell(read, order) * spread + mean
         hidden = order.argsort(1)[:, :, None] >= self.kept
         rows = (
             torch.where(hidden, -torch.ones_like(true), true),
-            torch.where(hidden, self.foretell(read, order), true),
+            torch.where(hidden, said, true),
             true,
         )
         (_, H, W), levels = self.model.shape.size, self.model.shape.levels
@@ -123,6 +130,14 @@ class MAE(Pretext):
         return [
             Sheet(
                 "hidden", "Foretold", "held-out pictures: what is read, with the hidden patches "
-                "foretold, and the whole", torch.stack(shown, 1).flatten(0, 1), levels, 6,
+                "foretold (each given its true brightness and contrast), and the whole",
+                torch.stack(shown, 1).flatten(0, 1), levels, 6,
             )
         ]  # fmt: skip
+
+
+def normalise(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each patch by its own mean and spread, and these.  [B, N, D] -> [B, N, D], twice [B, N, 1]"""
+    mean = patches.mean(2, keepdim=True)
+    spread = (patches.var(2, keepdim=True, correction=0) + FLOOR).sqrt()
+    return (patches - mean) / spread, mean, spread

@@ -125,7 +125,7 @@ class NextFrame:
 
     def draw_sheets(self, held_out: FilmSet, generator: torch.Generator) -> Sequence[Sheet]:
         """The true world, and below it what was imagined from its first frame and its actions."""
-        rows = held_out.rows[:SHOWN]
+        rows = held_out.rows.spread(SHOWN)
         imagined = self.model.roll_out(rows.frames[:, 0], rows.action, generator)
         below = torch.cat([rows.frames[:, :1], imagined], 1)
         shown = torch.stack([rows.frames, below], 1).flatten(0, 2)

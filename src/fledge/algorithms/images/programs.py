@@ -143,7 +143,7 @@ class Programs:
         random, prior = take_numpy(generator), self.model.prior
         read: list[torch.Tensor] = []
         again: list[torch.Tensor] = []
-        for x in held_out.rows.x[:SHOWN]:
+        for x in held_out.rows.spread(SHOWN).x:
             readings = read_picture(x[0].numpy() > 0, prior, random, READINGS)
             programs = [reading.program for reading in readings]
             programs += [programs[-1]] * (READINGS - len(programs))

@@ -26,7 +26,7 @@ from fledge.images.augment import CHANGES, Change, augment
 from fledge.images.pictures import Pictures
 from fledge.trajectories import Rows
 
-DEFAULT: tuple[Change, ...] = ("shift", "turn", "cutout", "noise")
+DEFAULT: tuple[Change, ...] = ("turn", "crop", "noise")
 
 
 @dataclass(frozen=True)

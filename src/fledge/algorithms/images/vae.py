@@ -91,6 +91,12 @@ class VAE:
         own = {"latents", "network", "width", "layers", "draws"}
         return Model(shape, settings.model_dump(include=own))
 
+    @classmethod
+    def build_for(cls, settings: Settings, given: PictureSet) -> Model:
+        model = cls.build(settings, given.shape)
+        model.begin_at_counts(given.rows.x)
+        return model
+
     @staticmethod
     def share(model: Model, rows: Pictures) -> Tensor:
         noise = torch.zeros(len(rows), 1, model.latents, device=rows.x.device)

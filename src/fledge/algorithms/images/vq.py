@@ -204,7 +204,7 @@ class VQ:
 
     def draw_sheets(self, held_out: PictureSet, generator: torch.Generator) -> Sequence[Sheet]:
         levels = self.model.shape.levels
-        x = held_out.rows.x[:SHOWN]
+        x = held_out.rows.spread(SHOWN).x
         shown = show_levels(levels)
         given = (x.float() * ((shown - 1) / (levels - 1))).round().to(torch.uint8)
         pairs = torch.stack([given, self.model.reconstruct(x)], 1).flatten(0, 1)

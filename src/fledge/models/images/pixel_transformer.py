@@ -1,6 +1,10 @@
 """A transformer over the numbers of a picture, or over the colours of its pixels by a palette
 (Parmar et al. 2018, arXiv:1802.05751; Chen et al. 2020, Generative Pretraining from Pixels), with
 whole or sparse attention.
+
+It is told the number before and those above (to the left, straight and to the right), and places as
+waves of row and column: to find these by attention over random places alone took most of a short
+training (28 × 28 of two levels: 148 nats where a PixelCNN had 97).
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from fledge.models.images.autoregressive import (
     PlaceBias,
     make_embedding,
     make_head,
-    shift,
 )
+from fledge.models.images.encoder import wave_places
 from fledge.models.images.palette import learn_palette, nearest
 
 
@@ -50,10 +54,14 @@ class PixelTransformer(Autoregressive):
             self.palette = torch.zeros(colours, shape.channels)
             self.length, self.values = shape.height * shape.width, colours
         across = self.length // shape.height
-        colourful = self.palette is not None  # whose numbers are in no order
-        self.embedding = (nn.Embedding if colourful else make_embedding)(self.values, width)
+        # How far back the number before and those above lie, in the row that is said.
+        step = across // shape.width
+        near = {1, across - step, across, across + step}
+        self.near = sorted(back for back in near if 0 < back < self.length) or [1]
+        embed = make_embedding if self.palette is None else nn.Embedding  # colours have no order
+        self.embeddings = nn.ModuleList(embed(self.values, width) for _ in self.near)
         self.first = nn.Parameter(torch.randn(width))
-        self.place = nn.Parameter(0.5 * torch.randn(self.length, width))
+        self.place = nn.Parameter(wave_places(shape.height, across, width))
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(self.settings["layers"]))
         self.norm = nn.LayerNorm(width)
         self.head = make_head(width, self.values)
@@ -93,7 +101,10 @@ class PixelTransformer(Autoregressive):
         return pixels.permute(0, 3, 1, 2).contiguous()
 
     def conditionals(self, x: Tensor, label: Tensor | None) -> Tensor:
-        hidden = shift(self.embedding(x), self.first) + self.place
+        hidden = self.place.expand(len(x), -1, -1)
+        for back, embedding in zip(self.near, self.embeddings, strict=True):
+            hidden = hidden + F.pad(embedding(x), (0, 0, back, 0))[:, : self.length]
+        hidden = hidden + F.pad(self.first[None], (0, 0, 0, self.length - 1))
         mask = None if self.settings["attention"] == "full" else self.mask
         for layer in self.layers:
             hidden = layer(hidden, mask)
@@ -104,10 +115,15 @@ class PixelTransformer(Autoregressive):
         layers: list[Any] = list(self.layers)
         caches = [layer.make_cache(count, self.length) for layer in layers]
         full = self.settings["attention"] == "full"
+        said: list[Tensor] = []
 
         def advance(t: int, before: Tensor | None) -> Tensor:
-            given = self.first.expand(count, -1) if before is None else self.embedding(before)
-            hidden = given + self.place[t]
+            if before is not None:
+                said.append(before)
+            hidden = (self.place[t] if t else self.place[t] + self.first).expand(count, -1)
+            for back, embedding in zip(self.near, self.embeddings, strict=True):
+                if back <= t:
+                    hidden = hidden + embedding(said[t - back])
             seen = None if full else self.mask[:, t, : t + 1]
             for layer, cache in zip(layers, caches, strict=True):
                 hidden = layer.advance(hidden, cache, t, seen)

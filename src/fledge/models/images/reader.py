@@ -14,10 +14,11 @@ from fledge.images.pictures import PictureShape, centre
 from fledge.json_file import read_json
 from fledge.models.images.convolutions import count_halvings, stack_down
 from fledge.models.images.picture_model import PictureModel
+from fledge.models.images.remembering_readers import KernelReader, NeighbourReader
 
 
 class Reader(PictureModel):
-    """settings: channels."""
+    """settings: channels. A small convolutional network."""
 
     name = "reader"
     measure = "none"
@@ -36,15 +37,20 @@ class Reader(PictureModel):
         return self.network(centre(x, self.shape.levels)).float().log_softmax(1)
 
 
-def load_reader(folder: Path) -> Reader:
+KINDS: Mapping[str, type[PictureModel]] = {
+    kind.name: kind for kind in (Reader, NeighbourReader, KernelReader)
+}
+
+
+def load_reader(folder: Path) -> PictureModel:
     """What `save_picture_model` wrote of one."""
     card = read_json(folder / "config.json", dict[str, Any], mend="write the folder again")
-    reader = Reader.restore(card)
+    reader = KINDS[card["model"]].restore(card)
     reader.load_state_dict(load_file(folder / "model.safetensors"))
     return reader.eval()
 
 
 @torch.no_grad()
-def count_right(reader: Reader, x: Tensor, label: Tensor) -> float:
+def count_right(reader: PictureModel, x: Tensor, label: Tensor) -> float:
     """The share of pictures of which the likeliest label is the true one."""
     return float((reader(x).argmax(1) == label).double().mean())

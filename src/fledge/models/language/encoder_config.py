@@ -93,6 +93,11 @@ class EncoderConfig:
         """How wide the embedding is."""
         return self.embedding_width or self.width
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that a layer makes of a token at once."""
+        return max(3 * self.width, (2 if self.gated else 1) * self.mlp_width)
+
     def is_local(self, layer: int) -> bool:
         return layer in self.local_layers
 

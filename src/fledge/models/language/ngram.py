@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fledge.text.ngram_counts import WORD, WORD_BITS, Ints, walk
+from fledge.text.ngram_counts import WORD, WORD_BITS, Ints, follow, list_openings, spread, walk
 
 Floats = NDArray[np.float32]
 
@@ -62,15 +62,18 @@ class Ngram:
 
     def log_prob(self, tokens: Ints) -> Floats:
         """log p(t_i | the tokens before it) of one text, nats. A border begins anew.  [T] -> [T]"""
-        numbers = walk(tokens, self.tables, self.border)
-        said = self.logp[tokens]
-        for k, order in enumerate(self.longer):
-            number = numbers[k + 1]
-            context = self._before(tokens, numbers[k])
-            left = self._left(k, context)
-            said = np.where(np.isnan(left), said, left) if self.additive else said + left
-            there = np.flatnonzero(number >= 0)
-            said[there] = order.logp[number[there]]
+        said, numbers = self.logp[tokens], tokens
+        opened = list_openings(tokens, self.border)
+        for k, order in enumerate(self.longer if len(tokens) else ()):
+            ends, contexts, own = follow(order.keys, tokens, numbers, opened)
+            left = self._backoff(k)[contexts]
+            shorter = said[ends]
+            now = np.where(np.isnan(left), shorter, left) if self.additive else shorter + left
+            there = np.flatnonzero(own >= 0)
+            now[there] = order.logp[own[there]]
+            said[ends] = now
+            if k + 1 < len(self.longer):
+                numbers = spread(ends, own, len(tokens))
         return said
 
     def distribution(self, contexts: Sequence[Ints]) -> Floats:
@@ -105,17 +108,13 @@ class Ngram:
         with np.errstate(divide="ignore"):
             return np.log(p)
 
-    def _before(self, tokens: Ints, number: Ints) -> Ints:
-        """The number of the context of every token, of the length of these numbers."""
-        context = np.concatenate([[np.int64(-1)], number[:-1]])
-        if self.border is not None:
-            context[tokens == self.border] = -1
-        return context
+    def _backoff(self, k: int) -> Floats:
+        """Of contexts of k + 1 tokens."""
+        return self.backoff if k == 0 else self.longer[k - 1].backoff
 
     def _left(self, k: int, context: Ints) -> Floats:
         """log of what contexts of k + 1 tokens leave; of one that was never seen, all of it."""
-        backoff = self.backoff if k == 0 else self.longer[k - 1].backoff
         left = np.full(len(context), np.nan if self.additive else 0.0, np.float32)
         seen = np.flatnonzero(context >= 0)
-        left[seen] = backoff[context[seen]]
+        left[seen] = self._backoff(k)[context[seen]]
         return left

@@ -23,6 +23,7 @@ class RecurrentConfig:
     context: tokens of a row that is trained on or written; the state knows no such limit.
     dropout: of what each layer, and the unembedding, reads: one mask a row, the same at every step
     (Gal & Ghahramani 2016, §4).
+    backward: documents were read from their end; the network computes the same.
     """
 
     vocab_size: int
@@ -33,6 +34,7 @@ class RecurrentConfig:
     mlp_width: int = 0  # of mingru; 0: 8/3 of the width, rounded up to a multiple of 32
     tied: bool = True
     dropout: float = 0.0
+    backward: bool = False
     family: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -1,5 +1,5 @@
-"""Solves connect four by alpha–beta on bitboards: win, draw or loss, exactly, in milliseconds where
-some 14 squares are empty.
+"""Solves connect four by alpha–beta on bitboards: win, draw or loss, exactly, at once where some
+14 squares are empty.
 
 After Pons 2015 (http://blog.gamesolver.org): threats decide before anything is searched, moves that
 make more threats come first, and positions that were seen are kept.
@@ -10,6 +10,8 @@ from __future__ import annotations
 from fledge.worlds.games.boards import FIRST, SECOND, TURN
 from fledge.worlds.games.connect_four import ConnectFour
 from fledge.worlds.games.game import Numbers
+
+MOST = 4_000_000  # positions that are kept; then it begins anew
 
 
 class ConnectFourSolver:
@@ -94,6 +96,8 @@ class ConnectFourSolver:
             if kind == 0 or (kind > 0 and value <= low) or (kind < 0 and value >= high):
                 return value
         self.nodes += 1
+        if len(self.seen) >= MOST:
+            self.seen.clear()
         best, floor = -1, low
         for stone in self.order_moves(own, taken, playable):
             value = -self.solve(other, own | stone, -high, -floor)

@@ -159,9 +159,9 @@ def begin_from(built: Built, run: Run, folder: Path, world: World) -> Card | Non
             "of the same world."
         )
     card = put_in(built, folder, world)
-    for name in ("target_network", "target_actor", "target_critic"):
-        if hasattr(built.algorithm, name):
-            getattr(built.algorithm, name).catch_up()
+    for name in ("target_network", "target_actor", "target_critic", "target_value"):
+        if (target := getattr(built.algorithm, name, None)) is not None:
+            target.catch_up()
     return card
 
 
@@ -205,9 +205,10 @@ def check_plan(config: ControlConfig, kind: AgentKind, world: World) -> None:
             f"algorithm={config.algorithm} fills a table, and {config.world} has no states to "
             "count: give dqn or ppo."
         )
-    if classify_world(world) == "pictures" and config.algorithm != "dqn":
+    if classify_world(world) == "pictures" and not kind.pictures:
         raise UserError(
-            f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them."
+            f"{config.world} shows pictures: give algorithm=dqn or dreamer, which have a "
+            "convolution for them."
         )
     if config.copies > config.steps:
         raise UserError(

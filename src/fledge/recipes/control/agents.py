@@ -49,7 +49,14 @@ class Agent:
         a time without.
         """
         self.built, self.world, self.card = built, world, card
+        self.begin_anew()
         self.generator = torch.Generator().manual_seed(seed)
+
+    def begin_anew(self) -> None:
+        """An episode begins: what mpc has planned and what dreamer has seen so far is forgotten.
+        The others remember nothing.
+        """
+        self.plays = self.built.player.best
 
     def act(self, obs: Any, *, deterministic: bool = True) -> Any:
         """One observation -> one action; [n, …] or a list of n -> [n, …].
@@ -58,7 +65,7 @@ class Agent:
         it has one. Raises UserError for an observation that is not the world's.
         """
         seen, one = _to_batch(self.world, obs)
-        action = self.built.player.best(seen) if deterministic else self.draw(seen)
+        action = self.plays(seen) if deterministic else self.draw(seen)
         if isinstance(self.world.action, Box):
             action = action.clamp(self.world.action.low, self.world.action.high)
         tell = getattr(self.world, "tell", None)

@@ -35,6 +35,7 @@ from fledge.models.control.graph_policy import graph_policy_for
 from fledge.models.control.q_network import QNetwork
 from fledge.models.control.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.models.control.world_ensemble import WorldEnsemble
 from fledge.optimizers import adamw
 from fledge.recipes.pacing import Pace
 from fledge.sample.replay import Replay, Surprise
@@ -44,9 +45,13 @@ from fledge.worlds.world import Space, World
 
 
 class Player(Protocol):
-    """What a finished algorithm is asked for: the action it thinks best."""
+    """What a finished algorithm is asked for: the action it thinks best.
 
-    def best(self, obs: Tensor) -> Tensor: ...
+    Of one that remembers from step to step, each `best` that is asked for begins with nothing.
+    """
+
+    @property
+    def best(self) -> Callable[[Tensor], Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Built:
     the statistics that grow.
 
     critic: what else another run must have to go on from here, where it is a network of its own.
+    learned_world: a world of numbers that was learned, which is judged at the end.
     """
 
     algorithm: Any
@@ -63,6 +69,7 @@ class Built:
     module: nn.Module
     encoder: Encoder | None = None
     critic: nn.Module | None = None
+    learned_world: WorldEnsemble | None = None
 
 
 class RunFields(Protocol):
@@ -70,6 +77,8 @@ class RunFields(Protocol):
 
     @property
     def algorithm(self) -> str: ...
+    @property
+    def world(self) -> Any: ...
     @property
     def steps(self) -> int: ...
     @property
@@ -137,12 +146,16 @@ class Making:
         generator = generator_for(self.run.seed, "weights", "graph")
         return graph_policy_for(self.world.name, generator=generator)
 
-    def learner(self, module: nn.Module, steps_per_batch: float = 1, after: int = 0) -> Learner:
+    def learner(
+        self, module: nn.Module, steps_per_batch: float = 1, after: int = 0, times: float = 1.0
+    ) -> Learner:
         """Its schedule is in world steps, the only length of a run that is known beforehand. after:
-        those before it learns at all.
+        those before it learns at all. times: of the run's learning rate.
         """
         run = self.run
-        schedule = Schedule(run.learning_rate, run.steps - after, shape=run.schedule, final=0.0)
+        schedule = Schedule(
+            times * run.learning_rate, run.steps - after, shape=run.schedule, final=0.0
+        )
         learner = Learner(
             module,
             schedule,
@@ -265,7 +278,7 @@ def build_td3(m: Making, s: TD3.Settings) -> Built:
     return Built(algorithm, algorithm, algorithm, actor, made.encoder, made.critic)
 
 
-class _Values(nn.Module):
+class TableModule(nn.Module):
     """A table as a module, so that it is saved as weights are."""
 
     def __init__(self, table: ActionTable) -> None:
@@ -279,7 +292,7 @@ def build_table(m: Making, s: TableSettings) -> Built:
     table = ActionTable(
         m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=explore(m, s)
     )
-    return Built(kind(table, m.stopwatch, s), table, table, _Values(table))
+    return Built(kind(table, m.stopwatch, s), table, table, TableModule(table))
 
 
 def build_imitation(m: Making, s: DAgger.Settings) -> Built:

@@ -33,6 +33,7 @@ def split_names(compared: str) -> list[str]:
 
 
 WIDEST = 100_000  # units of a hidden layer
+COMMON = {"steps", "evaluation_episodes"}  # the same for all that are compared
 
 
 def check_world(given: Any) -> Any:
@@ -176,7 +177,8 @@ class ControlConfig(AlgorithmFields):
         for name in names:
             left |= fields_of(find_entry("worlds", name).settings("worlds"))
             kind = find_kind(name)
-            for field in set(kind.usual).union(*kind.worlds.values()) & cls.model_fields.keys():
+            own = set(kind.usual).union(*kind.worlds.values()) & cls.model_fields.keys()
+            for field in own - COMMON:
                 left[field] = cls.model_fields[field].annotation, cls.model_fields[field]
         fields: dict[str, Any] = {
             name: (annotation | None, FieldInfo.merge_field_infos(field, default=None))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,12 @@ from fledge.recipes.control.builders import (
     build_table,
     build_td3,
 )
+from fledge.recipes.control.planners import (
+    build_counted,
+    build_dreamer,
+    build_model_predictive,
+    build_posterior_sampling,
+)
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
@@ -44,7 +50,8 @@ class AgentKind:
     a kind of world.
 
     whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples
-    in processes. tables: it wants observations that are choices. actor_critic: whether its policy
+    in processes. tables: it wants observations that are choices. pictures: it has a convolution for
+    them. actor_critic: whether its policy
     is one, so that `network` may choose another.
     actions: what it can do.
     """
@@ -56,6 +63,7 @@ class AgentKind:
     whole_episodes: bool = False
     workers: bool = False
     tables: bool = False
+    pictures: bool = False
     actor_critic: bool = True
 
     def sampler(
@@ -94,6 +102,7 @@ ON_LINE = {"steps_per_batch": 16, "learning_rate": 2e-3, "schedule": "linear"}
 TABLE = AgentKind(
     build_table, actions=(Choices,), tables=True, actor_critic=False,
 )  # fmt: skip
+COUNTED = replace(TABLE, build=build_counted)
 CONTINUOUS = {"copies": 1, "learning_rate": 3e-4, "clip": 0.0, "widths": (256, 256)}
 KINDS: dict[str, AgentKind] = {
     "ppo": AgentKind(
@@ -118,14 +127,34 @@ KINDS: dict[str, AgentKind] = {
         build_dqn,
         {"schedule": "linear", "clip": 10.0, "widths": (128, 128)},
         {"tables": {"widths": (64,), "rows_per_update": 64}},
-        actions=(Choices,), actor_critic=False,
+        actions=(Choices,), pictures=True, actor_critic=False,
     ),
     "q_learning": TABLE,
     "sarsa": TABLE,
     "expected_sarsa": TABLE,
     "monte_carlo": TABLE,
+    "dyna": COUNTED,
+    "prioritised_sweeping": COUNTED,
+    "psrl": replace(TABLE, build=build_posterior_sampling, usual={"copies": 1}),
+    "mpc": AgentKind(
+        build_model_predictive,
+        {
+            "copies": 1, "steps_per_batch": 25, "evaluation_episodes": 5, "clip": 0.0,
+            "steps": 2_000,
+        },
+        {"bodies": {"horizon": 20, "rounds": 4, "candidates": 100, "kept": 10}},
+        actor_critic=False,
+    ),
     "sac": AgentKind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
     "td3": AgentKind(build_td3, CONTINUOUS, actions=(Box,), actor_critic=False),
+    "dreamer": AgentKind(
+        build_dreamer,
+        {
+            "copies": 4, "steps_per_batch": 16, "learning_rate": 6e-4, "clip": 100.0,
+            "steps": 10_000,
+        },
+        pictures=True, actor_critic=False,
+    ),
     "cloning": AgentKind(  # of the expert's own steps
         build_imitation, {"steps_per_batch": 64}, NORMALISED,
     ),

@@ -18,8 +18,16 @@ from fledge.worlds.world import World
 
 
 def load_player(folder: Path, world: World, device: torch.device) -> Player:
-    """Who plays for a finished run: its best agent. The rest as `load_built`."""
+    """Who plays for a finished run: its best agent. The rest as `load_built`.
+
+    Raises UserError for one that does what it does by what it has seen before.
+    """
     run, best = find_agent(folder, "best")
+    if run.config["algorithm"] == "dreamer":
+        raise UserError(
+            f"expert={folder} is dreamer's, which acts by all that it has seen in an episode, and "
+            "an expert is asked about single observations: give another."
+        )
     return load_built(run, best, world, device)[0].player
 
 

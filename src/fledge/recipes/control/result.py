@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fledge.evaluate.foretelling import measure_foretelling
 from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
 from fledge.next_command import write_command
 from fledge.recipes.control.agent_files import Card, make_card, put_in, write_agent
@@ -71,6 +72,8 @@ def conclude(
         "test_episodes": config.evaluation_episodes,
         "last_test_return": result["last"].mean,
     }
+    if built.learned_world is not None:
+        own["learned_world"] = measure_foretelling(built.learned_world, result[kept].rows)
     rose = (
         f"control: return {first:.1f} → {last['evaluation_return']:.1f} (mean of "
         f"{config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after "

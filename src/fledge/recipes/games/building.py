@@ -11,10 +11,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fledge.algorithms.policy.alphazero import AlphaZero, SelfPlaySettings
+from fledge.algorithms.policy.muzero import MuZero
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.board_network import BoardNetwork
+from fledge.models.control.latent_board import LatentBoardNetwork
 from fledge.optimizers import adamw
+from fledge.plan.search.latent_model import LatentModel
 from fledge.plan.search.models import KnownModel, TreeModel
 from fledge.plan.search.network_evaluator import NetworkEvaluator
 from fledge.plan.search.players import SearchPlayer
@@ -42,12 +45,14 @@ class PlayerCard(BaseModel):
     game: str
     channels: int
     blocks: int
+    latent: bool  # whether the network is a model of the game, too
     games: int  # that it learned from
 
 
 def build_network(game: Game, card: PlayerCard, seed: int = 0) -> nn.Module:
     """Its weights drawn by the run's seed."""
-    return BoardNetwork(
+    kind = LatentBoardNetwork if card.latent else BoardNetwork
+    return kind(
         game.planes, game.board, game.actions, card.channels, card.blocks,
         generator_for(seed, "weights"),
     )  # fmt: skip
@@ -55,6 +60,8 @@ def build_network(game: Game, card: PlayerCard, seed: int = 0) -> nn.Module:
 
 def build_model(game: Game, network: nn.Module, device: torch.device) -> TreeModel:
     """What a search with this network looks ahead by."""
+    if isinstance(network, LatentBoardNetwork):
+        return LatentModel(game, network, device)
     return KnownModel(game, NetworkEvaluator(game, network, device))
 
 
@@ -69,7 +76,7 @@ def build_player(
 
 def build_algorithm(
     config: SelfplayConfig, game: Game, network: nn.Module, stopwatch: Stopwatch
-) -> AlphaZero:
+) -> AlphaZero | MuZero:
     settings = config.settings
     assert isinstance(settings, SelfPlaySettings)
     schedule = Schedule(

@@ -15,7 +15,7 @@ from torch import nn
 from fledge.evaluate.arena import Match, play_match
 from fledge.evaluate.elo import rate_players
 from fledge.evaluate.judge import Figures, Judge
-from fledge.plan.search.players import uct_player
+from fledge.plan.search.players import SearchPlayer, uct_player
 from fledge.recipes.games.building import build_player
 from fledge.recipes.games.config import SelfplayConfig
 from fledge.seeds import seed_for
@@ -53,14 +53,9 @@ class Matches:
         self.points = np.pad(self.points, (0, 1))
         self.note(number, 0, against)
         if self.before is not None:
-            simulations = config.match_simulations
             earlier = play_match(
-                self.game, *(
-                    build_player(self.game, network, self.device, simulations)
-                    for network in (self.network, self.before)
-                ),
-                config.match_games, seed_for(config.seed, "evaluation", f"earlier {number}"),
-                config.opening_moves,
+                self.game, self.seat(self.network), self.seat(self.before), config.match_games,
+                seed_for(config.seed, "evaluation", f"earlier {number}"), config.opening_moves,
             )  # fmt: skip
             self.note(number, number - 1, earlier)
             figures["score_earlier"] = earlier.score
@@ -73,10 +68,14 @@ class Matches:
         config, name = self.config, f"{part} {step}"
         return play_match(
             self.game,
-            build_player(self.game, self.network, self.device, config.match_simulations),
+            self.seat(self.network),
             uct_player(self.game, config.rollouts, seed_for(config.seed, "judge", name)),
             config.match_games, seed_for(config.seed, "evaluation", name), config.opening_moves,
         )  # fmt: skip
+
+    def seat(self, network: nn.Module) -> SearchPlayer:
+        """As a network plays a match."""
+        return build_player(self.game, network, self.device, self.config.match_simulations)
 
     def note(self, one: int, other: int, match: Match) -> None:
         points = match.score * len(match.results)

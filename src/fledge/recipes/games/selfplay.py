@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 
+from fledge import ranks
 from fledge.algorithms.policy.alphazero import SelfPlaySettings
+from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.plan.search.players import SearchPlayer
 from fledge.plan.search.searching import Search
@@ -42,6 +44,10 @@ VERB, GAMES = "selfplay", "games.jsonl"
 
 def selfplay(config: SelfplayConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a game or an algorithm that there is not."""
+    if ranks.world() > 1:
+        raise UserError(
+            f"{ranks.world()} processes were started, and selfplay learns in one: start it alone."
+        )
     start = Start(VERB, show, run)
     config = config.composed()
     settings = config.settings
@@ -50,6 +56,7 @@ def selfplay(config: SelfplayConfig, show: Show, run: Run | None = None) -> Summ
     card = PlayerCard(
         algorithm=config.algorithm, game=config.game, channels=config.channels,
         blocks=config.blocks, games=0,
+        latent=getattr(config.entry.algorithm, "latent", False),
     )  # fmt: skip
     network = build_network(game, card, config.seed).to(device)
     algorithm = build_algorithm(config, game, network, start.stopwatch)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from fledge.algorithms.images.protocol import PictureAlgorithm, Sheet
-from fledge.evaluate.picture_quality import spread_evenly
 from fledge.images.sheet import encode_sheet
 from fledge.models.images.encoder import PictureEncoder
 from fledge.models.images.next_frame import NextFrame
@@ -33,6 +32,7 @@ MEASURED = {
     "bound": "Nats are a bound: the likelihood is not worse than that.",
     "estimate": "Nats are an estimate of the likelihood.",
 }
+MOST_NARROW = 230  # pixels across that a third of a page can show
 Parts = Mapping[Split, Any]
 
 
@@ -111,18 +111,18 @@ def draw_all(
         note = "drawn one by one, none chosen" + ("" if label is None else ", a column a label")
         columns = None if label is None else len(model.shape.names)
         sheets.append(Sheet("samples", "Samples", note, drawn, model.shape.levels, columns))
-    pictures = held_out.as_pictures().rows.x
-    shown = pictures[spread_evenly(len(pictures), config.samples)]
+    shown = held_out.as_pictures().rows.spread(config.samples).x
     sheets.append(Sheet("data", "Data", "held-out pictures", shown, held_out.shape.levels))
     sheets += algorithm.draw_sheets(held_out, generator)
     return [keep_sheet(course.run.folder, sheet) for sheet in sheets]
 
 
-def keep_sheet(folder: Path, sheet: Sheet) -> dict[str, str]:
+def keep_sheet(folder: Path, sheet: Sheet) -> dict[str, Any]:
     """A file of the run.  -> what the summary says of it"""
     file = f"{sheet.name}.png"
     write_bytes(folder / file, encode_sheet(sheet.x, sheet.levels, sheet.columns))
-    return {"file": file, "title": sheet.title, "note": sheet.note}
+    wide = (sheet.columns or 1) * sheet.x.shape[3] > MOST_NARROW
+    return {"file": file, "title": sheet.title, "note": sheet.note, "wide": wide}
 
 
 def spread_labels(model: PictureModel, count: int) -> torch.Tensor | None:

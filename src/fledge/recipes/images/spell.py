@@ -5,36 +5,39 @@ and a task in which drawings are judged.
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.images.augment import augment
+from fledge.images.augment import Change, augment
 from fledge.images.code_text import check_codes, spell_codes
-from fledge.images.pictures import Pictures, PictureSet
+from fledge.images.pictures import UNKNOWN, PictureSet
 from fledge.images.reading import read_pictures
-from fledge.learner import Learner
 from fledge.models.images.picture_model import load_picture_model, save_picture_model
-from fledge.models.images.reader import Reader, count_right
+from fledge.models.images.reader import count_right
 from fledge.models.images.vq import VQ
 from fledge.next_command import write_command
 from fledge.recipes.images.phrases import AFTER, ASK, BOTH, READ, SAID, name_label
+from fledge.recipes.images.readers import teach_readers
 from fledge.recipes.look.sample_pictures import find_picture_folder
 from fledge.runs.atomic import write_text
 from fledge.runs.model_files import check_model
 from fledge.runs.show import Show
-from fledge.sample.pictures import PictureBatches
-from fledge.schedule import Schedule
-from fledge.seeds import generator_for, seed_for
+from fledge.score.drawings import JUDGES, WITNESS
+from fledge.seeds import generator_for
 from fledge.splits import prompt_key, split_of
 
 READ_AT_ONCE = 256
-TASK = '''"""Asks for pictures, and a reader looks at what was drawn: written by `fledge spell`."""
+COPIED_BY: tuple[Change, ...] = ("shift", "turn", "noise")
+TASK = '''"""Asks for pictures and about them; readers look at what is drawn: by `fledge spell`."""
 
 from pathlib import Path
 
@@ -48,7 +51,7 @@ scores = drawings.scores
 
 class SpellConfig(BaseModel):
     """Write labelled pictures as tokens between words: text to pretrain on, conversations to tune
-    on (draw, read, both in turn), and a task whose judge looks at what is drawn.
+    on (draw, read, both in turn), and a task whose judges look at what is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,17 +60,19 @@ class SpellConfig(BaseModel):
     data: str = Field(default="digits", description="labelled pictures, as of `fledge imagine`")
     out: Path = Field(default=Path("spelled"), description="the folder that is written")
     asked: int = Field(
-        default=600, ge=1, description="prompts of the task that show a picture and want another"
-    )
+        default=600, ge=1,
+        description="prompts of the task that show a picture and want another, and as many that "
+        "ask what one is",
+    )  # fmt: skip
     copies: int = Field(
-        default=4, ge=1,
-        description="of each picture that is trained on; all but the first are shifted and made "
-        "noisy by chance",
+        default=12, ge=1,
+        description="of each picture that is trained on; all but the first are shifted, turned and "
+        "made noisy by chance",
     )  # fmt: skip
     reader_steps: int = Field(
-        default=1000, ge=1, description="optimizer steps of the reader that judges drawings"
+        default=1000, ge=1, description="optimizer steps of the network among the readers"
     )
-    seed: int = Field(default=0, ge=0, description="of the sentences, and of the reader")
+    seed: int = Field(default=0, ge=0, description="of the sentences, and of the readers")
 
 
 def spell(config: SpellConfig, show: Show) -> dict[str, Any]:
@@ -85,25 +90,28 @@ def spell(config: SpellConfig, show: Show) -> dict[str, Any]:
         )
     if not given.labelled:
         raise UserError(f"data={config.data} has no labels, and there is nothing to say of it.")
+    given = given.take((given.rows.label != UNKNOWN).nonzero()[:, 0])
     check_codes(model.quantiser.size)
     if config.out.exists():
         raise UserError(f"{config.out} is there already: remove it, or give another out=.")
     parts = given.split()
     if parts is None:
         raise UserError(f"data={config.data} has too few pictures to hold any out: give more.")
-    config.out.mkdir(parents=True)
-    reader = train_reader(parts["train"], config.reader_steps, config.seed)
+    readers = teach_readers(parts["train"], config.reader_steps, config.seed)
     test = parts["test"].rows
-    accuracy = count_right(reader, test.x, test.label)
-    for name, each in (("vq", model), ("reader", reader)):
-        (config.out / name).mkdir()
-        save_picture_model(config.out / name, each)
-    spelled, labels = spell_copies(config, model, given)
-    counts = write_sentences(config, spelled, labels, given.shape.names)
-    write_text(config.out / "draw.py", TASK)
+    accuracy = {name: count_right(each, test.x, test.label) for name, each in readers.items()}
+    with whole_folder(config.out) as folder:
+        for name, each in {"vq": model, **readers}.items():
+            (folder / name).mkdir()
+            save_picture_model(folder / name, each)
+        spelled, labels = spell_copies(config, model, given)
+        counts = write_sentences(config, folder, spelled, labels, given.shape.names)
+        write_text(folder / "draw.py", TASK)
+    rewarding = " and ".join(f"{accuracy[name]:.1%}" for name in JUDGES)
+    show.line(f"{len(given):,} pictures of {model.places} tokens → {config.out}")
     show.line(
-        f"{len(given):,} pictures of {model.places} tokens → {config.out}; the reader is right on "
-        f"{accuracy:.1%} of {len(test)} that it has not seen"
+        f"Of {len(test)} pictures that none has seen, the two readers that reward read {rewarding} "
+        f"rightly, and the one that rewards nothing {accuracy[WITNESS]:.1%}."
     )
     pretrain = write_command(
         "pretrain", data=config.out / "text.jsonl", tokenizer="characters", model="nano"
@@ -114,8 +122,21 @@ def spell(config: SpellConfig, show: Show) -> dict[str, Any]:
     )
     return {
         "out": str(config.out), "pictures": len(given), "tokens": model.places,
-        "codes": model.quantiser.size, "reader_accuracy": accuracy, **counts,
+        "codes": model.quantiser.size, "right": accuracy, **counts,
     }  # fmt: skip
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside it that gets its name when all is written, and goes where that fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.parent / f".{out.name}.{os.getpid()}.partial"
+    beside.mkdir()
+    try:
+        yield beside
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def load_vq(base: Path) -> VQ:
@@ -130,23 +151,6 @@ def load_vq(base: Path) -> VQ:
         f"base={base} has no codes: give a run of `fledge imagine model=vq`, whose pictures are "
         "tokens."
     )
-
-
-def train_reader(given: PictureSet, steps: int, seed: int) -> Reader:
-    """By maximum likelihood, on pictures that are shifted a little."""
-    torch.manual_seed(seed_for(seed, "weights", "reader"))
-    reader = Reader(given.shape, {"channels": 32})
-    learner = Learner(reader, Schedule(2e-3, steps, 20, "cosine"))
-    batches = PictureBatches(given, 64, seed, ("shift",))
-    for _ in range(steps):
-        batch = next(batches)
-        count = learner.count_rows(batch)
-
-        def loss(rows: Pictures, count: Tensor = count) -> tuple[Tensor, dict[str, Tensor]]:
-            return F.nll_loss(reader(rows.x), rows.label, reduction="sum") / count, {}
-
-        learner.step(loss, batch)
-    return reader.eval()
 
 
 @torch.no_grad()
@@ -170,7 +174,7 @@ def spell_copies(config: SpellConfig, model: VQ, given: PictureSet) -> tuple[lis
     for copy in range(1, config.copies):
         generator = generator_for(config.seed, "data", f"copy {copy}")
         rows = given.rows[trained]
-        changed = augment(rows.x, ("shift", "noise"), given.shape.levels, generator)
+        changed = augment(rows.x, COPIED_BY, given.shape.levels, generator)
         for text, label in zip(spell_all(model, changed), rows.label.tolist(), strict=True):
             if is_trained_on(text):
                 spelled.append(text)
@@ -179,7 +183,11 @@ def spell_copies(config: SpellConfig, model: VQ, given: PictureSet) -> tuple[lis
 
 
 def write_sentences(
-    config: SpellConfig, spelled: list[str], label: list[int], every: tuple[str, ...]
+    config: SpellConfig,
+    folder: Path,
+    spelled: list[str],
+    label: list[int],
+    every: tuple[str, ...],
 ) -> dict[str, int]:
     """text.jsonl, rows.jsonl, read.jsonl and draw.jsonl. A picture that is held out is never named:
     not in the text, nor beside another.
@@ -206,18 +214,21 @@ def write_sentences(
     # Every character that is said anywhere is one of the tokenizer's.
     alphabet = sorted({character for row in rows for character in "".join(row.values())})
     text.append({"text": "".join(alphabet)})
-    wanted = [
+    wanted: list[dict[str, str]] = [
         {"prompt": ask.format(name_label(each)), "label": each} for each in every for ask in ASK
     ]
     for k in range(config.asked):
         n, wished = shown[draw(len(shown))], every[k % len(every)]
         prompt = AFTER.format(spelled[n], names[n], name_label(wished))
         wanted.append({"prompt": prompt, "label": wished})
+    for _ in range(config.asked):
+        n = draw(len(names))  # of any picture: who is aligned holds the same ones out
+        wanted.append({"prompt": questions[n], "answer": names[n]})
     read = [
         {"prompt": question, "answer": name}
         for question, name in zip(questions, names, strict=True)
     ]
     for name, lines in (("text", text), ("rows", rows), ("read", read), ("draw", wanted)):
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(config.out / f"{name}.jsonl", content)
+        write_text(folder / f"{name}.jsonl", content)
     return {"documents": len(text), "conversations": len(rows), "prompts": len(wanted)}

@@ -11,11 +11,12 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.bottleneck import Houlsby
-from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.models.language.frozen_weights import bits_per_weight
 from fledge.models.language.virtual_tokens import Virtual
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable, split_names
 from fledge.recipes.language.large_defaults import LargeDefaults
+from fledge.recipes.language.lora_fields import LoraFields
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
 
@@ -31,7 +32,7 @@ _FIELDS_OF = {
 }  # fmt: skip
 
 
-class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
+class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
     """What of the base learns."""
 
     large: ClassVar[LargeDefaults]  # of the verb
@@ -58,28 +59,11 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
             "drawn from the vocabulary"
         ),
     )
-    adapter_alpha: float = Field(
-        default=32.0, gt=0, description="an adapter's update is scaled by alpha / rank"
-    )
-    adapter_stabilised: bool = Field(
-        default=False, description="scaled by alpha / √rank instead (rank-stabilised LoRA)"
-    )
-    adapter_dora: bool = Field(
-        default=False, description="the length of every row learns by itself (DoRA)"
-    )
     adapter_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="of what goes into an adapter, while it learns"
     )
-    adapter_modules: str = Field(
-        default="all-linear",
-        description="matrices with lora, as q_proj,v_proj; all-linear: all in the layers",
-    )
     adapter_saves: str = Field(
         default="", description="modules that learn whole beside an adapter, as embed_tokens,norm"
-    )
-    base_weights: FrozenWeights = Field(
-        default="fp32",
-        description="how the frozen matrices under an adapter are held: memory for exactness",
     )
 
     def load_base(self, path: Path) -> tuple[Loaded, Self]:
@@ -132,10 +116,7 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
             return Houlsby(self.adapter_rank)
         if self.adapter == "prefix" or self.adapter == "prompt":
             return Virtual(self.adapter, self.adapter_tokens, self.adapter_text)
-        return LoRA(
-            self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
-            self.adapter_dropout,
-        )  # fmt: skip
+        return self.make_lora(self.adapter_dropout)
 
 
 def describe_size(loaded: Loaded) -> str:

@@ -17,7 +17,13 @@ from fledge.text.masking import RATE
 OBJECTIVES = get_args(EncoderObjective)
 
 # Fields of `pretrain` that mean nothing here, unless they are left at this.
-IDLE = {"carry": (False,), "compile": ("auto", "no"), "shard": ("none",), "tensor_parallel": (1,)}
+IDLE = {
+    "carry": (False,),
+    "backward": (False,),
+    "compile": ("auto", "no"),
+    "shard": ("none",),
+    "tensor_parallel": (1,),
+}
 
 
 class EncoderFields(BaseModel):

@@ -75,7 +75,7 @@ def read_conversation_material(
     """The assistant's tokens are measured on, all are calibrated with. Raises UserError."""
     assert config.data is not None
     sizes: Any = network.config
-    divided, census = divide_conversations(
+    divided, censuses = divide_conversations(
         Path(config.data), tokenizer, sizes.context, config.reading, show
     )
     drawn = Shuffled(divided.train, config.seed)
@@ -84,7 +84,7 @@ def read_conversation_material(
     ids = [drawn(i)[0][:longest] for i in range(number)]
     test = divided.held_out["test"][: config.evaluation_rows]
     pieces = [token_rows(test[part]) for part in cut_in_order(len(row) for row, _ in test)]
-    return Material(pad_rows(ids), pieces, "conversation", [census])
+    return Material(pad_rows(ids), pieces, "conversation", censuses)
 
 
 def read_text_material(

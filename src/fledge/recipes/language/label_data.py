@@ -27,6 +27,7 @@ from fledge.rows.labels import (
 from fledge.runs.show import Show
 from fledge.sample.label_examples import Example, ExampleMaker, make_examples
 from fledge.splits import HELD_OUT, SPLITS, HeldOut, Split, divide, prompt_key, say_few
+from fledge.text.frames import Frame
 from fledge.text.labelled_files import read_labelled
 from fledge.text.tokenizer import Tokenizer
 
@@ -54,10 +55,11 @@ def read_label_data(
     context: int,
     show: Show,
     labels: Sequence[str] = (),
+    frame: Frame | None = None,
 ) -> LabelData:
-    """All parts. labels: in their order, where they were given. Raises UserError for a file that
-    cannot be read or learned from, and for labels that the training rows have and the order has
-    not.
+    """All parts. labels: in their order, where they were given. frame: of a decoder. Raises
+    UserError for a file that cannot be read or learned from, and for labels that the training rows
+    have and the order has not.
     """
     whole: dict[Split, list[LabelRow]] = {}
     censuses: dict[Split, Census] = {}
@@ -75,7 +77,9 @@ def read_label_data(
     parts: dict[Split, Sequence[Example[Any]]] = {}
     for part in SPLITS:
         census = censuses.get(part, censuses["train"])
-        parts[part] = make_examples(rows[part], ExampleMaker(tokenizer, order, context, census))
+        parts[part] = make_examples(
+            rows[part], ExampleMaker(tokenizer, order, context, census, frame)
+        )
         if part != "train" and order:
             _tell_unseen(rows[part], order, part, show)
     tell(censuses.values(), show)

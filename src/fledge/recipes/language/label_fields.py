@@ -8,19 +8,23 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from fledge.errors import UserError
+from fledge.hub.folder import Loaded
 from fledge.recipes.constraint_fields import Texts
 from fledge.recipes.family_field import FamilyField
-from fledge.recipes.language.freeze_fields import FreezeFields
+from fledge.recipes.language.freeze_fields import FreezeFields, split_names
+from fledge.recipes.language.lora_fields import LoraFields
 from fledge.recipes.language.rows import RowsConfig
 from fledge.recipes.training import LARGE, count_parameters
+from fledge.seeds import generator_for
 
 SMALL = 4_000_000  # parameters, below which a model has mostly been raised here
 RATES = {SMALL: 5e-4, LARGE: 1e-4}
 LARGE_RATE = 3e-5
+ADAPTER_RATE = 5e-4  # Hu et al. 2022, table 9: RoBERTa's on SST-2, MNLI and others
 EPOCHS = 3
 
 
-class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
+class EncoderTuneConfig(LoraFields, FamilyField, FreezeFields, RowsConfig):
     """Of an encoder's rows."""
 
     # A step of sentences fits mostly; one of long texts is cut, or its activations would take more
@@ -28,13 +32,20 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
     micro_batch_tokens: ClassVar[int] = 384
     micro_batches_from: ClassVar[int] = SMALL
 
-    base: Path = Field(description="the encoder to start from: a run or a model folder")
+    base: Path = Field(
+        description="the encoder to start from, a run or a model folder; of classify a decoder, too"
+    )
     data: Path = Field(description="rows to learn from")
     validation: Path | None = Field(
         default=None, description="rows that steer; by default one in twenty of data"
     )
     test: Path | None = Field(
         default=None, description="rows that are read once, at the end; by default one in twenty"
+    )
+    adapter: Literal["none", "lora"] = Field(
+        default="none",
+        description="lora: low-rank matrices learn beside the frozen encoder, and what stands on "
+        "it learns whole; PEFT reads what is written",
     )
     rows_per_step: int = Field(default=32, ge=1, description="rows an optimizer step")
     window: int = Field(
@@ -52,7 +63,8 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
         default=None,
         gt=0,
         description=f"at its peak; by default {RATES[SMALL]:g}, {RATES[LARGE]:g} from "
-        f"{SMALL // 10**6} million parameters on, {LARGE_RATE:g} from {LARGE // 10**6} million on",
+        f"{SMALL // 10**6} million parameters on, {LARGE_RATE:g} from {LARGE // 10**6} million on; "
+        f"{ADAPTER_RATE:g} of an adapter",
     )
     rows_per_micro_batch: int | None = Field(
         default=None,
@@ -70,6 +82,7 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
         of an encoder has not.
         """
         self.check_epochs()
+        self._check_adapter()
         if self.shard != "none" or self.tensor_parallel > 1:
             raise UserError(
                 "an encoder is tuned with all of its weights in every process: leave out shard= "
@@ -79,10 +92,39 @@ class EncoderTuneConfig(FamilyField, FreezeFields, RowsConfig):
             return self
         return self.model_copy(update={"epochs": EPOCHS})
 
+    def _check_adapter(self) -> None:
+        """Raises UserError for fields of an adapter where there is none, and for freeze beside
+        one.
+        """
+        if self.adapter == "lora" and self.freeze:
+            raise UserError(
+                f"freeze={self.freeze} chooses among weights that learn whole, and under an "
+                "adapter all of the base is frozen: leave out one of them."
+            )
+        for name, field in LoraFields.model_fields.items():
+            if self.adapter == "none" and getattr(self, name) != field.default:
+                raise UserError(
+                    f"{name}={getattr(self, name)} is of adapter=lora, and all of the encoder "
+                    "learns: give adapter=lora, or leave it out."
+                )
+
+    def put_adapter(self, loaded: Loaded) -> Loaded:
+        """The encoder, under its head, with what was asked for beside its matrices. Raises
+        UserError for modules that it has not.
+        """
+        if self.adapter == "none":
+            return loaded
+        return loaded.adapt(
+            self.make_lora(), split_names(self.adapter_modules), weights=self.base_weights,
+            generator=generator_for(self.seed, "weights", "adapter"),
+        )  # fmt: skip
+
     def suit(self, network: Any) -> Self:
         """With the learning rate for a network of this size, if none was given."""
         if self.learning_rate is not None:
             return self
+        if self.adapter == "lora":
+            return self.model_copy(update={"learning_rate": ADAPTER_RATE})
         size = count_parameters(network)
         rate = next((rate for most, rate in RATES.items() if size < most), LARGE_RATE)
         return self.model_copy(update={"learning_rate": rate})

@@ -6,13 +6,20 @@ from pathlib import Path
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
+from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.sentence_vectors import Pooling
 from fledge.rows.labels import LabelTask
+from fledge.text.frames import Frame, open_frame
 
 NOTE = "fledge_task"  # in a config.json: a pair and a text have one architecture
 UNIT = Pooling(normalise=True)  # of vectors that nobody said more of
 # Of other programs' folders, which have no such note.
 _TASKS: dict[str, LabelTask] = {"sequence": "classify", "token": "tag", "choice": "choose"}
+
+
+def find_frame(model: Loaded) -> Frame | None:
+    """What stands around a text of a decoder; None for an encoder, whose tokenizer says it."""
+    return open_frame(model.tokenizer) if isinstance(model.network, DecoderLabels) else None
 
 
 def find_task(model: Loaded, path: Path, *, vectors: bool = False) -> LabelTask:

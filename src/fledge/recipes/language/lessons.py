@@ -176,7 +176,7 @@ def prepare_conversation_lessons(
 ) -> Lessons:
     """The assistant's tokens in a file of conversations, as `fledge tune` reads it."""
     context = min(policy.network.config.context for policy in (teacher, student))
-    divided, census = divide_conversations(
+    divided, censuses = divide_conversations(
         Path(config.data or ""), tokenizer, context, config.reading, show
     )
     rows = Shuffled(divided.train, config.seed)
@@ -193,7 +193,7 @@ def prepare_conversation_lessons(
     }
     return Lessons(
         sampler, token_rows([rows(i) for i in range(config.rows_per_step)]), pieces,
-        lambda policy, run: judge_conversations(policy, held_out), len(divided.train), [census],
+        lambda policy, run: judge_conversations(policy, held_out), len(divided.train), censuses,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from fledge.recipes.language.objective_fields import (
     make_encoder_decoder,
     text_tokenizer,
 )
+from fledge.recipes.language.order_fields import OrderFields, reads_backward
 from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
@@ -64,6 +65,7 @@ class PretrainConfig(
     NgramFields,
     ExpertFields,
     EncoderFields,
+    OrderFields,
     FreezeFields,
     TrainingConfig,
     TextFields,
@@ -97,13 +99,6 @@ class PretrainConfig(
     tokens_per_step: int = Field(
         default=4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens"
     )
-    carry: bool = Field(
-        default=False,
-        description=(
-            "of a recurrent model: each row goes on where that of the step before ended, from the "
-            "state it left (truncated back-propagation through time)"
-        ),
-    )
     evaluation_rows: int = Field(
         default=64, ge=1, description="rows of held-out text an evaluation reads"
     )
@@ -120,7 +115,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     config.use_family()
     if config.architecture in ENCODERS or (config.base is not None and is_encoder(config.base)):
         return pretrain_encoder(config, start, show, make_tokenizer)
-    base = load_model(config.base).merged() if config.base else None
+    base = load_model(config.base, backward=True).merged() if config.base else None
     config = config.keep_family(base) if base else config
     if start.new:
         check_new(config, base)
@@ -134,7 +129,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     counts = config.architecture == "ngram"
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
-    check_carry(config, policy.network)
+    config.check_order(policy.network, config.objective)
+    backward = reads_backward(policy.network)
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     write = config.make_writer(speaks, row_tokens, config.data)
@@ -146,7 +142,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         config, parents=read, initial=begun_from, data=config.own_family, copied=copied
     ) as course:
         again = None if corpus is None else lambda: corpus
-        text = keep_text(course.run, again, tokenizer, show.line)
+        text = keep_text(course.run, again, tokenizer, show.line, backward=backward)
         if min(len(text["validation"]), len(text["test"])) < 2:
             raise UserError(
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
@@ -181,10 +177,15 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
             held_out=judge.items,
-            then=write_command(
-                "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
-            ),
-        )  # fmt: skip
+            then=propose(course.run, backward=backward),
+        )
+
+
+def propose(run: Run, *, backward: bool) -> str:
+    """What to do with the model next."""
+    if backward:
+        return write_command("evaluate", base=run.folder, instead="data=FILE")
+    return write_command("tune", base=run.folder, task="reverse", instead="data=FILE.jsonl")
 
 
 def check_new(config: PretrainConfig, base: Loaded | None) -> None:
@@ -199,28 +200,13 @@ def check_new(config: PretrainConfig, base: Loaded | None) -> None:
     check_sources(config.data, config.architecture, carry=config.carry)
 
 
-def check_carry(config: PretrainConfig, network: object) -> None:
-    """Raises UserError for a network without a state, and for text that is not read in its
-    order.
-    """
-    if config.carry and not isinstance(network, Recurrent):
-        raise UserError(
-            "carry=true carries a recurrent model's state, and a transformer has none: choose "
-            "architecture=lstm, gru, elman or mingru, or leave it out."
-        )
-    if config.carry and config.objective == "fim":
-        raise UserError(
-            "carry=true reads a text in its order, and objective=fim moves its middles: leave one "
-            "of the two out."
-        )
-
-
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
     """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and
     for weights that cannot be frozen.
     """
     network: Any = base.network if base else make_network(config, tokenizer)
     config.set_checkpointing(network)
+    config.put_order(network)
     if base:
         config.freeze_parts(network)
     elif config.freeze:

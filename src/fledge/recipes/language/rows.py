@@ -89,15 +89,15 @@ class RowsConfig(ReadingFields, TrainingConfig):
 
 def divide_conversations(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
-) -> tuple[Divided[TokenRow], Census]:
+) -> tuple[Divided[TokenRow], list[Census]]:
     """Rows to train on and rows held out, prompt by prompt. Raises UserError as
     `read_conversations` does.
     """
-    rows, census = read_conversations(path, tokenizer, context, reading)
-    tell([census], show)
+    rows, censuses = read_conversations(path, tokenizer, context, reading)
+    tell(censuses, show)
     divided = divide_rows(rows, lambda row: row, tokenizer)
     tell_held_out(path, divided, show)
-    return divided, census
+    return divided, censuses
 
 
 def tell_held_out(path: Path, divided: Divided[Any], show: Show) -> None:

@@ -17,6 +17,7 @@ from fledge.sample.documents import DocumentRows
 from fledge.sample.mixture import MixedRows
 from fledge.sample.streams import StreamRows
 from fledge.splits import SPLITS, Split
+from fledge.text.backward import BackwardStream
 from fledge.text.corpus import Corpus, DocumentChoice
 from fledge.text.folders import Links
 from fledge.text.own_copy import keep_shards
@@ -57,11 +58,16 @@ def read_corpus(
 
 
 def keep_text(
-    run: Run, corpus: Callable[[], Corpus] | None, tokenizer: Tokenizer, say: Callable[[str], None]
+    run: Run,
+    corpus: Callable[[], Corpus] | None,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+    *,
+    backward: bool = False,
 ) -> dict[Split, TokenStream]:
     """The text of a run in its splits, from its own copy of it, which is made or mended first.
 
-    corpus: None where the copy is known to be whole.
+    corpus: None where the copy is known to be whole. backward: from its end.
     """
     shards = run.folder / "shards"
 
@@ -70,6 +76,8 @@ def keep_text(
             keep_shards(shards, corpus, tokenizer, say)
 
     ranks.first_then_others(keep)
+    if backward:
+        return {split: BackwardStream(shards, split, tokenizer) for split in SPLITS}
     return {split: TokenStream(shards, split) for split in SPLITS}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
+from fledge.recipes.language.order_fields import reads_backward
 from fledge.runs.folder import Run
 from fledge.sample.generate import generate
 from fledge.sample.objective_rows import PairWriter, read_held_out
@@ -26,7 +27,10 @@ def write_texts(policy: TokenPolicy, tokenizer: Tokenizer, seed: int, run: Run, 
         max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
         generator=generator_for(seed, "evaluation", "sample"),
     ):  # fmt: skip
-        text = tokenizer.decode(completion.tokens)
+        tokens = completion.tokens
+        if reads_backward(policy.network):
+            tokens = tokens[::-1]
+        text = tokenizer.decode(tokens)
         run.samples.write({"step": step, "prompt": "", "completion": text})
 
 

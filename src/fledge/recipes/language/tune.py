@@ -56,7 +56,7 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         default=None,
         description=(
             "a .jsonl of conversations: `messages`, `conversations`, `prompt` and `completion`, or "
-            "`instruction` and `output`"
+            "`instruction` and `output`; 'rows-*.jsonl' are several"
         ),
     )
     task: PerhapsTaskName = Field(
@@ -68,10 +68,18 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
         ),
     )
     rows_per_step: int = Field(default=64, ge=1, description="conversations an optimizer step")
+    # Measured on 900 conversations of 20 to 740 tokens, 16 a step: 8 in place of 1 saves 8 % of
+    # what is computed, and makes tokens a step differ by two thirds of their mean. A step of short
+    # answers then moves the weights as far as one of long answers, so that a token of the short
+    # ones counts for many: LoRA came to 1.513 nats a held-out token so, PEFT's random steps to
+    # 1.492.
     window: int = Field(
-        default=8,
+        default=1,
         ge=1,
-        description="steps formed together of rows of like length; 1 leaves the order quite random",
+        description=(
+            "steps formed together of rows of like length: faster, but tokens of short rows then "
+            "weigh more than those of long ones; 1 leaves the order quite random"
+        ),
     )
     max_new_tokens: int = Field(
         default=64, ge=1, description="of an answer in evaluation (with task)"
@@ -152,11 +160,11 @@ def read_lessons(config: TuneConfig, base: Loaded, show: Show) -> Lessons:
     """Raises UserError for what cannot be tuned on: before there is a run."""
     context = base.network.config.context
     if config.data is not None:
-        divided, census = divide_conversations(
+        divided, censuses = divide_conversations(
             config.data, base.tokenizer, context, config.reading, show
         )
         rows = Shuffled(divided.train, config.seed)
-        return Lessons(rows, len(divided.train), [census], divided.held_out)
+        return Lessons(rows, len(divided.train), censuses, divided.held_out)
     task = open_task(config, base.tokenizer, context, show, answered=True)
     row = TaskRow(task, base.tokenizer, context, config.reading)
     for i in range(config.rows_per_step):

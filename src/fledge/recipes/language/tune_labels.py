@@ -10,19 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from fledge.algorithms.likelihood.contrastive import Contrastive
 from fledge.algorithms.likelihood.labelling import Labelling
+from fledge.errors import UserError
 from fledge.evaluate.label_judge import LabelJudge, choose_headline
-from fledge.hub.folder import Loaded, load_encoder
+from fledge.hub.folder import Loaded, is_encoder, load_encoder, load_label_base
 from fledge.learner import Learner
 from fledge.loop import Algorithm
-from fledge.models.language.encoder import with_classifier
+from fledge.models.language.decoder_labels import DecoderLabels
+from fledge.models.language.encoder import Encoder, with_classifier
 from fledge.models.language.encoder_config import Classifier
 from fledge.next_command import write_command
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
+from fledge.recipes.language.encoder_memory import tell_encoder_memory
 from fledge.recipes.language.label_data import LabelData, read_label_data
 from fledge.recipes.language.label_fields import (
     EncoderTuneConfig,
@@ -36,9 +39,9 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.label_examples import STACK
-from fledge.score.labels import list_sentences, read
+from fledge.score.labels import read_all
 from fledge.seeds import generator_for
-from fledge.trajectories import Rows
+from fledge.text.frames import open_frame
 
 KINDS: dict[LabelTask, Classifier] = {
     "classify": "sequence", "pair": "sequence", "tag": "token", "choose": "choice", "embed": "",
@@ -51,21 +54,33 @@ def tune_labels(config: TuneLabelsConfig, show: Show, run: Run | None = None) ->
     """Raises UserError for a base that is no encoder, and for data that cannot be learned from."""
     start = Start("tune", show, run)
     config, base = open_base(config, start)
+    reads = isinstance(base.network, Encoder)
+    frame = None if reads else open_frame(base.tokenizer)
     data = read_label_data(
-        config, config.task, base.tokenizer, base.network.config.context, show, config.labels or ()
-    )
+        config, config.task, base.tokenizer, base.network.config.context, show,
+        config.labels or (), frame,
+    )  # fmt: skip
     if config.task != "choose":
         config = config.model_copy(update={"labels": data.labels})
-    network = with_classifier(
-        base.network, KINDS[config.task], data.labels, generator_for(config.seed, "weights")
+    begun = generator_for(config.seed, "weights")
+    network = (
+        with_classifier(base.network, KINDS[config.task], data.labels, begun)
+        if reads
+        else DecoderLabels(base.network, data.labels)
     )
     if config.dropout is not None:
+        if not isinstance(network, Encoder):
+            raise UserError(
+                f"dropout={config.dropout} is of an encoder's hidden units, and {config.base} is "
+                "a decoder: leave it out."
+            )
         network.use_dropout(config.dropout)
 
     def make(learner: Learner, course: Course) -> Algorithm:
         return Labelling(network, learner, course.stopwatch)
 
     base = replace(base, network=network, pooling=None)  # the other lets go of its weights
+    base = config.put_adapter(base)
     return train_encoder(config, config.task, start, base, data, make)
 
 
@@ -84,7 +99,7 @@ def tune_embed(config: TuneEmbedConfig, show: Show, run: Run | None = None) -> S
             dimensions=dimensions,
         )  # fmt: skip
 
-    base = replace(base, network=network, pooling=pooling)
+    base = config.put_adapter(replace(base, network=network, pooling=pooling))
     return train_encoder(config, "embed", start, base, data, make)
 
 
@@ -93,7 +108,11 @@ def open_base(config: AnyConfig, start: Start) -> tuple[AnyConfig, Loaded]:
     if start.new:
         config = config.check()
     config.use_family()
-    base = load_encoder(config.base)
+    decodes = config.task == "classify" and not is_encoder(config.base)
+    base = (load_label_base if decodes else load_encoder)(config.base)
+    base = base.merged()  # a head is put on matrices, and not on adapters
+    if isinstance(base.network, DecoderLabels):
+        base = replace(base, network=base.network.network)
     return config.suit(base.network).keep_family(base), base
 
 
@@ -108,7 +127,8 @@ def train_encoder(
     """The run, from where the network has `begun`: its trunk from the base, what stands on it
     fresh.
     """
-    config.freeze_parts(begun.network)
+    decodes = isinstance(begun.network, DecoderLabels)
+    config.freeze_parts(begun.network.network if decodes else begun.network)
     config.set_checkpointing(begun.network)
     rows = [example.ids for example in data.parts["train"]]
     config = config.with_epochs(len(rows), config.rows_per_step, str(config.data), start.show)
@@ -121,7 +141,13 @@ def train_encoder(
         network = begun.network.to(config.on())
         stack = STACK[task]
         typical = stack([rows[i % len(rows)] for i in range(config.rows_per_step)])
-        speed = course.settle_speed(config, Learns(network), typical, share=read_all)
+        tell_encoder_memory(course, config, network, typical)
+        speed = course.settle_speed(
+            config,
+            Learns(network),
+            typical,
+            share=lambda each, batch: read_all(each.network, batch),
+        )
         size = f"{config.base} ({describe_size(begun)})"
         course.say(f"{size} on {config.data}, {describe_task(task, data)}, {speed.describe()}")
         sampler = ConversationRows(
@@ -169,14 +195,6 @@ class Learns(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
-
-
-def read_all(policy: Learns, batch: Rows) -> Tensor:
-    """What costs as much as a loss on these rows does."""
-    return sum(
-        (read(policy.network, each).float().mean() for each in list_sentences(batch)),
-        start=next(policy.parameters()).new_zeros(()),
-    )
 
 
 def describe_task(task: LabelTask, data: LabelData) -> str:

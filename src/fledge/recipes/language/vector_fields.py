@@ -45,9 +45,10 @@ class QuestionsOfVectors(BaseModel):
         default=None,
         description="a .jsonl with text and label: logistic regression on the vectors of its words",
     )
-    contextual: Path | None = Field(
-        default=None,
-        description="with classify: a language model, whose layers are features beside the vectors",
+    contextual: str = Field(
+        default="",
+        description="with classify: a language model, whose layers are features beside the "
+        "vectors; two as runs/lstm,runs/back, one of which reads backward, as ELMo",
     )
     count: int = Field(default=10, ge=1, le=1000, description="neighbours that are shown")
 
@@ -218,5 +219,5 @@ class VectorsConfig(QuestionsOfVectors, TextFields):
                 f"{', '.join(idle)}: of a training, and vectors that are there were asked: leave "
                 "it out."
             )
-        if self.contextual is not None and self.classify is None:
+        if self.contextual and self.classify is None:
             raise UserError("contextual= is of classify=FILE: give rows to classify, too.")

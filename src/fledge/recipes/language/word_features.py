@@ -23,6 +23,7 @@ from fledge.hub.sentence_texts import frame_ids
 from fledge.models.language.layer_states import read_layers
 from fledge.models.language.word_vectors import WordVectors
 from fledge.models.latent.hashed_words import fit_logistic, hash_words
+from fledge.recipes.language.order_fields import reads_backward
 from fledge.runs.show import Show
 from fledge.splits import SPLITS, Split, divide
 from fledge.text.files import json_rows
@@ -53,7 +54,7 @@ class LabelledTexts:
 
 
 def classify(
-    held: WordVectors, path: Path, contextual: Path | None, show: Show
+    held: WordVectors, path: Path, contextual: str, show: Show
 ) -> dict[str, dict[str, float]]:
     """The share of right labels by each kind of feature. Raises UserError for rows that cannot be
     used.
@@ -65,8 +66,8 @@ def classify(
         "words": fit_features(data, words, standard=False),
         "vectors": fit_features(data, static),
     }
-    if contextual is not None:
-        layers = average_layers(contextual, data.texts)  # [N, L, D]
+    if contextual:
+        layers = join_layers(contextual, data.texts)  # [N, L, D]
         result["last layer"] = fit_features(data, layers[:, -1])
         mixed, weights = mix_layers(data, layers)
         result["layers, weighted"] = mixed | {f"layer {n}": w for n, w in enumerate(weights)}
@@ -145,19 +146,36 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
     return x.index_select(0, rows).double()
 
 
+def join_layers(contextual: str, texts: Sequence[str]) -> Tensor:
+    """Of models with a comma between them, side by side layer for layer, as both directions of an
+    ELMo are.  -> [N, L, ΣD]. Raises UserError for models of unequal depth.
+    """
+    paths = [Path(name.strip()) for name in contextual.split(",") if name.strip()]
+    every = [average_layers(path, texts) for path in paths]
+    depths = [layers.shape[1] for layers in every]
+    if len(set(depths)) > 1:
+        raise UserError(
+            f"contextual={contextual} has models of {' and '.join(map(str, depths))} layers, which "
+            "are laid side by side one by one: give models of one depth."
+        )
+    return torch.cat(every, 2)
+
+
 def average_layers(path: Path, texts: Sequence[str]) -> Tensor:
     """The mean over a text's tokens of what each layer of a model says, of a long text over those
     that fit the context.  -> [N, L, D]
     """
     encodes = is_encoder(path)
-    loaded = load_encoder(path) if encodes else load_model(path)
+    loaded = load_encoder(path) if encodes else load_model(path, backward=True)
     ids, context = [loaded.tokenizer.encode(text) for text in texts], loaded.network.config.context
     loaded.network.eval()
     if encodes:
         room = context - read_frame(loaded.tokenizer).count()
         rows = [frame_ids(loaded, each[:room]) for each in ids]
     else:
-        rows = [[*loaded.tokenizer.opening, *each][:context] for each in ids]
+        opening, backward = loaded.tokenizer.opening, reads_backward(loaded.network)
+        cut = [each[: context - len(opening)] for each in ids]  # the same, read from either end
+        rows = [[*opening, *(each[::-1] if backward else each)] for each in cut]
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))  # little padding
     groups = [list(alike) for _, alike in groupby(order, lambda n: encodes and len(rows[n]))]
     average = average_encoded if encodes else average_read

@@ -51,7 +51,7 @@ def draw(config: DrawConfig, show: Show) -> dict[str, Any]:
     labels = list(drawings.model.shape.names)
     asked = [ASK[0].format(name_label(label)) for label in labels]
     prompts = asked if config.prompt is None else [config.prompt]
-    said = generate(
+    answers = generate(
         model.policy().with_rule(Decoding(config.temperature)),
         [encode_prompt(model.tokenizer, prompt) for prompt in prompts],
         max_new_tokens=drawings.model.places + WORDS,
@@ -59,7 +59,7 @@ def draw(config: DrawConfig, show: Show) -> dict[str, Any]:
         generator=generator_for(config.seed, "samples", "drawn"),
         samples=config.samples,
     )
-    texts = [model.tokenizer.decode(completion.tokens) for completion in said]
+    texts = [model.tokenizer.decode(completion.tokens) for completion in answers]
     drawn, owners = drawings.draw(texts)
     if not owners:
         raise UserError(
@@ -81,9 +81,15 @@ def draw(config: DrawConfig, show: Show) -> dict[str, Any]:
     if config.prompt is None:
         wanted = [labels[place // config.samples] for place in owners]
         right = sum(a == b for a, b in zip(names, wanted, strict=True)) / len(texts)
-        summary["read_right"] = right
-        line += f"; {right:.1%} are read as what was asked for"
+        label = torch.tensor([labels.index(name) for name in wanted])
+        pleased = float((drawings.worth(drawn, label) == 1).sum()) / len(texts)
+        summary |= {"read_right": right, "judges_pleased": pleased}
+        line += (
+            f"; {right:.1%} of the answers are read as what was asked for by a reader that rewards "
+            f"nothing, {pleased:.1%} by both that reward"
+        )
     else:
-        line += f"; read as {', '.join(f'{n} × {name}' for name, n in Counter(names).items())}"
+        said = ", ".join(f"{count} × {name}" for name, count in Counter(names).most_common())
+        line += f"; a reader that rewards nothing takes them for {said}"
     show.line(line)
     return summary

@@ -18,6 +18,7 @@ from fledge.evaluate.targets import measure_targets
 from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
+from fledge.recipes.language.order_fields import reads_backward
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
@@ -119,7 +120,7 @@ def evaluate(
         return evaluate_labels(config, show)
     if is_encoder(config.base):
         return evaluate_encoder(config, show)
-    model = load_sound_model(config.base)
+    model = load_sound_model(config.base, backward=config.task is None and not config.interpolate)
     if config.objective is not None and not isinstance(model.tokenizer, PairedTokenizer):
         raise UserError(
             f"objective={config.objective} makes targets for an encoder–decoder, and {config.base} "
@@ -216,7 +217,10 @@ FEW = 10_000  # bytes, of which a figure says little
 
 def measure_text_loss(model: Loaded, documents: Iterable[AnyDocument]) -> dict[str, float]:
     """Every token of every document once: nats per token and bits per byte."""
-    windows = read_documents(documents, model.tokenizer, model.network.config.context)
+    turned = reads_backward(model.network)
+    windows = read_documents(
+        documents, model.tokenizer, model.network.config.context, backward=turned
+    )
     measured = measure_likelihood(model.policy(), windows, model.tokenizer)
     if measured.bytes == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fledge.evaluate.labelling import answer_rows
+from fledge.hub.adapter_folder import holds_adapter, read_notes
 from fledge.hub.config_file import read_config
+from fledge.hub.encoder_adapter import labels_by_adapter
 from fledge.hub.encoder_family import SavedEncoder
-from fledge.hub.folder import find_model, load_encoder
+from fledge.hub.folder import find_model, is_encoder, load_labeller, tells_labels
 from fledge.hub.gguf_model import is_gguf
-from fledge.recipes.language.label_task import NOTE, UNIT, find_task
+from fledge.recipes.language.label_task import NOTE, UNIT, find_frame, find_task
 from fledge.recipes.language.rows import tell
 from fledge.report.figures import format_value, spell_name
 from fledge.rows.census import Reading
@@ -44,6 +46,10 @@ def labels_rows(base: Path) -> bool:
     is no model.
     """
     folder = find_model(base)
+    if tells_labels(base):
+        return True
+    if folder.is_dir() and holds_adapter(folder):
+        return is_encoder(folder) and (NOTE in read_notes(folder) or labels_by_adapter(folder))
     if is_gguf(folder) or not (folder / "config.json").is_file():
         return False
     _, config, raw = read_config(folder)
@@ -54,14 +60,16 @@ def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
     """Of the whole file; of one that the run was tuned on the part that it held out for its test,
     unless `whole`. What goes beyond the context is cut on the right.
     """
-    model = load_encoder(config.base)
+    model = load_labeller(config.base)
     task = find_task(model, config.base, vectors=True)
     path = Path(str(config.data))
     rows, census = read_labelled(path, task, replace(config.reading, truncate="right"))
     divided = not config.whole and holds_test_of(config.base, path)
     rows = keep_test(rows) if divided else rows
     labels = model.network.config.labels
-    maker = ExampleMaker(model.tokenizer, labels, model.network.config.context, census)
+    maker = ExampleMaker(
+        model.tokenizer, labels, model.network.config.context, census, find_frame(model)
+    )
     examples = make_examples(rows, maker)
     tell([census], show)
     answers = answer_rows(model.network, examples, task, labels, model.pooling or UNIT)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.evaluate.labelling import mark_words, score_rows
-from fledge.hub.folder import Loaded, load_encoder
+from fledge.hub.folder import Loaded, load_labeller
 from fledge.recipes.constraint_fields import Texts
 from fledge.recipes.family_field import FamilyField
-from fledge.recipes.language.label_task import find_task
+from fledge.recipes.language.label_task import find_frame, find_task
 from fledge.recipes.language.rows import ReadingFields, tell
 from fledge.rows.census import Census, Reading
 from fledge.rows.entities import name_entities
@@ -65,7 +65,7 @@ def label(config: LabelConfig, show: Show) -> dict[str, Any]:
     if (config.text is None) == (config.data is None):
         raise UserError("label needs either text=… or data=FILE: give one of them.")
     config.use_family()
-    model = load_encoder(config.run)
+    model = load_labeller(config.run)
     task = find_task(model, config.run)
     if config.data is not None:
         reading = replace(config.reading, truncate="right")
@@ -91,7 +91,9 @@ def label_rows(
     """What is said of each row. Raises UserError for rows that cannot be used."""
     network = model.network
     census.read = max(census.read, len(rows))
-    maker = ExampleMaker(model.tokenizer, network.config.labels, network.config.context, census)
+    maker = ExampleMaker(
+        model.tokenizer, network.config.labels, network.config.context, census, find_frame(model)
+    )
     examples = make_examples(rows, maker)
     scores = score_rows(network, examples, task)
     return [

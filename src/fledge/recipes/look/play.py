@@ -22,6 +22,8 @@ from fledge.recipes.control.loading import load_built
 from fledge.recipes.look.play_game import PlayGameConfig, play_game
 from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
+from fledge.runs.folder import Run
+from fledge.runs.lineage import is_of_a_run
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
 from fledge.seeds import seed_for
@@ -77,6 +79,7 @@ def play(config: PlayConfig | PlayGameConfig, show: Show, world: Any = None) -> 
         raise UserError(
             f"film={config.film} was given: a film is an animated .png, or an .html page with it."
         )
+    check_is_no_player(config.run)
     run, folder = find_agent(config.run, config.which)
     given = run.config["world"] if world is None else world
     with closing(make_world(given, config.episodes)) as made:
@@ -112,6 +115,16 @@ def play(config: PlayConfig | PlayGameConfig, show: Show, world: Any = None) -> 
         "steps long."
     )
     return result
+
+
+def check_is_no_player(folder: Path) -> None:
+    """Raises UserError for a run that learned a game of two players."""
+    run = Run.open(folder.parent if is_of_a_run(folder) else folder)
+    if run.verb == "selfplay":
+        raise UserError(
+            f"{folder} learned to play {run.config['game']} against somebody: give the game in its "
+            f"place, and against={folder}."
+        )
 
 
 def shoot(config: PlayConfig, world: Any, acts: Any, show: Show) -> None:

@@ -10,11 +10,11 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 
 
-def load_sound_model(path: Path) -> Loaded:
-    """Raises UserError for what is no model, and for one that has NaN or infinite weights or whose
-    logits of a first token are.
+def load_sound_model(path: Path, *, backward: bool = False) -> Loaded:
+    """backward: one that reads texts from their end, too. Raises UserError for what is no model,
+    and for one that has NaN or infinite weights or whose logits of a first token are.
     """
-    model = load_model(path)
+    model = load_model(path, backward=backward)
     named = model.network.named_parameters()
     wrong = next((name for name, weight in named if not bool(weight.isfinite().all())), None)
     if wrong is not None or not gives_numbers(model):

@@ -37,6 +37,7 @@ from fledge.verify.memory_rows import memory_rows
 from fledge.verify.one_equation import ONE_EQUATION
 from fledge.verify.own_estimators import own_rows, own_settings
 from fledge.verify.picture_rows import picture_rows
+from fledge.verify.planning_rows import planning_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
@@ -178,6 +179,7 @@ def list_package_rows(
         ("replay", memory_rows),
         ("hidden information", regret_rows),
         ("search in games", search_rows),
+        ("learned worlds and planning", planning_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),

@@ -71,7 +71,7 @@ def measure_sentences(model: SentenceModel, part: Part, seed: int) -> Figures:
 
 @torch.no_grad()
 def measure_reconstruction(model: SentenceModel, part: Part) -> float:
-    rows = part.rows[:AGAIN].trim().to(model.device)
+    rows = part.rows.spread(AGAIN).trim().to(model.device)
     wanted = [model.tokenizer.decode(ids) for ids in rows.tokens.tolist()]
     said = model.say(model.encode(rows))
     return sum(one == other for one, other in zip(said, wanted, strict=True)) / len(wanted)
@@ -83,5 +83,5 @@ def look_at_codes(model: SentenceModel, rows: SentenceRows, seed: int) -> Codes 
     posterior: Any = getattr(model, "posterior", None)
     if posterior is None or len(rows) < 2:
         return None
-    mean, log_deviation = posterior(rows[:CODES].trim().to(model.device))
+    mean, log_deviation = posterior(rows.spread(CODES).trim().to(model.device))
     return measure_codes(mean, log_deviation, generator_for(seed, "evaluation", "codes"))

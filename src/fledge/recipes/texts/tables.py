@@ -14,6 +14,7 @@ from fledge.models.language.sentence_model import SentenceModel
 from fledge.recipes.texts.data import Part
 from fledge.recipes.texts.judging import look_at_codes
 from fledge.seeds import generator_for
+from fledge.trajectories import spread_evenly
 
 STEPS = 7  # from one sentence to another
 PAIRS = 2
@@ -44,7 +45,8 @@ def draw_tables(
         tables.append(
             make_table("Samples", "drawn one by one, none chosen", ["drawn"], [[x] for x in said])
         )
-    texts = list(dict.fromkeys(part.given.texts))[: max(2 * PAIRS, samples)]
+    every = list(dict.fromkeys(part.given.texts))
+    texts = [every[place] for place in spread_evenly(len(every), max(2 * PAIRS, samples)).tolist()]
     z = model.embed(texts)
     tables.append(
         make_table(

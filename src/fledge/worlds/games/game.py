@@ -99,21 +99,20 @@ def read_move(game: Game, position: Numbers, text: str) -> int:
     return action
 
 
-def check_actions(game: Game, positions: Positions, action: Numbers) -> None:
-    """Raises UserError for an action that cannot be done where it is given."""
-    throws = game.turn(positions) == CHANCE
-    over, _ = game.outcome(positions)
-    for i in range(len(positions)):
-        if over[i]:
-            raise UserError(f"position {i} of {game.name} is the end of a game: begin another.")
-        if throws[i]:
-            fine = (
-                0 <= action[i] < game.outcomes and game.chance(positions[i : i + 1])[0, action[i]]
-            )
-        else:
-            fine = 0 <= action[i] < game.actions and game.legal(positions[i : i + 1])[0, action[i]]
-        if not fine:
-            raise UserError(
-                f"{int(action[i])} is not legal in position {i} of {game.name}: `legal` and "
-                "`chance` say what is."
-            )
+def check_moves(game: Game, positions: Positions, action: NDArray[np.intp]) -> None:
+    """Raises UserError for a move that is not legal where it is given.  [N, W], [N]"""
+    legal = game.legal(positions)
+    action = np.asarray(action)
+    if action.shape != (len(positions),) or action.dtype.kind not in "iu":
+        raise UserError(
+            f"moves {action.dtype} {action.shape} were given for {len(positions)} positions of "
+            f"{game.name}: give a whole number for each."
+        )
+    inside = (action >= 0) & (action < game.actions)
+    fine = inside & legal[np.arange(len(legal)), np.where(inside, action, 0)]
+    if not fine.all():
+        i = int(np.flatnonzero(~fine)[0])
+        said = ", ".join(map(str, np.flatnonzero(legal[i])))
+        raise UserError(
+            f"move {int(action[i])} is not legal in a position of {game.name}: give one of {said}."
+        )

@@ -31,8 +31,8 @@ def is_game(name: str) -> bool:
 
 
 def make_game(name: str) -> Game:
-    """Raises UserError for a name that nobody has, with the nearest one, and a board that is
-    none.
+    """Raises UserError for a name that nobody has, with the nearest one, for a world, and for a
+    board that is none.
     """
     if name in GAMES:
         return GAMES[name]()
@@ -50,6 +50,11 @@ def make_game(name: str) -> Game:
         raise UserError(
             f"{name} hides cards, and a search from one position would see them: "
             f"`{write_command('solve', name)}` finds how to play it, by regrets."
+        )
+    if re.search(r"-v\d+$|\.py:|^gridworld|^words", name):
+        raise UserError(
+            f"{name} is a world of one agent, and a search wants a game whose positions can be "
+            f"copied: give one of {', '.join(GAMES)}. What learns in worlds is `fledge control`."
         )
     near = difflib.get_close_matches(name, GAMES, n=1)
     hint = f"perhaps you meant {near[0]}" if near else f"known are {', '.join(GAMES)}"

@@ -1,0 +1,74 @@
+"""How well a learned world foretells one that it did not see: how far off it is after so many
+steps, and whether what it is sure of happens as often as it says.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.models.control.world_ensemble import WorldEnsemble
+from fledge.trajectories import Trajectories
+
+HORIZON = 30  # steps
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+MOST = 20_000  # steps that are asked about
+
+
+@torch.no_grad()
+def measure_foretelling(
+    world: WorldEnsemble, rows: Trajectories, horizon: int = HORIZON
+) -> dict[str, Any]:
+    """Of episodes that nothing was learned from.
+
+    steps, error: after 1, 2, … steps of what was really done, the root mean square distance of the
+    members' mean from what was observed, in spreads of what was seen while it learned; copied: of
+    the observation before the first of them. level, within: how often a number observed next, or a
+    reward, lies in the middle interval that should hold so many; one step ahead. Numbers that never
+    change are left out.
+    """
+    lasted = min(horizon, rows.chosen.shape[1])
+    error, copied, number = (torch.zeros(lasted, dtype=torch.float64) for _ in range(3))
+    for begin in range(0, rows.chosen.shape[1] - lasted + 1, lasted):
+        start = rows.obs[:, begin].flatten(1)
+        state = world.begin(start, 1)
+        for h in range(lasted):
+            t = begin + h
+            action = rows.action[:, t]
+            said = world.foretell(state, action if world.choices is not None else action.flatten(1))
+            state = state + world.changed.unscale(said.mean)[..., :-1]
+            here, mine = rows.obs[:, t + 1].flatten(1), rows.chosen[:, t]
+            error[h] += _square(state.mean(0) - here, world)[mine].sum()
+            copied[h] += _square(start - here, world)[mine].sum()
+            number[h] += int(mine.sum())
+    held = number > 0
+    level, within = _measure_coverage(world, rows)
+    return {
+        "steps": list(range(1, int(held.sum()) + 1)),
+        "error": (error[held] / number[held]).sqrt().tolist(),
+        "copied": (copied[held] / number[held]).sqrt().tolist(),
+        "level": level,
+        "within": within,
+        "asked": int(rows.chosen.sum()),
+    }
+
+
+def _square(off: Tensor, world: WorldEnsemble) -> Tensor:
+    """[B, O] -> [B]"""
+    return (off / world.seen.spread).square().mean(1).double()
+
+
+def _measure_coverage(world: WorldEnsemble, rows: Trajectories) -> tuple[list[float], list[float]]:
+    chosen = rows.chosen
+    obs, after, action, reward = (
+        x[chosen][:MOST] for x in (rows.obs[:, :-1], rows.obs[:, 1:], rows.action, rows.reward)
+    )
+    mean, spread = world.mix(obs, action)
+    came = torch.cat([after.flatten(1), reward[:, None]], 1)
+    changes = world.changed.variance > 1e-12
+    away = ((came - mean).abs() / spread)[:, changes].double()
+    sure = [math.sqrt(2) * float(torch.erfinv(torch.tensor(level).double())) for level in LEVELS]
+    return list(LEVELS), [float((away <= far).double().mean()) for far in sure]

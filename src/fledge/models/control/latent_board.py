@@ -1,0 +1,62 @@
+"""A learned model of a game: a board becomes a latent one, moves are followed there, and there the
+next moves and the outcome are foretold (Schrittwieser et al. 2020, MuZero).
+
+Latent boards are scaled to 0…1 (appendix G), so that many moves on end stay of one size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fledge.models.control.board_network import Block, Heads, Trunk, draw_weights
+
+
+def scale_latent(x: Tensor) -> Tensor:
+    """Of each row the smallest number to 0, the largest to 1.  [N, …] -> [N, …]"""
+    flat = x.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return ((flat - low) / (high - low).clamp(min=1e-5)).view_as(x)
+
+
+class LatentBoardNetwork(nn.Module):
+    """Called, it says of what is seen what a `BoardNetwork` says."""
+
+    def __init__(
+        self,
+        planes: int,
+        board: tuple[int, int],
+        actions: int,
+        channels: int = 32,
+        blocks: int = 2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.board = board
+        self.trunk = Trunk(planes, channels, blocks)
+        # Where on the board a move happens, for those with a place and those without.
+        self.moves = nn.Embedding(actions, board[0] * board[1])
+        self.join = nn.Conv2d(channels + 1, channels, 3, padding=1)
+        self.dynamics = nn.Sequential(*(Block(channels) for _ in range(blocks)))
+        self.heads = Heads(channels, board, actions)
+        draw_weights(self, generator)
+        with torch.no_grad():
+            self.moves.weight.normal_(0, 1, generator=generator)
+
+    def represent(self, seen: Tensor) -> Tensor:
+        """[N, planes, rows, columns] -> latent [N, channels, rows, columns]"""
+        return scale_latent(self.trunk(seen))
+
+    def follow(self, latent: Tensor, action: Tensor) -> Tensor:
+        """The latent board after a move.  [N, channels, rows, columns], [N] -> the same"""
+        place = self.moves(action).view(-1, 1, *self.board)
+        joined = self.join(torch.cat([latent, place], 1))
+        return scale_latent(F.relu(self.dynamics(joined + latent)))
+
+    def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """-> move logits [N, A], value [N] of the player who moves there"""
+        return self.heads(latent)
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(self.represent(seen))
