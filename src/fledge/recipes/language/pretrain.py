@@ -177,15 +177,12 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
             held_out=judge.items,
-            then=propose(course.run, backward=backward),
+            then=write_command("evaluate", base=course.run.folder, instead="data=FILE")
+            if backward
+            else write_command(
+                "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
+            ),
         )
-
-
-def propose(run: Run, *, backward: bool) -> str:
-    """What to do with the model next."""
-    if backward:
-        return write_command("evaluate", base=run.folder, instead="data=FILE")
-    return write_command("tune", base=run.folder, task="reverse", instead="data=FILE.jsonl")
 
 
 def check_new(config: PretrainConfig, base: Loaded | None) -> None:
