@@ -186,6 +186,7 @@ ELSEWHERE = {
     "recipes/images/spell.py": "tests/cli/test_spell.py, which has a run whose codes are written",
     "recipes/language/tune_labels.py": "tests/cli/test_label_runs.py, which has an encoder",
     "recipes/language/demo.py": "tests/cli/test_demo.py, which takes minutes",
+    "worlds/games/make.py": "tests/worlds/games/test_outside_games.py, and tests/cli/test_solve.py",
     "report/page.py": "the page of an unfinished run, below",
     "serve/verb.py": "tests/serve/test_start.py: it goes on until it is stopped",
     "next_command.py": "where it is written",

@@ -5,6 +5,7 @@ mistake.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_a_game_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import inspect\n\n" + as_source())
     (tmp_path / summary["run"] / "summary.json").unlink()
     assert "was started with another" in cli(f"resume {summary['run']}", folder=tmp_path).complaint
+
+
+def test_what_hides_something_is_not_searched_and_the_command_that_is_named_runs(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for words in ("play kuhn", "selfplay game=kuhn"):
+        said = cli(words, folder=tmp_path).complaint
+        assert "a search from one position would see them" in said
+        [command] = re.findall("`(fledge [^`]+)`", said)
+        done = cli([*command.split()[1:], "steps=5", f"out={words[:4]}"], folder=tmp_path)
+        assert done.code == 0
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ class Small:
         return make_search_engine(self.policy, [[0]], 3, leaves)
 
     def search(self, worth: Worth | None = None, **plan: Any) -> TokenSearch:
-        settings = SearchPlan(**{"width": 3, "leaves": 1} | plan)
+        given: dict[str, Any] = {"width": 3, "leaves": 1} | plan
+        settings = SearchPlan(**given)
         [one] = search_tokens(
             self.engine(settings.leaves), [[0]], worth or self.judge, settings,
             max_new_tokens=3, stop=STOP, seed=7,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,8 @@ from tests.sample.small_searches import LANGUAGE, STOP, Small
 def run(
     small: Small, n_best: int = 1, reward: Reward | None = None, **plan: int
 ) -> tuple[list[Searched], bool]:
-    settings = SearchPlan(**{"simulations": 100, "width": 3, "leaves": 1} | plan)
+    given: dict[str, Any] = {"simulations": 100, "width": 3, "leaves": 1} | plan
+    settings = SearchPlan(**given)
     [done] = search_best_first(
         small.engine(settings.leaves), [[0]], settings, max_new_tokens=3, stop=STOP,
         n_best=n_best, reward=reward,
@@ -77,7 +80,7 @@ def test_without_a_bound_nothing_is_proved() -> None:
     assert tuple(best[0].tokens) in LANGUAGE.sequences
 
 
-def test_only_what_may_still_be_best_is_opened() -> None:
+def test_only_what_may_still_be_best_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy that is nearly sure: the way to its likeliest sequence, and little beside it."""
     small = Small(5, scale=8.0)
     engine = small.engine()
@@ -90,7 +93,7 @@ def test_only_what_may_still_be_best_is_opened() -> None:
         asked += len(requests)
         return whole(requests, *rest)
 
-    engine.run = counted
+    monkeypatch.setattr(engine, "run", counted)
     plan = SearchPlan(100, 3, 1)
     search_best_first(engine, [[0]], plan, max_new_tokens=3, stop=STOP)
     assert asked <= 4 < len(LANGUAGE.prefixes)

@@ -4,6 +4,8 @@ twice.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -139,11 +141,11 @@ def test_searches_side_by_side_are_those_of_each_alone() -> None:
     policy = TokenPolicy(transformer(dtype=torch.float64))
     prompts = [[2, 3], [5], [4, 4, 6]]
 
-    def worth(places: object, said: list) -> list[float]:
+    def worth(places: Any, said: Any) -> list[float]:
         return [float(one.tokens[0] % 3 - 0.1 * len(one.tokens)) for one in said]
 
     plan = SearchPlan(12, 5, 2)
-    settings = {"max_new_tokens": 5, "stop": frozenset({0}), "seed": 3}
+    settings: dict[str, Any] = {"max_new_tokens": 5, "stop": frozenset({0}), "seed": 3}
     together = search_tokens(
         make_search_engine(policy, prompts, 5, 2), prompts, worth, plan, **settings
     )

@@ -175,7 +175,7 @@ def weigh_by_worth(tree: TokenTree, beta: float) -> dict[Path, float]:
 
     look(tree.root)
     edges: dict[Path, float] = {}
-    reach = {(): 1.0}
+    reach: dict[Path, float] = {(): 1.0}
     for node in tree.nodes():
         if node.path not in soft or node.path not in reach:
             continue

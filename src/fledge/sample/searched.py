@@ -108,7 +108,7 @@ class SearchedRollouts:
 
 def list_branches(search: TokenSearch, edges: Mapping[Path, float]) -> list[Branch]:
     """Every edge in one branch, and no branch that is the beginning of another."""
-    logp = {
+    logp: dict[Path, float] = {
         (*node.path, token): float(node.logp[edge])
         for node in search.tree.nodes()
         for edge, token in enumerate(node.tokens)

@@ -93,8 +93,8 @@ def test_chance_has_its_turn_and_its_probabilities() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("kuhn", "`fledge solve` with game= finds how to play it"),
-        ("leduc", "`fledge solve` with game= finds how to play it"),
+        ("kuhn", "`fledge solve kuhn` finds how to play it"),
+        ("leduc", "`fledge solve leduc` finds how to play it"),
         ("spiel:kuhn_poker", "`fledge solve` with game= finds how to play it"),
         ("spiel:goofspiel", "`fledge solve` with game= finds how to play it"),
         ("spiel:tic_tac_to", "perhaps you meant spiel:tic_tac_toe"),

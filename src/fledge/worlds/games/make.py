@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.worlds.games.connect_four import ConnectFour
 from fledge.worlds.games.dice_race import DiceRace
 from fledge.worlds.games.game import Game
@@ -48,7 +49,7 @@ def make_game(name: str) -> Game:
     if name in BUILT_IN:
         raise UserError(
             f"{name} hides cards, and a search from one position would see them: "
-            "`fledge solve` with game= finds how to play it, by regrets."
+            f"`{write_command('solve', name)}` finds how to play it, by regrets."
         )
     if re.search(r"-v\d+$|\.py:|^gridworld|^words", name):
         raise UserError(
