@@ -83,6 +83,8 @@ MISTAKES = {
     "selfplay game=chess": "there is no game 'chess': known are tictactoe, connect4",
     "selfplay connect4:2x2": "columns or rows must be 4 or more",
     "selfplay tictactoe algorithm=ppo": "there is no algorithm ppo",
+    "selfplay tictactoe algorithm=./mine.py:Mine": "has no settings of games against itself",
+    "selfplay CartPole-v1": "CartPole-v1 is a world of one agent",
     "play conect4": "conect4",
     "play connect4 against=zero": "zero learned tictactoe, and this is connect4",
     "play connect4 against=nobody": "there is no player 'nobody': give uct, minimax, random",
@@ -93,6 +95,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize("command", MISTAKES)
 def test_a_mistake_is_told_in_one_sentence(command: str, run: Path, cli: Cli) -> None:
+    own = "class Mine:\n    def update(self, batch):\n        return {}\n"
+    (run.parent / "mine.py").write_text(own)
     done = cli(command, folder=run.parent)
     assert done.code == 2
     assert MISTAKES[command] in done.stderr

@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fledge.algorithms.images.arrow_of_time import ArrowOfTime
 from fledge.algorithms.images.autoregression import (
@@ -235,7 +235,7 @@ def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
         own = find_own_algorithm(name)
-        return Entry(own, *[own.settings] * 7)
+        return Entry(own, *(own.settings for _ in get_args(Subject)))
     names = names_of(subject)
     if name in names:
         return REGISTRY[name]

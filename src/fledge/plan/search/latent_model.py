@@ -21,7 +21,7 @@ from fledge.worlds.games.game import Game, Numbers, mover_sign
 class LatentModel:
     """A `TreeModel`: its roots are positions, its states latent boards."""
 
-    known = False
+    known = chance = False
 
     def __init__(self, game: Game, network: LatentBoardNetwork, device: torch.device) -> None:
         """Raises UserError for a game with chance in it."""

@@ -44,10 +44,13 @@ class Evaluator(Protocol):
 
 
 class TreeModel(Protocol):
-    """edges: the most that a node may have. known: whether its states are the game's own."""
+    """edges: the most that a node may have. known: whether its states are the game's own. chance:
+    whether there are nodes where dice fall.
+    """
 
     edges: int
     known: bool
+    chance: bool
     actions: int
 
     def begin(self, roots: Numbers) -> Arrived: ...
@@ -64,6 +67,7 @@ class KnownModel:
     def __init__(self, game: Game, evaluator: Evaluator) -> None:
         self.game, self.evaluator = game, evaluator
         self.actions, self.edges = game.actions, max(game.actions, game.outcomes)
+        self.chance = game.outcomes > 0
 
     def begin(self, roots: Numbers) -> Arrived:
         """[N, W] -> [N]"""

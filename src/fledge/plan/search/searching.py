@@ -221,10 +221,8 @@ class Search:
                     score = self.halve(n, improved, allowed, rows)
                 else:
                     score = gumbel_inner_score(improved, n, allowed)
-        falls = turn == CHANCE
-        if falls.any():
-            chance = chance_score(n[falls], forest.prior[node[falls]], allowed[falls])
-            score[falls] = chance
+        if self.model.chance and (falls := turn == CHANCE).any():
+            score[falls] = chance_score(n[falls], forest.prior[node[falls]], allowed[falls])
         return score.argmax(1)
 
     def halve(

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from fledge.algorithms.policy.alphazero import AlphaZero, SelfPlaySettings
+from fledge.algorithms.policy.alphazero import AlphaZero
 from fledge.algorithms.policy.muzero import MuZero
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
@@ -77,8 +77,7 @@ def build_player(
 def build_algorithm(
     config: SelfplayConfig, game: Game, network: nn.Module, stopwatch: Stopwatch
 ) -> AlphaZero | MuZero:
-    settings = config.settings
-    assert isinstance(settings, SelfPlaySettings)
+    settings = config.self_play
     schedule = Schedule(
         config.learning_rate, config.steps * settings.updates_per_step, config.warmup_steps,
         config.schedule,

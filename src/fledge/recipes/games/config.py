@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
+from fledge.algorithms.policy.alphazero import SelfPlaySettings
 from fledge.algorithms.registry import Subject, names_of
+from fledge.errors import UserError
 from fledge.recipes.algorithm_fields import AlgorithmFields
 
 
@@ -31,7 +33,7 @@ class SelfplayConfig(AlgorithmFields):
     )
     algorithm: str = Field(
         default="alphazero",
-        description=f"one of {', '.join(names_of('games'))}; or FILE.py:Class for one of your own",
+        description="alphazero: searches by the rules; muzero: in a model that is learned with it",
     )
     steps: int = Field(default=100, ge=1, description="batches of games, each with its updates")
     games: int = Field(default=64, ge=1, description="of a batch, side by side")
@@ -92,6 +94,17 @@ class SelfplayConfig(AlgorithmFields):
         again = create_model(composed.__name__, __base__=composed, **changed)
         again.chosen = composed.chosen
         return again
+
+    @property
+    def self_play(self) -> SelfPlaySettings:
+        """The algorithm's own fields. Raises UserError for one that is not of games."""
+        settings = self.settings
+        if not isinstance(settings, SelfPlaySettings):
+            raise UserError(
+                f"algorithm={self.algorithm} has no settings of games against itself: give one of "
+                f"{', '.join(names_of('games'))}."
+            )
+        return settings
 
     @property
     def batches_between_evaluations(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 
 from fledge import ranks
-from fledge.algorithms.policy.alphazero import SelfPlaySettings
 from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.plan.search.players import SearchPlayer
@@ -50,8 +49,7 @@ def selfplay(config: SelfplayConfig, show: Show, run: Run | None = None) -> Summ
         )
     start = Start(VERB, show, run)
     config = config.composed()
-    settings = config.settings
-    assert isinstance(settings, SelfPlaySettings)
+    settings = config.self_play
     game, device = make_game(config.game), choose_device(config.device)
     card = PlayerCard(
         algorithm=config.algorithm, game=config.game, channels=config.channels,

@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 Numbers = NDArray[Any]
 
 CHANCE = 2
+SIGNS = np.array([1.0, -1.0, 0.0])  # of player 0's value, as the one whose turn it is sees it
 
 
 class Game(Protocol):
@@ -83,7 +84,7 @@ class Game(Protocol):
 
 def mover_sign(turn: Numbers) -> NDArray[np.float64]:
     """1 where player 0 moves, −1 for player 1, 0 for chance.  [N] -> [N]"""
-    return np.array([1.0, -1.0, 0.0])[turn]
+    return SIGNS[turn]
 
 
 def read_move(game: Game, position: Numbers, text: str) -> int:
