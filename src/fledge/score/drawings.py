@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.images.code_text import read_codes
-from fledge.models.images.picture_model import load_picture_model
+from fledge.models.images.picture_model import PictureModel, load_picture_model
 from fledge.models.images.reader import load_reader
 from fledge.models.images.vq import VQ
 
@@ -43,7 +43,7 @@ class Drawings:
         model = load_picture_model(folder / "vq")
         assert isinstance(model, VQ)
         self.model = model
-        self.judges = [load_reader(folder / name) for name in JUDGES]
+        self.judges: Sequence[PictureModel] = [load_reader(folder / name) for name in JUDGES]
         self.witness = load_reader(folder / WITNESS)
         lines = (folder / "draw.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
