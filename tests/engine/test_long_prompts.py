@@ -239,7 +239,6 @@ print(float((scored - torch.tensor(said)).abs().max()))
         ("engine", 8_192),
         ("guesses", 8_192),
         pytest.param("engine", 32_768, marks=pytest.mark.slow),
-        pytest.param("guesses", 32_768, marks=pytest.mark.slow),
     ],
 )
 def test_a_prompt_of_thousands_of_tokens_takes_little_memory(way: str, length: int) -> None:
