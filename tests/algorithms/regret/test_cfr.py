@@ -168,11 +168,9 @@ def test_a_state_that_was_saved_goes_on_with_the_same_bits() -> None:
 @pytest.mark.parametrize("settings", [Settings(), CFR_PLUS])
 @pytest.mark.parametrize("name", ["kuhn_poker", "leduc_poker"])
 def test_open_spiel_comes_to_the_same_strategies(name: str, settings: Settings) -> None:
-    pytest.importorskip("pyspiel")
-    pyspiel = __import__("pyspiel")
-    from open_spiel.python.algorithms import cfr
-    from open_spiel.python.algorithms.exploitability import exploitability
-
+    pyspiel: Any = pytest.importorskip("pyspiel")
+    cfr: Any = pytest.importorskip("open_spiel.python.algorithms.cfr")
+    theirs_of: Any = pytest.importorskip("open_spiel.python.algorithms.exploitability")
     from fledge.worlds.spiel import SpielGame
 
     game = pyspiel.load_game(name)
@@ -183,7 +181,8 @@ def test_open_spiel_comes_to_the_same_strategies(name: str, settings: Settings) 
     algorithm = run(read_tree(SpielGame(name)), settings, steps)
     told = algorithm.form.evaluate(algorithm.average_strategies())
     theirs = solver.average_policy()
-    assert told["exploitability"] == pytest.approx(exploitability(game, theirs), abs=1e-9)
+    gain = theirs_of.exploitability(game, theirs)
+    assert told["exploitability"] == pytest.approx(gain, abs=1e-9)
     for (player, known), share in by_name(algorithm).items():
         legal = theirs.legal_actions_mask[theirs.state_lookup[known]] == 1
         wanted = theirs.policy_for_key(known)[legal]

@@ -212,9 +212,9 @@ def test_the_actor_learns_from_what_is_imagined() -> None:
         imagined_steps=2, gamma=0.5, learning_starts=160,
     )  # fmt: skip
     episodes = Episodes(world, algorithm, Stopwatch(), steps=11, seed=0)
-    for _ in range(25):
-        batch = next(episodes)
-        algorithm.update(batch)
+    algorithm.update(batch := next(episodes))
+    for _ in range(24):
+        algorithm.update(batch := next(episodes))
     assert float(batch.reward[batch.chosen].mean()) > 0.85
     played = play_episodes(Mirror(40), algorithm.best, 5)
     assert played.mean > 9
