@@ -84,10 +84,10 @@ def test_the_mean_over_all_walks_is_the_regret_of_the_whole_tree(walker: int) ->
 
 @pytest.mark.parametrize("walker", [0, 1])
 def test_drawn_walks_through_kuhn_agree_with_the_whole_tree(walker: int) -> None:
-    """12 means of 20,000 walks each, seeds fixed; each within 6 standard errors of a number in
+    """12 means of 100,000 walks each, seeds fixed; each within 6 standard errors of a number in
     [−4, 4], whose spread is no more than 4: a false alarm in fewer than one of 10⁷.
     """
-    game, walks = Kuhn(), 20_000
+    game, walks = Kuhn(), 100_000
     tree = read_tree(game)
     strategy = flat_strategy(tree, game, 5)
     draw = np.random.default_rng(1)

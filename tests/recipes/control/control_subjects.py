@@ -39,8 +39,13 @@ class Subject:
     paces: list[Pace]
 
 
+SEES_NUMBERS = {"mpc", "dreamer"}  # worlds that are learned by regression
+
+
 def world_for(algorithm: str) -> str:
     """A gridworld where numbered actions will do, and a pendulum where they must be real."""
+    if algorithm in SEES_NUMBERS:
+        return "CartPole-v1"
     return "gridworld" if Choices in KINDS[algorithm].actions else "Pendulum-v1"
 
 

@@ -22,7 +22,9 @@ SHAPE = PictureShape(1, 1, 2, 2, ("0", "1"))
 
 
 class Drawn:
-    """Codes as pixels; a reader that sees the label 1 where the first pixel is ink."""
+    """Codes as pixels; the reader that rewards nothing sees the label 1 where the first pixel is
+    ink, those that reward see the second.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.model = SimpleNamespace(shape=SHAPE, places=2)
@@ -34,6 +36,9 @@ class Drawn:
 
     def name(self, drawn: torch.Tensor) -> list[str]:
         return [str(int(x)) for x in drawn[:, 0, 0, 0]]
+
+    def worth(self, drawn: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return (drawn[:, 0, 0, 1] == label).float()
 
 
 def test_a_row_of_the_sheet_is_a_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,4 +62,5 @@ def test_a_row_of_the_sheet_is_a_label(tmp_path: Path, monkeypatch: pytest.Monke
     assert laid[0][1:] == (2, 2)
     assert summary["pictures"] == 3
     assert summary["read_right"] == 0.5  # of four answers the first and the third
+    assert summary["judges_pleased"] == 0.25  # of the third alone
     assert summary["read_as"] == {"0": 2, "1": 1}
