@@ -48,7 +48,7 @@ def test_the_reference_is_where_an_adapter_starts(
     assert first["kl_k1"] == pytest.approx(0.0, abs=1e-5)
     assert first["drift"] < 1e-3  # the engine samples what the trainer scores
     assert second["drift"] < 1e-3
-    assert abs(second["kl_k1"]) > 1e-3
+    assert abs(second["kl_k1"]) > 1e-4  # it has moved
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").exists()
 
 

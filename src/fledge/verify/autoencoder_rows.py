@@ -20,7 +20,8 @@ from fledge.verify.rows import RowCurves, TableRow
 
 ROUNDING = 1e-3  # networks in float32
 SHAPE = PictureShape(1, 2, 2, 2)
-NODES = 24
+NODES = 64  # of a quadrature over a code
+EACH = 24  # of one over each of several codes: enough to see that bounds rise
 
 
 def make_vae(latents: int, network: str) -> tuple[VAEModel, Tensor]:
@@ -37,7 +38,8 @@ def make_vae(latents: int, network: str) -> tuple[VAEModel, Tensor]:
 
 def integrate(model: VAEModel, x: Tensor) -> IntegratedCode:
     """The Bernoulli likelihood written out, at every point of a grid."""
-    z, cell = lay_grid(model.latents, points=2001 if model.latents == 1 else 301)
+    # So far that nothing of q lies beyond: a mean of −3 with a deviation of 2.4 came about.
+    z, cell = lay_grid(1, 24.0, 4001) if model.latents == 1 else lay_grid(2, points=301)
     logits = model.decode(z.float()).double().flatten(1)
     ink = x.double().flatten()
     log_p = -(ink * (-logits).exp().log1p() + (1 - ink) * logits.exp().log1p()).sum(1)
@@ -71,7 +73,7 @@ def importance_row() -> TableRow:
     mean, log_deviation = model.encode(x)
     bounds: list[float] = []
     for K in (1, 2, 3):
-        noise, weight = quadrature(K, NODES)  # a row is K codes of one number
+        noise, weight = quadrature(K, NODES if K == 1 else EACH)  # a row is K codes of one number
         N = len(noise)
         log_p, log_ratio = model.log_weights(
             x.expand(N, -1, -1, -1), mean.expand(N, 1), log_deviation.expand(N, 1),
