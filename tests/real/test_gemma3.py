@@ -54,7 +54,9 @@ def test_token_ids_are_those_of_llama_cpp(gemma: Loaded, llama: LlamaServer) -> 
 def test_llama_cpp_says_the_same_tokens(gemma: Loaded, llama: LlamaServer) -> None:
     # llama.cpp multiplies four-bit weights with activations in eight bits: some tenths of a nat.
     # Without the token of the beginning this model is nowhere: both say commas, one nat apart.
-    compared, ties = follow(gemma, llama, 12, nats=0.5, first=[gemma.tokenizer.begin])
+    begin = gemma.tokenizer.begin
+    assert begin is not None
+    compared, ties = follow(gemma, llama, 12, nats=0.5, first=[begin])
     assert compared >= 120
     assert ties <= compared // 10
 
@@ -70,5 +72,6 @@ def test_transformers_has_the_same_logits_beyond_the_window(gemma: Loaded, tmp_p
     with torch.no_grad():
         hidden, expected = gemma.network(ids)[0, -64:], theirs(ids).logits[0, -64:]
         ours = hidden @ gemma.network.unembedding.T
-    # Logits reach 42: rounding alone came to 4e-3 on one processor. A window of 511 moves them by 0.8.
+    # Logits reach 42, and rounding alone came to 4e-3 on one processor; a window of 511 moves them
+    # by 0.8.
     torch.testing.assert_close(ours[:, : expected.shape[1]], expected, atol=1e-2, rtol=0)
