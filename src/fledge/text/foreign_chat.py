@@ -124,7 +124,8 @@ class ForeignChat:
         if not self.templates:
             raise UserError(
                 f"{self.whose} has no chat template, as a model that only continues text: put the "
-                "chat_template.jinja of the conversations it is to have beside its tokenizer.json."
+                "chat_template.jinja of the conversations it is to have beside its tokenizer.json, "
+                "or have a text continued: `fledge sample` with raw=true."
             )
         raise UserError(
             f"{self.whose} has the chat templates {', '.join(sorted(self.templates))} and none "
