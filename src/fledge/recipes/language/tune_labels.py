@@ -156,7 +156,8 @@ def train_encoder(
         course.say(f"{size} on {config.data}, {describe_task(task, data)}, {speed.describe()}")
         sampler = ConversationRows(
             Shuffled(rows, config.seed), rows_per_step=config.rows_per_step, seed=config.seed,
-            window=config.window, rows_in_all=config.rows_in_all(len(rows)),
+            window=config.steps_formed_together(),
+            rows_in_all=config.rows_in_all(len(rows)),
             stack=lambda some, pad: stack(some),
         )  # fmt: skip
         judged = LabelJudge(
