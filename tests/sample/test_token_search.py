@@ -25,10 +25,10 @@ from tests.subjects import transformer
 @pytest.mark.parametrize("simulations", [7, 60])
 def test_visits_are_those_of_puct_by_dictionaries(seed: int, simulations: int) -> None:
     small = Small(seed)
-    found = small.search(small.value, simulations=simulations, rollouts=False, exploration=0.8)
+    searched = small.search(small.value, simulations=simulations, rollouts=False, exploration=0.8)
     wanted = search_by_dictionaries(small.logits, small.expect, simulations, 0.8)
     total = sum(n for path, n in wanted.items() if len(path) == 1)
-    shares = weigh_by_visits(found.tree)
+    shares = weigh_by_visits(searched.tree)
     assert shares.keys() == wanted.keys()
     for path, n in wanted.items():
         assert shares[path] == pytest.approx(n / total), path
@@ -40,11 +40,11 @@ def test_the_best_sequence_is_found(seed: int, rollouts: bool) -> None:
     """Whose reward is the highest of all, by enumeration."""
     small = Small(seed, scale=0.5)
     worth = small.judge if rollouts else small.value
-    found = small.search(worth, simulations=400, rollouts=rollouts, exploration=4.0)
-    assert tuple(found.best[0].tokens) == small.best
-    assert found.best[0].score == pytest.approx(small.by_word[small.best])
-    assert [one.score for one in found.best] == sorted(
-        (one.score for one in found.best), reverse=True
+    searched = small.search(worth, simulations=400, rollouts=rollouts, exploration=4.0)
+    assert tuple(searched.best[0].tokens) == small.best
+    assert searched.best[0].score == pytest.approx(small.by_word[small.best])
+    assert [one.score for one in searched.best] == sorted(
+        (one.score for one in searched.best), reverse=True
     )
 
 

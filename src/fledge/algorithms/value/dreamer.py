@@ -140,7 +140,7 @@ class Dreamer:
         n = len(obs)
         state, done = carried or (self.world.begin(n), self.world.nothing_done(n))
         noise = torch.zeros(n, self.world.stochastic) if noise is None else noise
-        return self.world.find_out(state, done, self.world.encode(obs), noise)[0]
+        return self.world.observe(state, done, self.world.encode(obs), noise)[0]
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:

@@ -3,8 +3,8 @@ it; what was seen before is carried in a state, part of it certain, part of it d
 
 Hafner et al. 2019, "Learning Latent Dynamics for Planning from Pixels", eqs. 4 and 8; free nats and
 both sides of the KL weighed apart: Hafner et al. 2021, "Mastering Atari with Discrete World
-Models", algorithm 2. A state is [N, D + Z]: h of a GRU, and z, normal given h (foretold), or given
-h and what is seen (found out).
+Models", algorithm 2. A state is [N, D + Z]: h of a GRU, and z, normal given h (the prior), or
+given h and what is seen (the posterior).
 """
 
 from __future__ import annotations
@@ -166,11 +166,11 @@ class RecurrentWorld(nn.Module):
         h = self.cell(self.before(torch.cat([z, done], -1)), h)
         return h, *_spread(self.prior(h))
 
-    def find_out(
+    def observe(
         self, state: Tensor, done: Tensor, code: Tensor, noise: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The state once the next observation is seen, and mean and spread of its z as foretold,
-        and as found out.  noise: [N, Z]
+        """The state once the next observation is seen, and mean and spread of its z by the prior
+        and by the posterior.  noise: [N, Z]
         """
         h, *foretold = self.foretell(state, done)
         mean, spread = _spread(self.posterior(torch.cat([h, code], -1)))
@@ -183,22 +183,22 @@ class RecurrentWorld(nn.Module):
         return torch.cat([h, torch.addcmul(mean, spread, noise)], -1)
 
     def follow(self, rows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-        """The states along what happened, and the KL of what was found out of each from what was
-        foretold: as it moves the one, and the other.  -> [N, T+1, D + Z], [N, T+1] twice
+        """The states along what happened, and KL(posterior ‖ prior) of each twice: as it moves the
+        prior, and as it moves the posterior.  -> [N, T+1, D + Z], [N, T+1] twice
         """
         N, T = rows.reward.shape
         code = self.encode(rows.obs.flatten(0, 1)).view(N, T + 1, -1)
         state, done, states, sides = self.begin(N), self.nothing_done(N), [], []
         for t in range(T + 1):
-            state, foretold, found = self.find_out(state, done, code[:, t], rows.noise[:, t])
+            state, prior, posterior = self.observe(state, done, code[:, t], rows.noise[:, t])
             states.append(state)
-            still, settled = ((x[0].detach(), x[1].detach()) for x in (foretold, found))
-            sides.append((kl_between(*settled, *foretold), kl_between(*found, *still)))
+            still, settled = ((x[0].detach(), x[1].detach()) for x in (prior, posterior))
+            sides.append((kl_between(*settled, *prior), kl_between(*posterior, *still)))
             if t < T:
                 goes_on = rows.chosen[:, t, None].to(state.dtype)
                 state, done = state * goes_on, self.as_numbers(rows.action[:, t]) * goes_on
-        moves_foretold, moves_found = (torch.stack(each, 1) for each in zip(*sides, strict=True))
-        return torch.stack(states, 1), moves_foretold, moves_found
+        moves_prior, moves_posterior = (torch.stack(each, 1) for each in zip(*sides, strict=True))
+        return torch.stack(states, 1), moves_prior, moves_posterior
 
     def losses(self, rows: Windows) -> tuple[Nats, Tensor]:
         """-> nats of each row, and the states [N, T+1, D + Z]"""

@@ -58,9 +58,7 @@ def teach_network(given: PictureSet, steps: int, seed: int) -> Reader:
 
 def remember(kind: type[Kept], given: PictureSet) -> Kept:
     """At most so many of the pictures, evenly spread."""
-    rows = given.rows
-    if len(rows) > MOST_KEPT:
-        rows = rows[torch.linspace(0, len(rows) - 1, MOST_KEPT).round().long()]
+    rows = given.rows.spread(MOST_KEPT)
     reader = kind(given.shape, {"rows": len(rows)})
     reader.learn(rows)
     return reader.eval()
