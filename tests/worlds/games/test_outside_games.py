@@ -31,7 +31,7 @@ def need(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("own", "name", "translate"), TWINS, ids=lambda x: str(x)[:26])
+@pytest.mark.parametrize(("own", "name", "translate"), TWINS, ids=[twin[1] for twin in TWINS])
 def test_random_games_go_as_ours_do(own: str, name: str, translate) -> None:
     """20 games, seed fixed: whose turn, what is legal, when it is over, who has won, the board."""
     need(name)
