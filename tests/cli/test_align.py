@@ -39,16 +39,17 @@ def test_an_algorithm_aligns_and_reports_what_is_watched(
 def test_the_reference_is_where_an_adapter_starts(
     kind: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
-    words = [*models.fill(ALIGN.replace("steps=5", "steps=2")), f"adapter={kind}"]
+    words = [*models.fill(ALIGN), f"adapter={kind}"]
     if kind in ("prefix", "prompt"):
         words.append("adapter_tokens=4")
-    cli([*words, "learning_rate=0.1", "out=run", "--json"], folder=tmp_path)
+    cli([*words, "learning_rate=0.1", "warmup_steps=0", "out=run", "--json"], folder=tmp_path)
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    first, second = (row for row in map(json.loads, lines) if "reward" in row)
-    assert first["kl_k1"] == pytest.approx(0.0, abs=1e-5)
-    assert first["drift"] < 1e-3  # the engine samples what the trainer scores
-    assert second["drift"] < 1e-3
-    assert abs(second["kl_k1"]) > 1e-4  # it has moved
+    rows = [row for row in map(json.loads, lines) if "reward" in row]
+    assert rows[0]["kl_k1"] == pytest.approx(0.0, abs=1e-5)
+    assert max(row["drift"] for row in rows) < 1e-3  # the engine samples what the trainer scores
+    # k3 is never below 0, so that no chance of the draws hides a policy that has moved: 2e-3 and
+    # more with all of torch's instruction sets.
+    assert rows[-1]["kl_k3"] > 1e-4
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").exists()
 
 
