@@ -66,6 +66,13 @@ def list_fitting(pattern: str | Path) -> list[Path]:
     return [file for name in sorted(glob.glob(str(path))) if (file := Path(name)).is_file()]
 
 
+def list_named(name: str | Path) -> list[Path]:
+    """The files that a name means: all that it fits as a pattern, else the one that is called so,
+    there or not.
+    """
+    return list_fitting(name) or [Path(name).expanduser()]
+
+
 def _split(data: str) -> list[str]:
     if Path(data).exists():
         return [data]

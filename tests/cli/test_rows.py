@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import ALIGN, PREFER, REWARD, TUNE, Cli, Models
+from tests.cli.commands import ALIGN, PREFER, REWARD, TUNE, Cli, Models, outcome
 
 LONG = "x" * 80  # longer than the context of 64 bytes
 KINDS = {
@@ -122,6 +122,29 @@ def test_a_choice_among_nothing_is_refused(cli: Cli, models: Models, tmp_path: P
     assert (
         "stop has an empty text"
         in cli([*models.fill("sample base={tune}"), "stop="], folder=tmp_path).complaint
+    )
+
+
+@pytest.mark.parametrize("kind", ["reward", "prefer", "align"])
+def test_files_that_a_pattern_fits_teach_what_one_file_teaches(
+    kind: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    command, row, _ = KINDS[kind]
+    write(tmp_path / "given.jsonl", 40, row, {})
+    lines = (tmp_path / "given.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "part-1.jsonl").write_text("".join(lines[:5]))  # too few by itself
+    (tmp_path / "part-2.jsonl").write_text("".join(lines[5:]))
+    for name, out in (("given", "one"), ("part-*", "several")):
+        words = [*models.fill(command.replace("given", name)), "steps=2", f"out={out}"]
+        done = cli(words, folder=tmp_path)
+        assert done.code == 0, done.stderr
+    assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
+    lineage = json.loads((tmp_path / "several" / "lineage.json").read_text())
+    names = [Path(each["path"]).name for each in lineage["data"]]
+    assert names == ["part-1.jsonl", "part-2.jsonl"]
+    counts = json.loads((tmp_path / "several" / "summary.json").read_text())["rows"]
+    assert {name: each["read"] for name, each in counts.items()} == dict(
+        zip(names, (5, 35), strict=True)
     )
 
 

@@ -16,7 +16,7 @@ from fledge.errors import UserError
 from fledge.splits import SPLITS, split_of
 from fledge.tasks.examples import Verdict
 from fledge.tasks.judge_process import Limits
-from fledge.tasks.named import check_task, load_task
+from fledge.tasks.named import check_task, finite_rows, list_censuses, load_task
 
 GOOD = """
 def prompts():
@@ -188,6 +188,29 @@ def test_files_stand_in_mixtures(write):
     assert task.note is not None
     assert python in task.note
     assert answers in task.note
+
+
+def test_files_that_a_pattern_fits_are_one_task(write, tmp_path):
+    whole = load_task(write("whole.jsonl", rows(60)), seed=3)
+    for name, begin, end in (("part-1", 0, 7), ("part-2", 7, 8), ("part-3", 8, 60)):
+        write(f"{name}.jsonl", rows(end, begin))
+    parted = load_task(str(tmp_path / "part-*.jsonl"), seed=3)
+    for split in ("train", "validation", "test"):
+        said = [(each.prompt, each.answer) for each in drawn(parted, split, 130)]
+        assert said == [(each.prompt, each.answer) for each in drawn(whole, split, 130)]
+    [example] = {each.task for each in drawn(parted, "train", 60)}
+    assert example == str(tmp_path / "part-*.jsonl")
+    assert parted.judge(drawn(parted, "test", 1), ["no"]) == [Verdict(0.0, False)]
+    assert finite_rows(parted) == finite_rows(whole)
+    counts = list_censuses(parted)
+    assert [(Path(each.source).name, each.read) for each in counts] == [
+        ("part-1.jsonl", 7), ("part-2.jsonl", 1), ("part-3.jsonl", 52),
+    ]  # fmt: skip
+    write("part-2.jsonl", "{}")
+    with pytest.raises(UserError, match=r"line 1 of \S*part-2.jsonl"):
+        load_task(str(tmp_path / "part-*.jsonl"))
+    with pytest.raises(UserError, match=r"there is no task file \S*none-\*.jsonl"):
+        load_task(str(tmp_path / "none-*.jsonl"))
 
 
 def test_a_path_with_a_comma_is_one_file(write):

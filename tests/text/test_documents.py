@@ -72,6 +72,20 @@ def test_several_files_stand_with_commas_between(tmp_path: Path) -> None:
     assert texts_of(tmp_path / "a,b.txt") == ["a comma"]
 
 
+def test_a_pattern_is_all_files_that_fit_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b-2.txt", "b-1.md", "c.txt", "b-3.png"):
+        (tmp_path / name).write_text(name)
+    assert texts_of(f"{tmp_path / 'c.txt'},{tmp_path / 'b-[12].*'}") == [
+        "c.txt",
+        "b-1.md",
+        "b-2.txt",
+    ]
+    with pytest.raises(UserError, match=r"b-3\.png is of a kind that is not read"):
+        texts_of(tmp_path / "b-*")
+    with pytest.raises(UserError, match=r"none-\*\.txt does not exist"):
+        texts_of(tmp_path / "none-*.txt")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

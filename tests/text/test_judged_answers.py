@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from fledge.errors import UserError
-from fledge.text.pairs import is_judged, judged_from_jsonl
+from fledge.rows.census import Reading
+from fledge.text.packed import TokenRow
+from fledge.text.pairs import is_judged, read_judged_answers, read_pairs
 from fledge.text.tokenizer import train_tokenizer
 
 BYTES = train_tokenizer("bytes", [])
@@ -37,7 +39,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 def test_an_answer_is_read_with_its_label_and_its_own_tokens_are_marked(
     rows: list[dict[str, object]], tmp_path: Path
 ) -> None:
-    answers = judged_from_jsonl(write(tmp_path / "a.jsonl", rows), BYTES)
+    answers, _ = read_judged_answers(write(tmp_path / "a.jsonl", rows), BYTES)
     assert [wanted for _, wanted in answers] == [True, False]
     for ((ids, own), _), row in zip(answers, TEXT, strict=True):
         said = [token for token, mine in zip(ids, own, strict=True) if mine]
@@ -52,7 +54,7 @@ def test_an_answer_in_turns_ends_with_the_assistant(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"1 of the 2 answers of .*the last turn is the user's: 1, line 2"
     ):
-        judged_from_jsonl(write(tmp_path / "a.jsonl", [TURNS[0], wrong]), BYTES)
+        read_judged_answers(write(tmp_path / "a.jsonl", [TURNS[0], wrong]), BYTES)
 
 
 def test_the_first_row_says_what_a_file_holds(tmp_path: Path) -> None:
@@ -62,3 +64,31 @@ def test_the_first_row_says_what_a_file_holds(tmp_path: Path) -> None:
     assert not is_judged(write(tmp_path / "a.jsonl", [pair]))
     assert not is_judged(write(tmp_path / "a.jsonl", [pair | {"label": True}]))
     assert not is_judged(write(tmp_path / "a.jsonl", []))
+
+
+def test_a_pattern_is_all_files_that_fit_each_with_a_count_of_its_own(tmp_path: Path) -> None:
+    pair: dict[str, object] = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    write(tmp_path / "rows-2.jsonl", [pair | {"chosen": "e"}, pair | {"rejected": " "}])
+    write(tmp_path / "rows-1.jsonl", [pair])
+    write(tmp_path / "said-1.jsonl", TEXT[1:])
+    write(tmp_path / "said-2.jsonl", TEXT[:1])
+    skip = Reading(bad_rows="skip")
+    pairs, counts = read_pairs(tmp_path / "rows-*.jsonl", BYTES, reading=skip)
+    assert [said(row) for row, _ in pairs] == ["b", "e"]
+    assert [(Path(each.source).name, each.read, each.left_out) for each in counts] == [
+        ("rows-1.jsonl", 1, 0), ("rows-2.jsonl", 2, 1),
+    ]  # fmt: skip
+    answers, counts = read_judged_answers(tmp_path / "said-*.jsonl", BYTES)
+    assert [(said(row), wanted) for row, wanted in answers] == [("bad", False), ("good", True)]
+    assert [each.read for each in counts] == [1, 1]
+    assert is_judged(tmp_path / "said-*.jsonl")
+    assert not is_judged(tmp_path / "rows-*.jsonl")
+    with pytest.raises(UserError, match=r"1 of the 2 pairs of \S*rows-2.jsonl cannot be used"):
+        read_pairs(tmp_path / "rows-*.jsonl", BYTES)
+    with pytest.raises(UserError, match=r"none-\*.jsonl does not exist"):
+        is_judged(tmp_path / "none-*.jsonl")
+
+
+def said(row: TokenRow) -> str:
+    """What of it is marked, without the token that ends it."""
+    return BYTES.decode([token for token, own in zip(*row, strict=True) if own][:-1])

@@ -111,3 +111,19 @@ def test_bytes_that_are_no_utf8_are_named_by_line(tmp_path: Path) -> None:
     file.write_bytes(b"a O\n\xff O\n")
     with pytest.raises(UserError, match=r"line 2 of .* is not UTF-8"):
         read_labelled(file, "tag", READING)
+
+
+def test_a_pattern_is_all_files_that_fit_and_each_row_is_counted_in_its_own(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rows-2.csv").write_text("text,label\nbad,0\n ,1\n")
+    (tmp_path / "rows-1.jsonl").write_text('{"text": "good", "label": 1}\n')
+    skip = Reading("skip", truncate="no")
+    rows, counts = read_labelled(tmp_path / "rows-*", "classify", skip)
+    assert rows == [LabelledText(("good",), "1"), LabelledText(("bad",), "0")]
+    assert [(Path(each.source).name, each.read, each.left_out) for each in counts] == [
+        ("rows-1.jsonl", 1, 0), ("rows-2.csv", 2, 1),
+    ]  # fmt: skip
+    assert [row.census for row in rows] == counts
+    with pytest.raises(UserError, match=r"1 of the 2 rows of \S*rows-2.csv cannot be used"):
+        read_labelled(tmp_path / "rows-*", "classify", READING)

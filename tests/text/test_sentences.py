@@ -24,6 +24,8 @@ def test_a_file_of_lines_and_one_of_rows_say_the_same(tmp_path: Path) -> None:
         file.write("\n".join(TEXTS))
     for name in ("a.txt", "a.jsonl", "a.txt.gz"):
         assert read_sentences(tmp_path / name).texts == TEXTS
+    (tmp_path / "b.txt").write_text("g")
+    assert read_sentences(tmp_path / "[ab].txt").texts == (*TEXTS, "g")
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,10 @@ TEXTS = ("text", "sentence")
 
 @dataclass(frozen=True, kw_only=True)
 class FromLine:
-    """line: where it stands in its file, from 1; 0 of none."""
+    """line: where it stands in its file, from 1; 0 of none. census: the count of that file."""
 
     line: int = field(default=0, compare=False)
+    census: Census | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ class Example(Generic[Row]):
 class ExampleMaker:
     """Rows into examples, by a tokenizer and for a context; labels by their numbers.
 
-    frame: what stands around a text, by default an encoder's. A label that is none of `labels` is
-    UNLABELLED: it is judged, and is never right.
+    census: of rows that have none of their own. frame: what stands around a text, by default an
+    encoder's. A label that is none of `labels` is UNLABELLED: it is judged, and is never right.
     """
 
     def __init__(
@@ -79,41 +79,45 @@ class ExampleMaker:
         """Raises Unusable for a row that is too long and may not be cut, and UserError for one that
         has no ids.
         """
+        census = self.find_census(row)
         if isinstance(row, LabelledText):
-            return Example(row, (self.encode(row.texts), self.find(row.label)))
+            return Example(row, (self.encode(row.texts, census), self.find(row.label)))
         if isinstance(row, TaggedWords):
-            return self._tag(row)
+            return self._tag(row, census)
         if isinstance(row, Choices):
-            read = tuple(self.encode((row.question, choice)) for choice in row.choices)
+            read = tuple(self.encode((row.question, choice), census) for choice in row.choices)
             return Example(row, (max(read, key=len), read, row.answer))
-        anchor, positive = (self.encode((text,)) for text in row.texts)
+        anchor, positive = (self.encode((text,), census) for text in row.texts)
         return Example(row, (max(anchor, positive, key=len), anchor, positive))
 
     def find(self, label: str) -> int:
         return self.number.get(label, UNLABELLED)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def find_census(self, row: LabelRow) -> Census:
+        return row.census or self.census
+
+    def encode(self, texts: Sequence[str], census: Census) -> Encoded:
         """One text or a pair in its frame. Raises Unusable."""
-        ids = self._fit([self.tokenizer.encode(text) for text in texts])
+        ids = self._fit([self.tokenizer.encode(text) for text in texts], census)
         framed, types = self.frame.frame(ids[0], ids[1] if len(ids) == 2 else None)
         return Encoded(tuple(framed), tuple(types))
 
-    def _fit(self, texts: Sequence[list[int]]) -> list[list[int]]:
+    def _fit(self, texts: Sequence[list[int]], census: Census) -> list[list[int]]:
         """The ids of one text or two that the context has room for; of two the longer one is cut
         first. Raises Unusable where they are too long and may not be cut.
         """
         room = self.context - self.frame.count(len(texts) == 2)
         if sum(map(len, texts)) <= room:
             return list(texts)
-        truncate = self.census.reading.truncate
+        truncate = census.reading.truncate
         if truncate in (None, "no") or room < len(texts):
             raise Unusable(say_too_long(self.context))
-        self.census.truncated += 1
+        census.truncated += 1
         way = -1 if truncate == "left" else 1  # what is cut is the end of what is turned around
         cut = cut_texts(texts[0][::way], texts[1][::way] if len(texts) == 2 else None, room)
         return [ids[::way] for ids in cut if ids is not None]
 
-    def _tag(self, row: TaggedWords) -> Example[TaggedWords]:
+    def _tag(self, row: TaggedWords, census: Census) -> Example[TaggedWords]:
         begun = len(self.frame.before)
         ids: list[int] = []
         places: list[int | None] = []
@@ -123,8 +127,8 @@ class ExampleMaker:
         for word in self.tokenizer.encode_many(words):
             places.append(begun + len(ids) if len(word) else None)
             ids += word.tolist()
-        kept = self._fit([ids])[0]
-        first = len(ids) - len(kept) if self.census.reading.truncate == "left" else 0
+        kept = self._fit([ids], census)[0]
+        first = len(ids) - len(kept) if census.reading.truncate == "left" else 0
         places = [
             None if place is None or not begun <= place - first < begun + len(kept)
             else place - first
@@ -165,6 +169,7 @@ def make_examples(rows: Sequence[LabelRow], maker: ExampleMaker) -> list[Example
         try:
             examples.append(maker.make(row))
         except Unusable as fault:
-            maker.census.leave_out(fault.reason, row.line)
-    maker.census.settle()
+            maker.find_census(row).leave_out(fault.reason, row.line)
+    for census in dict.fromkeys(map(maker.find_census, rows)):
+        census.settle()
     return examples

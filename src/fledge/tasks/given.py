@@ -172,7 +172,7 @@ def load_function_task(given: GivenTask, seed: int, reading: Reading, admit: Adm
     for _, example in list_usable(census, numbered, make):
         sides.append(example.prompt)
         examples.append(example)
-    rows = sides.deal(str(given.prompts), examples, seed, census)
+    rows = sides.deal(str(given.prompts), examples, seed, [census])
     return FunctionTask(name, rows, given.reward, _path_of(given.reward), _takes(given.reward))
 
 

@@ -130,8 +130,9 @@ def load_task(
     admit: Admit = lambda _: None,
 ) -> Task:
     """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins
-    ("words"), or a file of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files
-    too; or a `GivenTask`, where a function of Python's judges.
+    ("words"), or a file of the user's own ("./mine.py", "./mine.jsonl", or "rows-*.jsonl", which
+    are one task); a mixture may hold files too; or a `GivenTask`, where a function of Python's
+    judges.
 
     shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1
     to 3 digits unless given. Files have the lengths they have. limits: of the process in which a
@@ -195,7 +196,7 @@ def list_censuses(task: Task) -> list[Census]:
     """The counts of the files that a task was read from, in their order; none of built-in tasks."""
     if isinstance(task, TaskMixture):
         return [census for part in task.parts for census in list_censuses(part)]
-    return [task.rows.census] if isinstance(task, _OF_ROWS) else []
+    return list(task.rows.censuses) if isinstance(task, _OF_ROWS) else []
 
 
 def draw_questions(task: Task, split: Split, number: int) -> list[Example]:

@@ -83,5 +83,5 @@ def load_python_task(
     for _, example in list_usable(census, enumerate(own.pairs), make):
         sides.append(example.prompt)
         examples.append(example)
-    rows = sides.deal(name, examples, seed, census)
+    rows = sides.deal(name, examples, seed, [census])
     return PythonTask(name, rows, own, can_fail=limits is not None)

@@ -38,14 +38,15 @@ Entry = TypeVar("Entry")
 @dataclass
 class ExampleRows:
     """`places` are those of each split's examples, which may be read only when they are asked
-    for.
+    for. name: of what they are from, as it was given.
     """
 
+    name: str
     examples: Sequence[Example]
     places: dict[Split, Sequence[int] | np.ndarray]
     note: str | None
     seed: int
-    census: Census
+    censuses: Sequence[Census]  # of the files that the examples are from
     _orders: dict[tuple[Split, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def count(self, split: Split) -> int:
@@ -75,7 +76,7 @@ class OfRows:
     @property
     def note(self) -> str | None:
         held_out: dict[HeldOut, int] = {part: self.rows.count(part) for part in HELD_OUT}
-        return self.rows.note or say_few(self.rows.census.source, held_out)
+        return self.rows.note or say_few(self.rows.name, held_out)
 
     @property
     def holds_out(self) -> bool:
@@ -97,7 +98,7 @@ class PromptSides:
         self._digests.append(int.from_bytes(digest[:8], "big"))
 
     def deal(
-        self, name: str, examples: Sequence[Example], seed: int, census: Census
+        self, name: str, examples: Sequence[Example], seed: int, censuses: Sequence[Census]
     ) -> ExampleRows:
         """The rows of the task `name`. examples: those of the prompts, in their order."""
         # Of 2⁶⁴ digests two of a million prompts are the same once in 40 million files.
@@ -108,9 +109,8 @@ class PromptSides:
                 "for testing, and its test score says nothing about new prompts (give "
                 f"{FEWEST_TO_SPLIT} or more to hold some out)."
             )
-            return ExampleRows(
-                examples, dict.fromkeys(SPLITS, range(len(examples))), note, seed, census
-            )
+            every = dict.fromkeys(SPLITS, range(len(examples)))
+            return ExampleRows(name, examples, every, note, seed, censuses)
         sides = np.frombuffer(self._sides, dtype=np.uint8)  # [N]
         if len(np.unique(sides)) < len(SPLITS):  # of few prompts, which may all be held at once
             moved = divide(prompt_key(each.prompt) for each in examples)
@@ -120,7 +120,7 @@ class PromptSides:
         places: dict[Split, Sequence[int] | np.ndarray] = {
             split: np.flatnonzero(sides == i) for i, split in enumerate(SPLITS)
         }
-        return ExampleRows(examples, places, None, seed, census)
+        return ExampleRows(name, examples, places, None, seed, censuses)
 
 
 def list_usable(

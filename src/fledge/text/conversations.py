@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fledge.data_names import list_fitting
+from fledge.data_names import list_named
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.conversations import read_conversation
@@ -13,7 +13,7 @@ from fledge.text.chat import Conversation, render
 from fledge.text.files import is_suffixed
 from fledge.text.fitting import fit
 from fledge.text.packed import PackedRows
-from fledge.text.rows import read_each
+from fledge.text.rows import read_each, read_files
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -26,17 +26,15 @@ def read_conversations(
     Raises UserError for a file that cannot be read, for a row of another shape, naming the line,
     and for rows that cannot be used, counted by their reasons, unless they are to be skipped.
     """
-    rows, censuses = PackedRows(), []
-    for file in list_fitting(path) or [path.expanduser()]:
+    rows = PackedRows()
+    for file in list_named(path):
         check_suffix(file)
-        census = Census(str(file), reading)
 
-        def use(row: dict[str, Any], where: str, census: Census = census) -> None:
-            rendered = render(tokenizer, read_conversation(row, where, census))
-            rows.append(fit(rendered, context, census, tokenizer.begin, tokenizer.start))
+    def use(census: Census, row: dict[str, Any], where: str) -> None:
+        rendered = render(tokenizer, read_conversation(row, where, census))
+        rows.append(fit(rendered, context, census, tokenizer.begin, tokenizer.start))
 
-        read_each(file, census, use)
-        censuses.append(census)
+    censuses = read_files(path, reading, use)
     return rows, censuses
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from fledge.data_names import split_names
+from fledge.data_names import list_named, split_names
 from fledge.errors import UserError
 from fledge.text.files import is_suffixed, json_lines, read_chunks
 from fledge.text.folders import SUFFIXES, Links, Passed, suffix_list, text_files
@@ -99,8 +99,8 @@ class Place:
 def read_documents(
     data: str, *, hidden: bool = False, links: Links = "follow", passed: Passed | None = None
 ) -> Iterator[Document | LongDocument]:
-    """The documents of a file, of a folder (with the folders in it, in the order of names), or of
-    the word "python".
+    """The documents of a file, of all files that a pattern fits, of a folder (with the folders in
+    it, in the order of names), or of the word "python".
 
     Several of these may stand with commas between. "python" is the prose of the Python
     installation; a folder of that name is "./python". A .txt or .md file is one document, a line of
@@ -175,11 +175,13 @@ def _files(path: Path, hidden: bool, links: Links, passed: Passed) -> list[Path]
                 f"the folder {path} holds no text: no file in it ends in {suffix_list()}{said}"
             )
         return files
-    if path.exists() and not is_suffixed(path, SUFFIXES):
-        raise UserError(
-            f"{path} is of a kind that is not read: the name must end in {suffix_list()}"
-        )
-    return [path]
+    files = list_named(path)
+    for file in files:
+        if file.exists() and not is_suffixed(file, SUFFIXES):
+            raise UserError(
+                f"{file} is of a kind that is not read: the name must end in {suffix_list()}"
+            )
+    return files
 
 
 def _read_file(path: Path, start: Place) -> Iterator[tuple[Place, Document | LongDocument]]:

@@ -1,4 +1,4 @@
-"""Reads a file of labelled rows: .jsonl, .csv or .tsv with a header, or CoNLL columns for tags,
+"""Reads files of labelled rows: .jsonl, .csv or .tsv with a header, or CoNLL columns for tags,
 each also .gz.
 """
 
@@ -8,9 +8,11 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fledge.data_names import list_named
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.rows.entities import name_entities, to_iob2
@@ -25,20 +27,24 @@ MOST_CELL = 2**24  # characters
 
 def read_labelled(
     path: Path, task: LabelTask, reading: Reading, *, labelled: bool = True
-) -> tuple[list[LabelRow], Census]:
-    """The rows of a file, and their count; tags that mark entities come as IOB2. labelled: as for
-    `read_label_row`.
+) -> tuple[list[LabelRow], list[Census]]:
+    """The rows of a file and their count, or of all that a pattern fits, in the order of their
+    names; tags that mark entities come as IOB2. labelled: as for `read_label_row`.
 
     Raises UserError for a file that cannot be read, for a row of another shape, with its line, and
     for rows that cannot be used, counted by their reasons, unless they are to be skipped.
     """
-    path = path.expanduser()
-    census = Census(str(path), reading)
+    censuses = [Census(str(file), reading) for file in list_named(path)]
+    read = [_read_file(Path(each.source), task, each, labelled) for each in censuses]
+    return _as_iob2(list(chain.from_iterable(read))), censuses
+
+
+def _read_file(path: Path, task: LabelTask, census: Census, labelled: bool) -> list[LabelRow]:
     rows: list[LabelRow] = []
 
     def use(line: int, row: dict[str, Any]) -> None:
         read = read_label_row(task, row, f"line {line} of {path}", census, labelled=labelled)
-        rows.append(replace(read, line=line))
+        rows.append(replace(read, line=line, census=census))
 
     if not path.exists() or is_suffixed(path, (".jsonl",)):
         _use_each(json_rows(path), census, use)
@@ -51,7 +57,7 @@ def read_labelled(
         _use_each(sentences, census, use)
     else:
         raise UserError(f"{path} is of a kind that is not read: {KINDS[task]} (each also .gz)")
-    return _as_iob2(rows), census
+    return rows
 
 
 _TABLES = "labelled rows come from a .jsonl, .csv or .tsv file"

@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from fledge.data_names import list_named
 from fledge.errors import UserError
 from fledge.splits import SPLITS, Split, divide
 from fledge.text.files import is_suffixed, json_lines, read_chunks
@@ -81,8 +83,8 @@ class SentenceSet:
 
 
 def read_sentences(name: str | Path) -> SentenceSet:
-    """name: `grammar`, or a .txt (a sentence a line) or .jsonl (its `text`), also with .gz. Blanks
-    at the ends of a line, and blank lines, are left out.
+    """name: `grammar`, or a .txt (a sentence a line) or .jsonl (its `text`), also with .gz, or a
+    pattern that several fit. Blanks at the ends of a line, and blank lines, are left out.
 
     Raises UserError for what cannot be read, or holds no sentence.
     """
@@ -91,19 +93,22 @@ def read_sentences(name: str | Path) -> SentenceSet:
     path = Path(name).expanduser()
     if path.is_dir() and (path / "texts.jsonl").exists():  # as Python's lists are kept
         path = path / "texts.jsonl"
-    if is_suffixed(path, (".jsonl",)):
-        lines = [_text_of(path, line.number, line.row) for line in json_lines(path)]
-    elif is_suffixed(path, (".txt",)):
-        lines = "".join(read_chunks(path)).splitlines()
-    else:
-        raise UserError(
-            f"{path} is of no kind that is read: give data={GRAMMAR}, a .txt with a sentence a "
-            "line, or a .jsonl with a `text` a line."
-        )
+    lines = chain.from_iterable(map(_read_lines, list_named(path)))
     texts = tuple(text for text in map(str.strip, lines) if text)
     if not texts:
         raise UserError(f"{path} holds no sentence: give a file with one a line.")
     return SentenceSet(texts, str(path))
+
+
+def _read_lines(path: Path) -> list[str]:
+    if is_suffixed(path, (".jsonl",)):
+        return [_text_of(path, line.number, line.row) for line in json_lines(path)]
+    if is_suffixed(path, (".txt",)):
+        return "".join(read_chunks(path)).splitlines()
+    raise UserError(
+        f"{path} is of no kind that is read: give data={GRAMMAR}, a .txt with a sentence a line, "
+        "or a .jsonl with a `text` a line."
+    )
 
 
 def _text_of(path: Path, number: int, row: dict[str, object]) -> str:

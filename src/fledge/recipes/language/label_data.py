@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def read_label_data(
     have and the order has not.
     """
     whole: dict[Split, list[LabelRow]] = {}
-    censuses: dict[Split, Census] = {}
+    censuses: dict[Split, list[Census]] = {}
     for part, path in _list_files(config):
         whole[part], censuses[part] = read_labelled(path, task, config.reading)
     rows = _divide(config, whole, show)
@@ -76,14 +77,14 @@ def read_label_data(
     order = choose_labels(task, rows["train"], labels, config.data)
     parts: dict[Split, Sequence[Example[Any]]] = {}
     for part in SPLITS:
-        census = censuses.get(part, censuses["train"])
         parts[part] = make_examples(
-            rows[part], ExampleMaker(tokenizer, order, context, census, frame)
+            rows[part], ExampleMaker(tokenizer, order, context, censuses["train"][0], frame)
         )
         if part != "train" and order:
             _tell_unseen(rows[part], order, part, show)
-    tell(censuses.values(), show)
-    return LabelData(parts, order, list(censuses.values()))
+    read = list(chain.from_iterable(censuses.values()))
+    tell(read, show)
+    return LabelData(parts, order, read)
 
 
 def _list_files(config: EncoderTuneConfig) -> Iterator[tuple[Split, Path]]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from fledge import ranks
+from fledge.data_names import list_named
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.language.adapter_fields import AdapterFields
@@ -25,7 +26,7 @@ from fledge.score.task_pairs import PairMaker
 from fledge.tasks.named import Task, list_censuses
 from fledge.text.files import json_rows
 from fledge.text.held_out import Divided, divide_rows
-from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
+from fledge.text.pairs import read_judged_answers, read_pairs
 from fledge.text.tokenizer import Tokenizer
 
 FEWEST = 8  # pairs, or single answers, that are worth learning from
@@ -36,7 +37,10 @@ class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
     data: Path | None = Field(
-        default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`"
+        default=None,
+        description=(
+            "pairs: a .jsonl with `prompt`, `chosen` and `rejected`; 'rows-*.jsonl' are several"
+        ),
     )
     task: PerhapsTaskName = Field(
         default=None,
@@ -57,10 +61,11 @@ class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
     steps: int = Field(default=300, ge=1, description="optimizer steps")
 
     def check_enough(self) -> None:
-        """Raises UserError for a file with too few rows, before a model is loaded."""
+        """Raises UserError for too few rows, before a model is loaded."""
         if self.data is None:
             return
-        there = sum(1 for _ in islice(json_rows(self.data.expanduser()), FEWEST))
+        rows = chain.from_iterable(map(json_rows, list_named(self.data)))
+        there = sum(1 for _ in islice(rows, FEWEST))
         if 0 < there < FEWEST:
             raise UserError(
                 f"{self.data} has {there} {'row' if there == 1 else 'rows'}: {FEWEST} or more are "
@@ -124,10 +129,11 @@ def read_or_make_pairs(config: PairsConfig, base: Loaded, show: Show) -> Prefere
 def read_pair_file(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
 ) -> Preferences:
-    """Pairs of a file, by the split of their prompt. Raises UserError for fewer than 8."""
-    census = Census(str(path), reading, rows="pairs")
-    pairs = pairs_from_jsonl(path, tokenizer, context, census)
-    tell([census], show)
+    """Pairs of a file, or of all that a pattern fits, by the split of their prompt. Raises
+    UserError for fewer than 8.
+    """
+    pairs, censuses = read_pairs(path, tokenizer, context, reading)
+    tell(censuses, show)
     if len(pairs) < FEWEST:
         raise UserError(
             f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: {FEWEST} or "
@@ -135,18 +141,17 @@ def read_pair_file(
         )
     divided = divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
     tell_held_out(path, divided, show)
-    return Preferences("pairs", divided, None, [census])
+    return Preferences("pairs", divided, None, censuses)
 
 
 def read_judged_file(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
 ) -> Preferences:
-    """Single answers of a file, by the split of their prompt. Raises UserError for fewer than 4 of
-    either kind.
+    """Single answers of a file, or of all that a pattern fits, by the split of their prompt. Raises
+    UserError for fewer than 4 of either kind.
     """
-    census = Census(str(path), reading, rows="answers")
-    answers = judged_from_jsonl(path, tokenizer, context, census)
-    tell([census], show)
+    answers, censuses = read_judged_answers(path, tokenizer, context, reading)
+    tell(censuses, show)
     wanted = sum(answers.wanted)
     if min(wanted, len(answers) - wanted) < 4:
         raise UserError(
@@ -156,4 +161,4 @@ def read_judged_file(
     ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
     divided = divide_rows(answers, ids, tokenizer, kind=lambda judged: judged[1])
     tell_held_out(path, divided, show)
-    return Preferences("answers", divided, None, [census])
+    return Preferences("answers", divided, None, censuses)

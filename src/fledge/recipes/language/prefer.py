@@ -59,7 +59,8 @@ class PreferConfig(AlgorithmFields, EarlyStopFields, PairsConfig):
         default=None,
         description=(
             "pairs: a .jsonl with `prompt`, `chosen` and `rejected`; or for kto single answers: "
-            "with `prompt`, `completion` and `label`, true (wanted) or false"
+            "with `prompt`, `completion` and `label`, true (wanted) or false; 'rows-*.jsonl' are "
+            "several"
         ),
     )
     algorithm: str = Field(

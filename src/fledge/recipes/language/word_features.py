@@ -17,6 +17,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from fledge.data_names import list_named
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, is_encoder, load_encoder, load_model
 from fledge.hub.sentence_texts import frame_ids
@@ -88,11 +89,12 @@ def read_labelled(path: Path) -> LabelledTexts:
     texts.
     """
     texts, names = [], []
-    for line, row in json_rows(path):
+    rows = ((file, *each) for file in list_named(path) for each in json_rows(file))
+    for file, line, row in rows:
         text, label = row.get("text"), row.get("label")
         if not isinstance(text, str) or not text.strip() or not isinstance(label, str | int):
             raise UserError(
-                f'line {line} of {path} is no labelled text: give {{"text": "…", "label": "…"}}.'
+                f'line {line} of {file} is no labelled text: give {{"text": "…", "label": "…"}}.'
             )
         texts.append(text)
         names.append(str(label))

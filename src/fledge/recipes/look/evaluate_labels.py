@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from fledge.data_names import list_named
 from fledge.evaluate.labelling import answer_rows
 from fledge.hub.adapter_folder import holds_adapter, read_notes
 from fledge.hub.config_file import read_config
@@ -63,15 +64,15 @@ def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
     model = load_labeller(config.base)
     task = find_task(model, config.base, vectors=True)
     path = Path(str(config.data))
-    rows, census = read_labelled(path, task, replace(config.reading, truncate="right"))
+    rows, censuses = read_labelled(path, task, replace(config.reading, truncate="right"))
     divided = not config.whole and holds_test_of(config.base, path)
     rows = keep_test(rows) if divided else rows
     labels = model.network.config.labels
     maker = ExampleMaker(
-        model.tokenizer, labels, model.network.config.context, census, find_frame(model)
+        model.tokenizer, labels, model.network.config.context, censuses[0], find_frame(model)
     )
     examples = make_examples(rows, maker)
-    tell([census], show)
+    tell(censuses, show)
     answers = answer_rows(model.network, examples, task, labels, model.pooling or UNIT)
     said = ", ".join(f"{spell_name(k)} {format_value(k, v)}" for k, v in answers.figures.items())
     part = f"the test part of {path}" if divided else str(path)
@@ -92,15 +93,17 @@ def evaluate_labels(config: Evaluating, show: Show) -> dict[str, Any]:
 
 
 def holds_test_of(base: Path, data: Path) -> bool:
-    """Whether a run was tuned on this very file, and held a part of it out for a test."""
+    """Whether a run was tuned on these very files, and held a part of them out for a test."""
     if not is_run(base):
         return False
     config = Run.open(base).config
     own = config.get("data")
     if not isinstance(own, str) or config.get("test") is not None:
         return False
-    learned, asked = Path(own).expanduser(), data.expanduser()
-    return learned.exists() and asked.exists() and learned.samefile(asked)
+    learned, asked = list_named(own), list_named(data)
+    if len(learned) != len(asked) or not all(file.exists() for file in (*learned, *asked)):
+        return False
+    return all(one.samefile(other) for one, other in zip(learned, asked, strict=True))
 
 
 def keep_test(rows: Sequence[LabelRow]) -> list[LabelRow]:

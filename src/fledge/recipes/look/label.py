@@ -53,7 +53,9 @@ class LabelConfig(FamilyField, ReadingFields):
     second: str | None = Field(default=None, description="the second text of a pair")
     choices: Texts | None = Field(default=None, description='["red", "blue"], of the question')
     data: Path | None = Field(
-        default=None, description="in place of text: rows as `fledge tune` reads them"
+        default=None,
+        description="in place of text: rows as `fledge tune` reads them, of one file or "
+        "of all that 'rows-*.jsonl' fits",
     )
     out: Path | None = Field(
         default=None, description="a .jsonl for what is said of the rows; by default it is shown"
@@ -69,12 +71,12 @@ def label(config: LabelConfig, show: Show) -> dict[str, Any]:
     task = find_task(model, config.run)
     if config.data is not None:
         reading = replace(config.reading, truncate="right")
-        rows, census = read_labelled(config.data, task, reading, labelled=False)
+        rows, censuses = read_labelled(config.data, task, reading, labelled=False)
     else:
         row = make_row(task, config.text or "", config.second, config.choices)
-        rows, census = [row], Census("text=", Reading(truncate="right"))
-    answers = label_rows(model, task, rows, census)
-    tell([census], show)
+        rows, censuses = [row], [Census("text=", Reading(truncate="right"))]
+    answers = label_rows(model, task, rows, censuses[0])
+    tell(censuses, show)
     if config.out is not None:
         lines = (json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
         write_text(config.out, "".join(lines))
