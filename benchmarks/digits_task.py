@@ -1,8 +1,8 @@
 """A task for `fledge align` and `fledge evaluate`: word problems whose judge reads nothing of an
 answer but its last number. $WORD_PROBLEMS names a .jsonl with `question` and `answer`.
 
-How it is asked decides what there is to learn: SmolLM2 is right twice in ten times when it is to
-say an equation, and once in thirty when it may say a number only.
+How it is asked decides what there is to learn: of the easy ones SmolLM2 has one in five right when
+it is to write the equation, and one in thirty when it is to say a number only.
 """
 
 import json
@@ -14,7 +14,7 @@ ROWS = [
     json.loads(line)
     for line in Path(os.environ["WORD_PROBLEMS"]).read_text(encoding="utf-8").splitlines()
 ]
-BEFORE, AFTER = "Solve: ", "\nSay the equation and the result, nothing else."
+BEFORE, AFTER = "Solve: ", "\nWrite one line: the equation and the result, nothing else."
 ANSWERS = {f"{BEFORE}{row['question']}{AFTER}": float(row["answer"]) for row in ROWS}
 
 

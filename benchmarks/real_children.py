@@ -76,9 +76,8 @@ def tune_ours(given: dict[str, Any]) -> dict[str, float]:
     )  # fmt: skip
     algorithm = Supervised(policy, learner, Stopwatch())
     sampler = ConversationRows(
-        Shuffled(given["rows"], seed=0), rows_per_step=given["rows_per_step"], seed=0, window=8
+        Shuffled(given["rows"], seed=0), rows_per_step=given["rows_per_step"], seed=0
     )
-    # Whole windows: rows of every length.
     batches = [next(sampler) for _ in range(given["steps"])]
     algorithm.update(batches[0])
     began = time.perf_counter()

@@ -8,9 +8,9 @@ tuning with an adapter, against llama.cpp, transformers and TRL with PEFT.
 - cold: a process of its own from its first line to the first token after 5: the whole, its imports
   included, and the two parts, reading the model and saying the token.
 - tune: LoRA of rank 16 on every linear matrix of the layers, 8 rows a step with log-normal lengths
-  (median 60, 8 to 256 tokens); real (not padding) tokens a second, and the peak memory of a process
-  of its own. Ours with the frozen base in fp32, the same computed in bf16, and in NF4; TRL with
-  PEFT in fp32 and bf16, rows at random as it comes and by length; both also with gradient
+  (median 60, 8 to 512 tokens), at random; real (not padding) tokens a second, and the peak memory
+  of a process of its own. Ours with the frozen base in fp32, the same computed in bf16, and in NF4;
+  TRL with PEFT in fp32 and bf16, rows at random as it comes and by length; both also with gradient
   checkpointing, which saves memory.
 Both cores' threads on every side: torch's number of them. A peer that cannot run is an aim that
 does not hold.
@@ -68,7 +68,10 @@ class ChildFailed(Exception):
 
 
 def main() -> None:
-    given = options(__doc__, parts="of generate,cold,tune those that are measured; default all")
+    given = options(
+        __doc__, parts="of generate,cold,tune those that are measured; default all",
+        sides="of tune, those that are measured, once, with / between; default all, twice",
+    )  # fmt: skip
     quick = given.quick
     parts = (given.parts or "generate,cold,tune").split(",")
     ratios: dict[str, float] = {}
@@ -87,9 +90,11 @@ def main() -> None:
             for rows in BATCHES[: 1 if quick else None]:
                 generate(loaded, folder, rows, quick, ratios, figures, missing)
         del loaded
-        for part, measure in {"cold": cold, "tune": tune}.items():
-            if part in parts:
-                measure(folder, quick, ratios, figures, missing)
+        if "cold" in parts:
+            cold(folder, quick, ratios, figures, missing)
+        if "tune" in parts:
+            only = given.sides.split("/") if given.sides else None
+            tune(folder, quick, only, ratios, figures, missing)
     unmet = [
         {"name": name, "figure": 0.0, "aim": aim, "holds": False, "reason": why(name, missing)}
         for name, aim in AIMS.items()
@@ -283,8 +288,9 @@ def cold(
 
 
 def tune(
-    folder: Path, quick: bool, ratios: dict[str, float], figures: Figures, missing: dict[str, str]
-) -> None:
+    folder: Path, quick: bool, only: list[str] | None, ratios: dict[str, float], figures: Figures,
+    missing: dict[str, str],
+) -> None:  # fmt: skip
     random = np.random.default_rng(0)
     steps, longest = (1, 32) if quick else (8, 512)
     lengths = np.clip(random.lognormal(np.log(60), 0.67, ROWS * (steps + 1)), 8, longest)
@@ -309,8 +315,9 @@ def tune(
         "TRL bf16, checkpointing": trl | {"precision": "bf16", "checkpointing": True},
     }
     if quick:
-        sides = {name: sides[name] for name in ("ours nf4", "TRL bf16")}
-    measured = run_in_turn("tune", sides, 1 if quick else 2, folder, missing)
+        only = only or ["ours nf4", "TRL bf16"]
+    sides = {name: sides[name] for name in only or sides}
+    measured = run_in_turn("tune", sides, 1 if only else 2, folder, missing)
     for each in measured.values():
         each["tokens_per_s"] = each["tokens"] / each["seconds"]
     figures["tune"] = measured
