@@ -139,11 +139,16 @@ def answer_greedily(model: Path, questions: Path) -> list[Row]:
         engine=Engine(policy, slots=32, positions=positions, precision="bf16"),
     )  # fmt: skip
     texts = [loaded.tokenizer.decode(one.tokens) for one in said]
-    right = Verifier(task)(asked, said, texts)["exact_match"]
+    marks = Verifier(task)(asked, said, texts)
     return [
-        {"question": each.prompt, "said": text, "stopped": one.stopped, "right": bool(mark)}
-        for each, text, one, mark in zip(asked, texts, said, right, strict=True)
-    ]
+        {
+            "question": each.prompt, "said": text, "stopped": one.stopped, "right": bool(mark),
+            "number": bool(reward),  # right, cut off or not
+        }
+        for each, text, one, mark, reward in zip(
+            asked, texts, said, marks["exact_match"], marks["reward"], strict=True
+        )
+    ]  # fmt: skip
 
 
 def compare(before: list[Row], after: list[Row]) -> Row:
@@ -159,7 +164,10 @@ def compare(before: list[Row], after: list[Row]) -> Row:
         "after": last.mean(),
         "gain": (last - first).mean(),
         "gain_95": [low, high],
-        "stopped": [sum(row["stopped"] for row in side) / len(side) for side in (before, after)],
+        **{
+            name: [sum(row[name] for row in side) / len(side) for side in (before, after)]
+            for name in ("stopped", "number")
+        },
         "different_answers": len({row["said"] for row in after}),
         "answers": [
             [one["question"], one["said"], other["said"], other["right"]]
