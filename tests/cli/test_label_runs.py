@@ -182,3 +182,23 @@ def test_held_out_files_may_have_labels_that_nobody_learned(place: Path, cli: Cl
     assert "9 rows of classify.jsonl stand in a held-out file too" in done.stdout
     summary = json.loads((place / "own-parts" / "summary.json").read_text())
     assert summary["held_out"]["validation"] == 10
+
+
+def test_rows_in_several_files_teach_what_one_file_teaches(cli: Cli, tmp_path: Path) -> None:
+    make_encoder(tmp_path / "encoder")
+    lines = write_rows(tmp_path / "classify.jsonl", "classify").read_text().splitlines(True)
+    (tmp_path / "part-1.jsonl").write_text("".join(lines[:3]))
+    (tmp_path / "part-2.jsonl").write_text("".join(lines[3:]))
+    said = {}
+    for data, out in (("classify.jsonl", "one"), ("part-*.jsonl", "several")):
+        words = tune("classify", out).replace("data=classify.jsonl", f"data={data}")
+        done = cli(words.replace("epochs=6", "epochs=1"), folder=tmp_path)
+        assert done.code == 0, done.stderr
+        said[out] = cli(f"evaluate {out} data={data}", folder=tmp_path).stdout
+    assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
+    # of the rows that it has learned from the test part alone, whichever way they are named
+    assert "rows of the test part of part-*.jsonl" in said["several"]
+    assert said["several"].replace("part-*", "classify") == said["one"]
+    counts = json.loads((tmp_path / "several" / "summary.json").read_text())["rows"]
+    read = {name: each["read"] for name, each in counts.items()}
+    assert read == {"part-1.jsonl": 3, "part-2.jsonl": 157}
