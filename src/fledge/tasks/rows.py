@@ -9,7 +9,7 @@ for training and for testing, and `note` says so.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -43,7 +43,7 @@ class ExampleRows:
 
     name: str
     examples: Sequence[Example]
-    places: dict[Split, Sequence[int] | np.ndarray]
+    places: Mapping[Split, Sequence[int] | np.ndarray]
     note: str | None
     seed: int
     censuses: Sequence[Census]  # of the files that the examples are from
@@ -109,7 +109,7 @@ class PromptSides:
                 "for testing, and its test score says nothing about new prompts (give "
                 f"{FEWEST_TO_SPLIT} or more to hold some out)."
             )
-            every = dict.fromkeys(SPLITS, range(len(examples)))
+            every: Mapping[Split, Sequence[int]] = dict.fromkeys(SPLITS, range(len(examples)))
             return ExampleRows(name, examples, every, note, seed, censuses)
         sides = np.frombuffer(self._sides, dtype=np.uint8)  # [N]
         if len(np.unique(sides)) < len(SPLITS):  # of few prompts, which may all be held at once
