@@ -89,8 +89,8 @@ def read_labelled(path: Path) -> LabelledTexts:
     texts.
     """
     texts, names = [], []
-    rows = ((file, *each) for file in list_named(path) for each in json_rows(file))
-    for file, line, row in rows:
+    every = ((file, *each) for file in list_named(path) for each in json_rows(file))
+    for file, line, row in every:
         text, label = row.get("text"), row.get("label")
         if not isinstance(text, str) or not text.strip() or not isinstance(label, str | int):
             raise UserError(
