@@ -38,13 +38,13 @@ def test_as_many_strokes_and_parts_as_the_prior_says() -> None:
 
 
 def test_strokes_are_as_long_as_the_prior_says_although_they_have_to_fit() -> None:
-    """Half are of 10 pixels, which fit nearly anywhere, half of 75, which fit from few places: of
-    200 characters 100 are long, within 4.5 deviations (false alarm < 1e-5).
+    """Half are of size 10, which fit nearly anywhere, half of 110, curves over half the paper, which
+    fit from few places: of 200 characters 100 are long, within 4.5 deviations (false alarm < 1e-5).
     """
     one = np.eye(10)[0]
     prior = replace(
         make_even_prior(2), strokes=one, parts=np.tile(one, (10, 1)),
-        size_mean=np.log([10.0, 75.0]), size_variance=np.full(2, 1e-4),
+        size_mean=np.log([10.0, 110.0]), size_variance=np.full(2, 1e-4),
     )  # fmt: skip
     random = np.random.default_rng(3)
     long = sum(invent(prior, random).strokes[0].parts[0].size > 30 for _ in range(200))
