@@ -38,8 +38,8 @@ def test_as_many_strokes_and_parts_as_the_prior_says() -> None:
 
 
 def test_strokes_are_as_long_as_the_prior_says_although_they_have_to_fit() -> None:
-    """Half are of size 10, which fit nearly anywhere, half of 110, curves over half the paper, which
-    fit from few places: of 200 characters 100 are long, within 4.5 deviations (false alarm < 1e-5).
+    """Half are of size 10, which fit nearly anywhere, half of 110, curves over half the paper,
+    which fit from few places: of 200 characters 100 are long, within 4.5 deviations (1e-5).
     """
     one = np.eye(10)[0]
     prior = replace(
