@@ -89,10 +89,10 @@ def test_the_one_change_that_helps_is_found() -> None:
     x = torch.where(steers.view(-1, 1, 1, 1), x.flip(3), x)
     kept = torch.tensor([int(digest_of(one)[:8], 16) % 10 == 0 for one in x]) == steers
     given: PictureSet = make_set(x[kept], label[kept], 17, ["above", "below"], "x")
-    settings = SETTINGS.replace(policy=("mirror", "cutout", "noise"), policy_rate=0.1)
+    settings = SETTINGS.replace(policy=("mirror", "cutout", "noise"), policy_rate=0.2)
     algorithm = make_algorithm(Classifier, settings, given)
     said: dict[str, float] = {}
-    for n in range(40):
+    for n in range(60):
         said = algorithm.update(given.rows[torch.arange(100) + 100 * n % (len(given) - 100)])
     others = [said[f"weight_{name}"] for name in ("none", "cutout", "noise")]
     assert said["weight_mirror"] > 0.5 > 0.2 > max(others)  # begun at a quarter each
