@@ -41,12 +41,14 @@ def invent_stroke(
     prior: ProgramPrior, number: int, earlier: Sequence[ProgramStroke], random: np.random.Generator
 ) -> ProgramStroke:
     """The next of a character of so many strokes."""
-    for _ in range(SHAPES):
-        parts = invent_parts(prior, number, random)
-        for _ in range(TRIALS):
-            stroke = begin_stroke(prior, parts, earlier, random)
-            if fits(stroke):
-                return stroke
+    parts = invent_parts(prior, number, random)
+    stroke = begin_stroke(prior, parts, earlier, random)
+    for trial in range(1, SHAPES * TRIALS):
+        if fits(stroke):
+            break
+        if trial % TRIALS == 0:
+            parts = invent_parts(prior, number, random)
+        stroke = begin_stroke(prior, parts, earlier, random)
     return stroke
 
 
