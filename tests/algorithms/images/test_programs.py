@@ -82,16 +82,18 @@ def test_every_table_sums_to_one() -> None:
     algorithm, rows = start()
     algorithm.update(rows)
     prior = algorithm.model.prior
-    for table in (prior.strokes, prior.parts, prior.first, prior.relation):
+    for table in (prior.strokes, prior.first, prior.relation):
         assert table.sum() == pytest.approx(1)
         assert table.min() > 0
+    assert prior.parts.sum(1) == pytest.approx(np.ones(10))
+    assert prior.parts.min() > 0
     assert prior.following.sum(1) == pytest.approx(np.ones(6))
     assert prior.start.sum((1, 2)) == pytest.approx(np.ones(2))
 
 
 def test_structure_is_counted_as_it_was_drawn() -> None:
-    """60 programs of a known prior of short strokes in the middle: shares of numbers of sub-strokes
-    within 5 deviations (ten of them: false alarm < 1e-5 each).
+    """60 programs of short strokes in the middle: the shares of numbers of strokes, and of
+    sub-strokes in characters of as many strokes, are those that counting them one by one gives.
     """
     true = random_prior(2, primitives=2)
     start = np.zeros_like(true.start)
@@ -102,9 +104,11 @@ def test_structure_is_counted_as_it_was_drawn() -> None:
     counted = count_structure(make_even_prior(2), programs, [0] * 60, counts=1e-6)
     strokes = np.bincount([len(p.strokes) for p in programs], minlength=11)[1:] / 60
     assert counted.strokes == pytest.approx(strokes, abs=1e-6)
-    number = sum(len(p.strokes) for p in programs)
-    spread = np.sqrt(true.parts * (1 - true.parts) / number)
-    assert (np.abs(counted.parts - true.parts) < 5 * spread + 1e-6).all()
+    for number in range(1, 11):
+        of = [len(s.parts) for p in programs if len(p.strokes) == number for s in p.strokes]
+        parts = np.bincount(of, minlength=11)[1:] / max(1, len(of))
+        even = np.full(10, 0.1)  # of what was never seen
+        assert counted.parts[number - 1] == pytest.approx(parts if of else even, abs=1e-5)
 
 
 def test_two_kinds_of_sub_stroke_are_told_apart() -> None:

@@ -28,11 +28,27 @@ def test_as_many_strokes_and_parts_as_the_prior_says() -> None:
     drawn = [invent(prior, random) for _ in range(200)]
     strokes = np.bincount([len(p.strokes) for p in drawn], minlength=11)[1:]
     assert stats.chisquare(strokes, 200 * prior.strokes).pvalue > 1e-5
-    parts = np.bincount([len(s.parts) for p in drawn for s in p.strokes], minlength=11)[1:]
-    assert stats.chisquare(parts, parts.sum() * prior.parts).pvalue > 1e-5
+    for number in range(1, 11):
+        counted = [len(s.parts) for p in drawn if len(p.strokes) == number for s in p.strokes]
+        parts = np.bincount(counted, minlength=11)[1:]
+        assert stats.chisquare(parts, parts.sum() * prior.parts[number - 1]).pvalue > 1e-6
     kinds = [s.relation.kind for p in drawn for s in p.strokes[1:]]
     counted = np.array([kinds.count(k) for k in ("independent", "start", "end", "along")])
     assert stats.chisquare(counted, len(kinds) * prior.relation).pvalue > 1e-5
+
+
+def test_strokes_are_as_long_as_the_prior_says_although_they_have_to_fit() -> None:
+    """Half are of size 10, which fit nearly anywhere, half of 110, curves over half the paper,
+    which fit from few places: of 200 characters 100 are long, within 4.5 deviations (1e-5).
+    """
+    one = np.eye(10)[0]
+    prior = replace(
+        make_even_prior(2), strokes=one, parts=np.tile(one, (10, 1)),
+        size_mean=np.log([10.0, 110.0]), size_variance=np.full(2, 1e-4),
+    )  # fmt: skip
+    random = np.random.default_rng(3)
+    long = sum(invent(prior, random).strokes[0].parts[0].size > 30 for _ in range(200))
+    assert abs(long - 100) < 4.5 * np.sqrt(50)
 
 
 def test_another_hand_keeps_what_is_attached_attached() -> None:
@@ -56,7 +72,8 @@ def test_strokes_stay_on_the_paper_where_they_can() -> None:
     inside = [fits(s) for _ in range(40) for s in invent(prior, random).strokes]
     assert np.mean(inside) > 0.97
     one = np.eye(10)[0]  # stroke of one sub-stroke, far too long
-    prior = replace(make_even_prior(1), size_mean=np.array([9.0]), strokes=one, parts=one)
+    parts = np.tile(one, (10, 1))
+    prior = replace(make_even_prior(1), size_mean=np.array([9.0]), strokes=one, parts=parts)
     program = invent(prior, random)
     assert not fits(program.strokes[0])
     assert redraw(program, prior, random).strokes

@@ -53,7 +53,7 @@ def test_a_program_is_the_sum_of_its_parts() -> None:
     program = letter_t()
     bar, stem = program.strokes
     chain = forward(prior, read_chains(program.strokes))[0].sum()
-    expected = math.log(prior.strokes[1]) + 2 * math.log(prior.parts[0]) + chain
+    expected = math.log(prior.strokes[1]) + 2 * math.log(prior.parts[1, 0]) + chain
     expected += math.log(prior.start[0, 1, 1] / 15**2)  # (20, 20) in cells of 15
     along = prior.relation[KINDS.index("along")]
     off = stem.start - bar.draw()[round(stem.relation.place * 31)]

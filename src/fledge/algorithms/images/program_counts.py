@@ -37,13 +37,15 @@ def count_structure(
     prior: ProgramPrior, programs: Sequence[Program], labels: Sequence[int], counts: float
 ) -> ProgramPrior:
     """All but the primitives, which stay. counts: imagined ones of every possibility."""
-    strokes, parts = np.full(MOST_STROKES, counts), np.full(MOST_PARTS, counts)
+    strokes = np.full(MOST_STROKES, counts)
+    parts = np.full((MOST_STROKES, MOST_PARTS), counts)
     start, relation = np.full((2, CELLS, CELLS), counts), np.full(len(KINDS), counts)
     off: list[np.ndarray] = []
     for program in programs:
-        strokes[min(len(program.strokes), MOST_STROKES) - 1] += 1
+        number = min(len(program.strokes), MOST_STROKES) - 1
+        strokes[number] += 1
         for i, stroke in enumerate(program.strokes):
-            parts[min(len(stroke.parts), MOST_PARTS) - 1] += 1
+            parts[number, min(len(stroke.parts), MOST_PARTS) - 1] += 1
             relation[KINDS.index(stroke.relation.kind)] += i > 0
             if stroke.relation.kind == "independent":
                 start[(min(i, 1), *find_cell(stroke.start))] += 1
@@ -53,7 +55,7 @@ def count_structure(
     return replace(
         prior,
         strokes=strokes / strokes.sum(),
-        parts=parts / parts.sum(),
+        parts=parts / parts.sum(1, keepdims=True),
         start=start / start.sum((1, 2), keepdims=True),
         relation=relation / relation.sum(),
         attached=np.array(max(attached, LEAST_ATTACHED)),

@@ -30,7 +30,10 @@ class DiffusionSampling(BaseModel):
     )
     sampling_steps: int = Field(default=20, ge=1, description="steps from noise to a picture")
     eta: float = Field(
-        default=0.0, ge=0, le=1, description="noise that ddim adds; 0: none, 1: as ddpm"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="noise that ddim and dpm++ add; 0: none, 1: as ddpm",
     )
     guidance: float = Field(
         default=1.0,

@@ -1,7 +1,8 @@
 """New characters out of the prior, and a character again by another hand.
 
-A stroke that would leave the paper is drawn anew, and so is a whole character by another hand: what
-is sampled is the prior, given that it fits. Where nothing fits, what is off the paper is not seen.
+A new stroke that would leave the paper begins elsewhere: its shape is the prior's own, where it
+begins is drawn until it fits. (Drawn anew as a whole it came out short.) A character by another
+hand is drawn anew as a whole. Where nothing fits, what is off the paper is not seen.
 """
 
 from __future__ import annotations
@@ -23,25 +24,56 @@ from fledge.models.images.stroke_program import (
 from fledge.models.images.stroke_splines import CONTROLS, SMALLEST, Part
 
 EDGE = 3  # pixels that a pen needs
-TRIALS = 100
+TRIALS = 100  # of where a stroke begins, or of a whole character by another hand
+SHAPES = 10  # of a stroke, where none of those trials fits
 
 
 def invent(prior: ProgramPrior, random: np.random.Generator) -> Program:
     """A new character."""
+    number = 1 + int(random.choice(len(prior.strokes), p=prior.strokes))
     strokes: list[ProgramStroke] = []
-    for _ in range(1 + random.choice(len(prior.strokes), p=prior.strokes)):
-        stroke = invent_stroke(prior, strokes, random)
-        for _ in range(TRIALS):
-            if fits(stroke):
-                break
-            stroke = invent_stroke(prior, strokes, random)
-        strokes.append(stroke)
+    for _ in range(number):
+        strokes.append(invent_stroke(prior, number, strokes, random))
     return Program(tuple(strokes))
 
 
 def invent_stroke(
-    prior: ProgramPrior, earlier: Sequence[ProgramStroke], random: np.random.Generator
+    prior: ProgramPrior, number: int, earlier: Sequence[ProgramStroke], random: np.random.Generator
 ) -> ProgramStroke:
+    """The next of a character of so many strokes."""
+    parts = invent_parts(prior, number, random)
+    stroke = begin_stroke(prior, parts, earlier, random)
+    for trial in range(1, SHAPES * TRIALS):
+        if fits(stroke):
+            break
+        if trial % TRIALS == 0:
+            parts = invent_parts(prior, number, random)
+        stroke = begin_stroke(prior, parts, earlier, random)
+    return stroke
+
+
+def invent_parts(prior: ProgramPrior, number: int, random: np.random.Generator) -> tuple[Part, ...]:
+    """The sub-strokes of a stroke, in a character of so many strokes."""
+    parts: list[Part] = []
+    likely = prior.first
+    share = prior.parts[number - 1]
+    for _ in range(1 + random.choice(len(share), p=share)):
+        z = int(random.choice(prior.primitives, p=likely))
+        deviation = np.sqrt(prior.shape_variance[z])
+        shape = random.normal(prior.shape_mean[z], deviation).reshape(CONTROLS, 2)
+        size = math.exp(random.normal(prior.size_mean[z], math.sqrt(prior.size_variance[z])))
+        parts.append(make_part(shape, size))
+        likely = prior.following[z]
+    return tuple(parts)
+
+
+def begin_stroke(
+    prior: ProgramPrior,
+    parts: tuple[Part, ...],
+    earlier: Sequence[ProgramStroke],
+    random: np.random.Generator,
+) -> ProgramStroke:
+    """These sub-strokes, begun by themselves or at an earlier stroke."""
     relation = Relation("independent")
     if earlier:
         kind = KINDS[random.choice(len(KINDS), p=prior.relation)]
@@ -53,16 +85,7 @@ def invent_stroke(
     else:
         off = random.normal(0, float(prior.attached), 2)
         start = find_anchor(relation, earlier) + off
-    parts: list[Part] = []
-    likely = prior.first
-    for _ in range(1 + random.choice(len(prior.parts), p=prior.parts)):
-        z = int(random.choice(prior.primitives, p=likely))
-        deviation = np.sqrt(prior.shape_variance[z])
-        shape = random.normal(prior.shape_mean[z], deviation).reshape(CONTROLS, 2)
-        size = math.exp(random.normal(prior.size_mean[z], math.sqrt(prior.size_variance[z])))
-        parts.append(make_part(shape, size))
-        likely = prior.following[z]
-    return ProgramStroke(start, relation, tuple(parts))
+    return ProgramStroke(start, relation, parts)
 
 
 def choose_relation(

@@ -28,13 +28,14 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True, eq=False)
 class ProgramPrior:
-    """strokes: [MOST_STROKES] P(number of strokes). parts: [MOST_PARTS] P(number of sub-strokes).
-    first: [K] of a stroke's first primitive. following: [K, K] of each after each. shape_mean,
-    shape_variance: [K, 10]. size_mean, size_variance: [K], of the logarithm. start: [2, CELLS,
-    CELLS], rows first, where the first stroke begins, and where others do that begin by themselves.
-    relation: [4] of strokes after the first. attached: the deviation of a start from its anchor, in
-    pixels. hand: deviations from hand to hand: of shapes, of log sizes, of starts (pixels), of all
-    as one: its log size, and where it is (pixels).
+    """strokes: [MOST_STROKES] P(number of strokes). parts: [MOST_STROKES, MOST_PARTS] P(number of a
+    stroke's sub-strokes | number of strokes): a character of one stroke has more in it. first: [K]
+    of a stroke's first primitive. following: [K, K] of each after each. shape_mean, shape_variance:
+    [K, 10]. size_mean, size_variance: [K], of the logarithm. start: [2, CELLS, CELLS], rows first,
+    where the first stroke begins, and where others do that begin by themselves. relation: [4] of
+    strokes after the first. attached: the deviation of a start from its anchor, in pixels. hand:
+    deviations from hand to hand: of shapes, of log sizes, of starts (pixels), of all as one: its
+    log size, and where it is (pixels).
     """
 
     strokes: Array
@@ -66,9 +67,10 @@ class ProgramPrior:
         """All but the shapes and sizes of sub-strokes: how many strokes, of how many sub-strokes,
         related how and begun where.
         """
-        total = math.log(self.strokes[min(len(program.strokes), MOST_STROKES) - 1])
+        number = min(len(program.strokes), MOST_STROKES) - 1
+        total = math.log(self.strokes[number])
         for i, stroke in enumerate(program.strokes):
-            total += math.log(self.parts[min(len(stroke.parts), MOST_PARTS) - 1])
+            total += math.log(self.parts[number, min(len(stroke.parts), MOST_PARTS) - 1])
             total += self.log_prob_of_start(stroke, program.strokes[:i])
         return total
 

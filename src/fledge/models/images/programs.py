@@ -62,7 +62,7 @@ def make_even_prior(primitives: int) -> ProgramPrior:
     K = primitives
     return ProgramPrior(
         strokes=np.full(MOST_STROKES, 1 / MOST_STROKES),
-        parts=np.full(MOST_PARTS, 1 / MOST_PARTS),
+        parts=np.full((MOST_STROKES, MOST_PARTS), 1 / MOST_PARTS),
         first=np.full(K, 1 / K),
         following=np.full((K, K), 1 / K),
         shape_mean=np.zeros((K, NUMBERS)),

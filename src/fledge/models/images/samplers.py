@@ -31,14 +31,16 @@ CURVATURE = 7.0  # ρ, of Heun's grid
 def walk(
     sampler: Sampler, denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw, eta: float = 0.0
 ) -> Tensor:
-    """z: at levels[0]. levels: [S + 1] float64, rising, the last may be ∞. eta: of DDIM.  -> at the
-    last
+    """z: at levels[0]. levels: [S + 1] float64, rising, the last may be ∞. eta: of "ddim" and
+    "dpm++", the noise they add.  -> at the last
     """
     if sampler == "ddpm":
         return walk_ddpm(denoise, z, levels, draw)
     if sampler == "ddim":
         return walk_ddim(denoise, z, levels, draw, eta)
-    return (walk_dpm if sampler == "dpm++" else walk_heun)(denoise, z, levels)
+    if sampler == "dpm++":
+        return walk_dpm(denoise, z, levels, draw, eta)
+    return walk_heun(denoise, z, levels)
 
 
 def posterior(t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,9 +89,12 @@ def walk_ddim(denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw, eta: floa
     return z
 
 
-def walk_dpm(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
+def walk_dpm(denoise: Denoise, z: Tensor, levels: Tensor, draw: Draw, eta: float = 0.0) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2), the first step and the one
     to ∞ of first order. Their λ is half of ours.
+
+    η = 1 is their SDE-DPM-Solver++(2M) (appendix B), of which a step of first order is DDPM's; η
+    between loses e^{−2ηh} of the noise there is and draws as much anew, and nothing with η = 0.
     """
     before, last = None, None
     for t, s in pairwise(levels):
@@ -99,8 +104,12 @@ def walk_dpm(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
         if before is not None and last is not None and s.isfinite():
             ratio = (h / last).to(z)  # 1 / r
             toward = x + ratio / 2 * (x - before)
-        carry = (noise(s) / noise(t)).to(z)
-        z = carry * z - (signal(s) * torch.expm1(-h)).to(z) * toward
+        lost = eta * h if eta else torch.zeros_like(h)  # h may be ∞
+        carry = (noise(s) / noise(t) * torch.exp(-lost)).to(z)
+        z = carry * z - (signal(s) * torch.expm1(-h - lost)).to(z) * toward
+        spent = noise(s) * (-torch.expm1(-2 * lost)).sqrt()
+        if spent > 0:
+            z = z + spent.to(z) * draw(z)
         before, last = x, h
     return z
 
