@@ -23,6 +23,7 @@ from fledge.plan.search.selecting import (
     chance_score,
     gumbel_inner_score,
     improved_logits,
+    mix_value,
     puct_score,
     softmax,
     table_of_halvings,
@@ -65,7 +66,7 @@ class Searched:
 
     visits: Numbers  # [n, A]
     q: Numbers  # [n, A], 0 where it was not tried
-    value: NDArray[np.float64]  # [n]: the mean of all simulations
+    value: NDArray[np.float64]  # [n]: the mean of all simulations; of Gumbel's, by its policy
     policy: NDArray[np.float64]  # [n, A]
     action: NDArray[np.intp]  # [n]
 
@@ -243,11 +244,12 @@ class Search:
         q = sign[:, None] * forest.total[root] / np.maximum(n, 1)
         value = sign * forest.total[root].sum(1) / n.sum(1)
         if s.rule == "gumbel":
-            improved = improved_logits(
-                q, n, forest.prior[root], sign * forest.value[root], forest.allowed[root],
-                s.visit_offset, s.value_scale,
-            )  # fmt: skip
+            prior, own = forest.prior[root], sign * forest.value[root]
+            allowed = forest.allowed[root]
+            improved = improved_logits(q, n, prior, own, allowed, s.visit_offset, s.value_scale)
             policy = softmax(improved)
+            # Its visits go to all that is considered, so their mean is not what it will get.
+            value = (policy * np.where(n > 0, q, mix_value(q, n, prior, own)[:, None])).sum(1)
             final = np.where(n == n.max(1, keepdims=True), self.gumbels + improved, NEVER)
         else:
             policy = n / n.sum(1, keepdims=True)

@@ -1,0 +1,69 @@
+"""What an evaluator need not be asked: positions that are won by one move, and those that it was
+asked about before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fledge.plan.search.models import Evaluator
+from fledge.worlds.games.game import Numbers, SeesWins
+
+PLACES = 1 << 17  # of remembered positions; a later one takes the place of an earlier
+
+
+class WinsFirst:
+    """An `Evaluator`: where a move wins at once, that is the move and 1 the value, by the rules;
+    elsewhere what another says. Nothing below such a position has to be searched.
+    """
+
+    def __init__(self, game: SeesWins, evaluator: Evaluator) -> None:
+        self.game, self.evaluator = game, evaluator
+
+    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """[N, W], [N, A] -> [N, A], [N]"""
+        wins = self.game.winning(positions)
+        won = wins.any(1)
+        if not won.any():
+            return self.evaluator(positions, legal)
+        chance, value = wins / np.maximum(wins.sum(1, keepdims=True), 1), won.astype(np.float64)
+        if not won.all():
+            chance[~won], value[~won] = self.evaluator(positions[~won], legal[~won])
+        return chance, value
+
+
+class Remembering:
+    """An `Evaluator` that asks another once for each position, until it forgets: searches from one
+    move to the next, and games side by side, come to the same positions.
+
+    What was said is right only as long as the network behind it stays as it was: whoever changes
+    it calls `forget`.
+    """
+
+    def __init__(self, evaluator: Evaluator, width: int, actions: int) -> None:
+        """width: numbers of a position."""
+        self.evaluator = evaluator
+        self.position = np.zeros((PLACES, width), dtype=np.int64)
+        self.said = np.zeros((PLACES, actions + 1), dtype=np.float32)
+        self.taken = np.zeros(PLACES, dtype=bool)
+        # Odd numbers without a pattern: places of positions that are alike lie far apart.
+        draw = np.random.Generator(np.random.PCG64(0))
+        self.scatter = draw.integers(-(2**63), 2**63, width, dtype=np.int64) | 1
+
+    def forget(self) -> None:
+        self.taken[:] = False
+
+    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """[N, W], [N, A] -> [N, A], [N]"""
+        mixed = (positions * self.scatter).sum(1)
+        place = (mixed ^ (mixed >> 32)) * self.scatter[0] >> 40 & (PLACES - 1)
+        known = self.taken[place] & (self.position[place] == positions).all(1)
+        said = self.said[place]
+        if not known.all():
+            new = ~known
+            chance, value = self.evaluator(positions[new], legal[new])
+            said[new, :-1], said[new, -1] = chance, value
+            self.position[place[new]], self.said[place[new]] = positions[new], said[new]
+            self.taken[place[new]] = True
+        return said[:, :-1], said[:, -1]
