@@ -4,12 +4,15 @@ less, and what a person sees and clicks in a real browser.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import fledge
+from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
 from fledge.serve.players import GameBody, ServedPlayer, is_player, list_places
 from fledge.worlds.games.make import make_game
@@ -82,6 +85,14 @@ def test_what_no_game_is_gets_one_sentence(player: ServedPlayer) -> None:
         ask(player, [0, 3, 1, 4, 2, 5])
 
 
+def test_a_run_that_is_not_finished_is_refused_at_the_start(folder: Path, tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
+    shutil.copytree(folder, stopped, ignore=shutil.ignore_patterns("model"))
+    assert is_player(stopped)
+    with pytest.raises(UserError, match=r"holds no player: give a finished run"):
+        ServedPlayer("stopped", stopped)
+
+
 def test_dice_that_were_sent_are_not_thrown_again(tmp_path: Path) -> None:
     fledge.selfplay("dice", out=tmp_path / "zero", **TINY)
     player = ServedPlayer("zero", tmp_path / "zero")
@@ -129,6 +140,11 @@ def test_a_person_plays_in_the_browser(folder: Path) -> None:
         page.get_by_label("You are").select_option("1")  # then it begins
         page.get_by_text("Your move: you are o.").wait_for()
         assert (page.locator(".first").count(), page.locator(".second").count()) == (1, 0)
+        # What speaks is asked elsewhere: this server has nobody who does.
+        asked = {"model": "zero", "messages": [{"role": "user", "content": "hello"}]}
+        refused = httpx.post(f"{server.url}/v1/chat/completions", json=asked)
+        assert refused.status_code == 404
+        assert "plays a game and writes no text" in refused.json()["error"]["message"]
         page.set_viewport_size({"width": 390, "height": 800})
         width = page.evaluate("document.querySelector('#play').scrollWidth")
         assert width <= 390

@@ -118,7 +118,7 @@ class ServedModels:
 
     def find(self, name: str | None) -> Served:
         """Raises ApiError for a name that is none of theirs, and for an encoder's."""
-        if name is None or (name in self.encoders and not self.models):
+        if name is None or not self.models:
             return self.default
         if name not in self.models:
             known = ", ".join(self.models)
