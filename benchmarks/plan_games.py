@@ -21,7 +21,7 @@ import torch
 
 from fledge.evaluate.arena import Dice
 from fledge.models.control.board_network import BoardNetwork
-from fledge.plan.search.knowing import Remembering
+from fledge.plan.search.evaluation_cache import EvaluationCache
 from fledge.plan.search.models import KnownModel
 from fledge.plan.search.network_evaluator import NetworkEvaluator
 from fledge.plan.search.searching import Search, SearchSettings
@@ -43,7 +43,7 @@ def our_search(
     game: ConnectFour, network: Any, positions: Any, simulations: int, leaves: int
 ) -> Callable[[], Any]:
     asked = NetworkEvaluator(game, network, torch.device("cpu"))
-    evaluator = Remembering(asked, positions.shape[1], game.actions)
+    evaluator = EvaluationCache(asked, positions.shape[1], game.actions)
     settings = SearchSettings(simulations, exploration=EXPLORATION, leaves=leaves)
     search = Search(KnownModel(game, evaluator), settings)
 

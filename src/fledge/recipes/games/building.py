@@ -17,12 +17,13 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.board_network import BoardNetwork
 from fledge.models.control.latent_board import LatentBoardNetwork
 from fledge.optimizers import adamw
-from fledge.plan.search.knowing import Remembering, WinsFirst
+from fledge.plan.search.evaluation_cache import EvaluationCache
 from fledge.plan.search.latent_model import LatentModel
 from fledge.plan.search.models import Evaluator, KnownModel, TreeModel
 from fledge.plan.search.network_evaluator import NetworkEvaluator
 from fledge.plan.search.players import SearchPlayer
 from fledge.plan.search.searching import Search, SearchSettings
+from fledge.plan.search.wins_at_once import WinsFirst
 from fledge.recipes.games.config import SelfplayConfig
 from fledge.runs.folder import Run
 from fledge.runs.lineage import is_of_a_run
@@ -67,7 +68,7 @@ def build_model(game: Game, network: nn.Module, device: torch.device) -> TreeMod
     asked: Evaluator = NetworkEvaluator(game, network, device)
     if isinstance(game, SeesWins):
         asked = WinsFirst(game, asked)
-    return KnownModel(game, Remembering(asked, game.begin(1).shape[1], game.actions))
+    return KnownModel(game, EvaluationCache(asked, game.begin(1).shape[1], game.actions))
 
 
 def build_player(

@@ -1,6 +1,4 @@
-"""What an evaluator need not be asked: positions that are won by one move, and those that it was
-asked about before.
-"""
+"""What an evaluator said of positions, so that it is asked once for each."""
 
 from __future__ import annotations
 
@@ -8,32 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fledge.plan.search.models import Evaluator
-from fledge.worlds.games.game import Numbers, SeesWins
+from fledge.worlds.games.game import Numbers
 
 PLACES = 1 << 17  # of remembered positions; a later one takes the place of an earlier
 
 
-class WinsFirst:
-    """An `Evaluator`: where a move wins at once, that is the move and 1 the value, by the rules;
-    elsewhere what another says. Nothing below such a position has to be searched.
-    """
-
-    def __init__(self, game: SeesWins, evaluator: Evaluator) -> None:
-        self.game, self.evaluator = game, evaluator
-
-    def __call__(self, positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
-        """[N, W], [N, A] -> [N, A], [N]"""
-        wins = self.game.winning(positions)
-        won = wins.any(1)
-        if not won.any():
-            return self.evaluator(positions, legal)
-        chance, value = wins / np.maximum(wins.sum(1, keepdims=True), 1), won.astype(np.float64)
-        if not won.all():
-            chance[~won], value[~won] = self.evaluator(positions[~won], legal[~won])
-        return chance, value
-
-
-class Remembering:
+class EvaluationCache:
     """An `Evaluator` that asks another once for each position, until it forgets: searches from one
     move to the next, and games side by side, come to the same positions.
 
