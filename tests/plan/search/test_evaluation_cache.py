@@ -45,3 +45,11 @@ def test_after_forgetting_everything_is_asked_again() -> None:
     cache.forget()
     changed = cache(positions, game.legal(positions))[1]
     np.testing.assert_allclose(changed - first, 0.25, atol=1e-6)
+
+
+def test_long_positions_have_fewer_places() -> None:
+    """Chess of open_spiel's has 17,695 moves at the most, and 4,674 actions."""
+    for width, actions, places in ((3, 7, 1 << 17), (100, 50, 1 << 16), (17_697, 4_674, 256)):
+        cache = EvaluationCache(lambda positions, legal: (legal, legal[:, 0]), width, actions)
+        assert cache.places == places
+        assert cache.position.nbytes + cache.said.nbytes <= 1 << 26
