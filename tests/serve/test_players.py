@@ -20,7 +20,7 @@ from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
 from tests.worlds.games.plain_rules import PlainRules
 
-TINY = {
+TINY: dict[str, Any] = {
     "steps": 1, "games": 2, "channels": 2, "blocks": 0, "match_games": 2, "match_simulations": 2,
     "rollouts": 1, "samples": 0, "simulations": 2,
 }  # fmt: skip

@@ -58,7 +58,7 @@ def build_network(game: Game, card: PlayerCard, seed: int = 0) -> nn.Module:
         game.planes, game.board, game.actions, card.channels, card.blocks,
         generator_for(seed, "weights"),
     )  # fmt: skip
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def build_model(game: Game, network: nn.Module, device: torch.device) -> TreeModel:
