@@ -29,45 +29,48 @@ from fledge.recipes.games.building import build_player, load_player_network
 from fledge.worlds.games.connect_four import ConnectFour
 from side_by_side import finish, options, say, table
 
-GAMES, POSITIONS, SIMULATIONS, ROLLOUTS, MOST_EMPTY = 200, 780, 400, 1_000, 14
+GAMES, SIMULATIONS, ROLLOUTS = 200, 400, 1_000
+LEAST_EMPTY, MOST_EMPTY, EACH = 2, 14, 60  # positions: so many of every number of empty squares
+GAMES_AT_A_TIME = 4096
 WON = "won of the games against UCT with 1,000 random games a move"
 OPTIMAL = "optimal moves with 14 empty squares or fewer, 400 simulations"
 AIMS = {WON: "≥ 0.9", OPTIMAL: "≥ 0.95"}
 
 
-def draw_positions(game: ConnectFour, number: int, seed: int) -> np.ndarray:
-    """-> [number, 3]"""
+def draw_positions(game: ConnectFour, each: int, seed: int) -> np.ndarray:
+    """So many of every number of empty squares, all different.  -> [each · 13, 3]"""
     draw = np.random.default_rng(seed)
-    drawn: dict[bytes, np.ndarray] = {}
-    while len(drawn) < number:
-        empty = 2 + len(drawn) % (MOST_EMPTY - 1)
-        position = game.begin(1)
-        for _ in range(game.longest - empty):
-            legal = np.flatnonzero(game.legal(position)[0])
-            position = game.apply(position, draw.choice(legal, 1))
-            if game.outcome(position)[0][0]:
-                break
-        else:
-            drawn[position.tobytes()] = position
-    return np.concatenate(list(drawn.values()))
+    drawn = {empty: dict[bytes, np.ndarray]() for empty in range(LEAST_EMPTY, MOST_EMPTY + 1)}
+    while any(len(some) < each for some in drawn.values()):
+        playing = game.begin(GAMES_AT_A_TIME)
+        for empty in range(game.longest - 1, LEAST_EMPTY - 1, -1):
+            upto = game.legal(playing).cumsum(1)
+            chosen = upto > draw.random((len(playing), 1)) * upto[:, -1:]
+            playing = game.apply(playing, chosen.argmax(1))
+            playing = playing[~game.outcome(playing)[0]]
+            some = drawn.get(empty, {})
+            for position in playing[: each - len(some)] if empty in drawn else ():
+                some[position.tobytes()] = position
+    return np.concatenate([np.stack(list(some.values())) for some in drawn.values()])
 
 
 def main() -> None:
     given = options(__doc__, run="a finished run of `fledge selfplay connect4`")
     torch.set_num_threads(1)
-    games, number = (8, 26) if given.quick else (GAMES, POSITIONS)
+    games, each = (8, 2) if given.quick else (GAMES, EACH)
     game, network, card = load_player_network(Path(given.run or "runs/selfplay"))
     assert isinstance(game, ConnectFour)
     cpu = torch.device("cpu")
     player = build_player(game, network, cpu, SIMULATIONS)
 
-    say(f"{games} games against UCT")
+    say(f"{games} games against UCT with {ROLLOUTS:,} random games a move")
     began = time.perf_counter()
     match = play_match(game, player, uct_player(game, ROLLOUTS, seed=1), games, seed=2)
     match_s = time.perf_counter() - began
 
-    say(f"{number} positions with 2 to {MOST_EMPTY} empty squares")
-    positions = draw_positions(game, number, seed=3)
+    positions = draw_positions(game, each, seed=3)
+    number = len(positions)
+    say(f"{number} positions with {LEAST_EMPTY} to {MOST_EMPTY} empty squares")
     solver = ConnectFourSolver(game)
     values = np.array([
         [np.nan if value is None else value for value in solver.action_values(position)]
