@@ -212,6 +212,7 @@ def main() -> None:
     game = ConnectFour()
     generator = torch.Generator().manual_seed(0)
     network = BoardNetwork(2, game.board, 7, CHANNELS, BLOCKS, generator)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with torch.no_grad():  # heads that say something, so that trees are as deep as trained ones
         for weight in (network.heads.logits.weight, network.heads.value.weight):
             weight.normal_(0, 0.1, generator=generator)
