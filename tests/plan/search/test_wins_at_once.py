@@ -39,6 +39,7 @@ def test_a_win_at_once_needs_no_opinion_and_other_positions_keep_theirs(name: st
 
 def test_all_that_is_asked_wins_at_once() -> None:
     game = make_game("tictactoe")
+    assert isinstance(game, SeesWins)
     position = np.array([[0b000000011, 0b000011000, 0]])
     counting = Counting(game)
     chance, value = WinsFirst(game, counting)(position, game.legal(position))

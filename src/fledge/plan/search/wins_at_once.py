@@ -23,7 +23,8 @@ class WinsFirst:
         won = wins.any(1)
         if not won.any():
             return self.evaluator(positions, legal)
-        chance, value = wins / np.maximum(wins.sum(1, keepdims=True), 1), won.astype(np.float64)
+        chance = np.asarray(wins / np.maximum(wins.sum(1, keepdims=True), 1))
+        value = np.asarray(won, dtype=np.float64)
         if not won.all():
             chance[~won], value[~won] = self.evaluator(positions[~won], legal[~won])
         return chance, value
