@@ -112,7 +112,7 @@ class SelfplayConfig(AlgorithmFields):
         return fifth if self.evaluate_every is None else self.evaluate_every
 
 
-# What each game wants otherwise. Connect four's is an hour of one core.
+# What each game wants otherwise. Connect four's is meant for an hour of one core.
 USUAL: Mapping[str, Mapping[str, Any]] = {
     "connect4": {
         "steps": 360, "games": 256, "rule": "gumbel", "simulations": 32, "random_moves": 6,
