@@ -66,7 +66,8 @@ def test_two_machines_meet(run: Path, cli: Cli) -> None:
     assert match["games"] == 6
     assert match["lost"] == 0
     assert match["won"] + match["drawn"] == 1
-    by_run = cli("play tictactoe by=zero against=uct games=4 simulations=5", folder=run.parent)
+    words = "play tictactoe by=zero against=uct games=4 simulations=5 rollouts=3"
+    by_run = cli(words, folder=run.parent)
     assert by_run.code == 0
     assert "zero against uct in tictactoe: won" in by_run.stdout
 

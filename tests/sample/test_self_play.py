@@ -162,3 +162,49 @@ def walks_along(game: Any, held: Any, start: int, g: int, row: Any) -> bool:
         if not torch.equal(row.policy[0, k], expected) or float(row.result[0, k]) != value:
             return False
     return True
+
+
+def test_games_begin_with_moves_that_nobody_learns() -> None:
+    """Each of 0…4 with probability 1/5, of 400 games; one that would be over stays as it was."""
+    game = make_game("connect4:4x4")
+    search = Search(KnownModel(game, Opinions(game)), SearchSettings(2), 3)
+    sampler = SelfPlay(
+        game, search, 400, temperature_moves=2, random_moves=4, seed=5, stopwatch=Stopwatch()
+    )
+    rows = next(sampler)
+    first = torch.cat([torch.ones(1, dtype=torch.bool), rows.game[1:] != rows.game[:-1]])
+    began = rows.position[first].numpy()
+    stones = [sum(1 for cell in game.list_cells(p) if cell) for p in began]
+    assert len(stones) == 400
+    counts = [stones.count(k) for k in range(5)]
+    # Binomial(400, 1/5): 80 ± 8; 45 below or above has a chance below 1e-7 each.
+    assert sum(counts) == 400
+    assert all(35 < count < 125 for count in counts)
+    assert len({p.tobytes() for p in began}) > 50
+    assert not game.outcome(began)[0].any()
+    last = torch.cat([rows.game[1:] != rows.game[:-1], torch.ones(1, dtype=torch.bool)])
+    after = game.apply(rows.position[last].numpy(), rows.action[last].numpy())
+    over, worth = game.outcome(after)
+    assert over.all()
+    sign = np.where(game.turn(rows.position[last].numpy()) == 0, 1, -1)
+    np.testing.assert_array_equal(rows.result[last].numpy(), sign * worth)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_what_is_taught_lies_between_the_result_and_what_was_expected(share: float) -> None:
+    game = make_game("tictactoe")
+    rows = next(self_play("tictactoe"))
+    assert not torch.equal(rows.result, rows.value)
+    drawn, unrolled = (
+        PositionReplay(
+            game, 1000, generator=torch.Generator().manual_seed(2), symmetries=False,
+            search_share=share,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    drawn.push(rows)
+    unrolled.push(rows)
+    index = torch.randint(len(rows), (40,), generator=torch.Generator().manual_seed(2))
+    expected = (1 - share) * rows.result[index] + share * rows.value[index]
+    torch.testing.assert_close(drawn.draw(40).result, expected)
+    torch.testing.assert_close(unrolled.draw_unrolled(40, 2).result[:, 0], expected)

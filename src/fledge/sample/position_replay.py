@@ -24,7 +24,7 @@ class TaughtPositions(Rows):
     seen: Tensor  # [N, C, rows, columns]
     legal: Tensor  # [N, A] bool
     policy: Tensor  # [N, A]
-    result: Tensor  # [N], −1…1
+    result: Tensor  # [N], −1…1, the search's share in it included
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,23 @@ class UnrolledPositions(Rows):
 
 
 class PositionReplay:
-    """The last `capacity` positions. State: all of them, and the generator."""
+    """The last `capacity` positions. State: all of them, and the generator.
+
+    search_share: of what the search expected in the result that is taught; the rest is how the
+    game ended, which is right on average, and hangs on every later move.
+    """
 
     def __init__(
-        self, game: Game, capacity: int, *, generator: torch.Generator, symmetries: bool = True
+        self,
+        game: Game,
+        capacity: int,
+        *,
+        generator: torch.Generator,
+        symmetries: bool = True,
+        search_share: float = 0.0,
     ) -> None:
         self.game, self.capacity, self.generator = game, capacity, generator
+        self.search_share = search_share
         self.symmetries = len(game.moves) if symmetries else 1
         self.held = PlayedMoves(
             torch.zeros(0, game.begin(1).shape[1], dtype=torch.long),
@@ -75,7 +86,13 @@ class PositionReplay:
         which = torch.randint(self.symmetries, (rows,), generator=self.generator).numpy()
         seen, legal = self.turn(drawn.position.numpy(), which)
         moves = torch.from_numpy(self.game.moves[which])
-        return TaughtPositions(seen, legal, drawn.policy.gather(1, moves), drawn.result)
+        return TaughtPositions(
+            seen, legal, drawn.policy.gather(1, moves), self.mix(drawn.result, drawn.value)
+        )
+
+    def mix(self, result: Tensor, expected: Tensor) -> Tensor:
+        """What a position is taught to be worth.  […], […] -> […]"""
+        return torch.lerp(result, expected, self.search_share)
 
     def draw_unrolled(self, rows: int, unroll: int) -> UnrolledPositions:
         """Evenly, with the moves that followed in the same game, all under one symmetry."""
@@ -98,7 +115,7 @@ class PositionReplay:
         return UnrolledPositions(
             seen, legal, back.gather(1, action),
             policy.gather(2, moves[:, None].expand(-1, unroll + 1, -1)),
-            torch.where(inside, held.result[there], ended),
+            torch.where(inside, self.mix(held.result[there], held.value[there]), ended),
         )  # fmt: skip
 
     def turn(self, positions: Numbers, which: Numbers) -> tuple[Tensor, Tensor]:

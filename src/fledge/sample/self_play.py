@@ -39,6 +39,8 @@ class PlayedMoves(Rows):
 class SelfPlay:
     """Plays `games` games a batch. In the first `temperature_moves` moves of each an action is
     drawn by the search's policy, later the best is played; a Gumbel search is played as it says.
+    Before that each game has none to `random_moves` moves drawn evenly, of which none is a row:
+    so what is learned does not end where good play never goes.
 
     The state is what is drawn by chance; no game is ever left in the middle.
     """
@@ -50,11 +52,13 @@ class SelfPlay:
         games: int,
         *,
         temperature_moves: int,
+        random_moves: int = 0,
         seed: int,
         stopwatch: Stopwatch,
     ) -> None:
         self.game, self.search, self.games = game, search, games
-        self.temperature_moves, self.stopwatch = temperature_moves, stopwatch
+        self.temperature_moves, self.random_moves = temperature_moves, random_moves
+        self.stopwatch = stopwatch
         self.draw = np.random.Generator(np.random.PCG64(seed))
         self.figures: dict[str, float] = {}
         self.played = 0  # games, ever
@@ -80,8 +84,8 @@ class SelfPlay:
     def play(self) -> tuple[PlayedMoves, Numbers]:
         """A batch of games, and what player 0 got in each."""
         game, search = self.game, self.search
-        at, positions = np.arange(self.games), game.begin(self.games)
-        positions, _ = self.throw(positions)
+        self.search.model.forget()
+        at, positions = np.arange(self.games), self.open_games()
         result = np.zeros(self.games)
         forest = search.plant(positions)
         noted: list[tuple[Numbers, ...]] = []
@@ -106,6 +110,21 @@ class SelfPlay:
             elif len(at):
                 forest = search.plant(positions)
         return self.collect(noted, result), result
+
+    def open_games(self) -> Numbers:
+        """Where games begin; none is over.  -> [games, W]"""
+        game = self.game
+        positions, _ = self.throw(game.begin(self.games))
+        if not self.random_moves:
+            return positions
+        moves = self.draw.integers(self.random_moves + 1, size=self.games)
+        for made in range(self.random_moves):
+            upto = game.legal(positions).cumsum(1)
+            anything = (upto > self.draw.random((self.games, 1)) * upto[:, -1:]).argmax(1)
+            after, _ = self.throw(game.apply(positions, anything))
+            goes_on = (made < moves) & ~game.outcome(after)[0]
+            positions = np.where(goes_on[:, None], after, positions)
+        return positions
 
     def throw(self, positions: Numbers) -> tuple[Numbers, list[tuple[Numbers, Numbers]]]:
         """Where chance has its turn an outcome is drawn. -> positions, and which rows had which

@@ -18,6 +18,7 @@ from fledge.serve.answering import measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.guard import POLICY
+from fledge.serve.players import GameBody
 from fledge.serve.runs_view import RunsView, find_reference
 from fledge.serve.served import Served
 from fledge.serve.service import Service
@@ -83,6 +84,7 @@ def make_router(service: Service) -> APIRouter:
     add_models(router, service)
     add_verdicts(router, service)
     add_runs(router, service)
+    add_players(router, service)
     return router
 
 
@@ -113,6 +115,7 @@ def add_models(router: APIRouter, service: Service) -> None:
         about: dict[str, Any] = {
             "models": list_models(served.models),
             "reward_models": list(served.rewards),
+            "players": [player.tell() for player in served.players.values()],
             "votes": options.votes is not None,
             "thumbs": options.thumbs is not None,
         }
@@ -191,6 +194,14 @@ def add_verdicts(router: APIRouter, service: Service) -> None:
         row = make_judged_answer(await read_body(request, ThumbBody))
         await run_in_threadpool(thumbs.add, row)
         return JSONResponse({"kept": True})
+
+
+def add_players(router: APIRouter, service: Service) -> None:
+    @router.post("/fledge/game")
+    async def play(request: Request) -> Response:
+        body = await read_body(request, GameBody)
+        player = service.served.find_player(body.player)
+        return JSONResponse(await run_in_threadpool(player.answer, body))
 
 
 def add_runs(router: APIRouter, service: Service) -> None:

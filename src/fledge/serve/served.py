@@ -19,6 +19,7 @@ from fledge.recipes.look.sample import spell_tokens
 from fledge.serve.api_errors import ApiError
 from fledge.serve.encoders import ServedEncoder
 from fledge.serve.engine_loop import EngineLoop
+from fledge.serve.players import ServedPlayer
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -73,20 +74,26 @@ class ServedModels:
     models: Mapping[str, Served]
     rewards: Mapping[str, ServedReward] = field(default_factory=dict)
     encoders: Mapping[str, ServedEncoder] = field(default_factory=dict)
+    players: Mapping[str, ServedPlayer] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        """Of those that answer."""
-        return [*self.models, *self.encoders]
+        """Of those that answer, players on the page alone."""
+        return [*self.models, *self.encoders, *self.players]
 
     @property
     def default(self) -> Served:
         """Raises ApiError where nothing speaks."""
         if not self.models:
+            what = (
+                f"{', '.join(self.encoders)} reads texts and writes none: it answers "
+                "/v1/embeddings alone."
+                if self.encoders
+                else f"{', '.join(self.players)} plays a game and writes no text: its page is at /."
+            )
             raise ApiError(
                 404,
-                f"{', '.join(self.encoders)} reads texts and writes none: it answers "
-                "/v1/embeddings alone.",
+                what,
                 param="model",
                 code="model_not_found",
             )
@@ -100,9 +107,18 @@ class ServedModels:
             return self.encoders[name]
         return self.find(name)
 
+    def find_player(self, name: str) -> ServedPlayer:
+        """Raises ApiError."""
+        if name not in self.players:
+            known = ", ".join(self.players) or "none: name a run of `fledge selfplay` at the start"
+            raise ApiError(
+                404, f"there is no player {name[:100]!r} here: there is {known}.", param="player"
+            )
+        return self.players[name]
+
     def find(self, name: str | None) -> Served:
         """Raises ApiError for a name that is none of theirs, and for an encoder's."""
-        if name is None or (name in self.encoders and not self.models):
+        if name is None or not self.models:
             return self.default
         if name not in self.models:
             known = ", ".join(self.models)

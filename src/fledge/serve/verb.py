@@ -31,8 +31,9 @@ def _split(value: Any) -> Any:
 
 
 class ServeConfig(FamilyField):
-    """Serve models: OpenAI's API under /v1, and a page to talk to them. Several runs are told apart
-    by their names. It answers this machine alone, unless `host` and a key say otherwise.
+    """Serve models: OpenAI's API under /v1, and a page to talk to them, and to play against runs of
+    `fledge selfplay`. Several runs are told apart by their names. It answers this machine alone,
+    unless `host` and a key say otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -89,7 +90,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
         served = load_all(config, show)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(served, options, page=bool(served.models)),
+            build_app(served, options, page=bool(served.models or served.players)),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),
@@ -167,19 +168,30 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
     from fledge.models.language.encoder import Encoder
     from fledge.serve.encoders import ServedEncoder
     from fledge.serve.loading import load_many
+    from fledge.serve.players import ServedPlayer, is_player
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
     encoders: dict[str, ServedEncoder] = {}
-    every = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
+    players: dict[str, ServedPlayer] = {}
+    speaking_folders: list[Path] = []
+    for name, folder in zip(name_all(config.base), config.base, strict=True):
+        if is_player(folder):
+            show.line(f"serve: loading {folder}")
+            players[name] = ServedPlayer(name, folder)
+        else:
+            speaking_folders.append(folder)
+    every = load_many(speaking_folders, lambda path: show.line(f"serve: loading {path}"))
     speaking = [
         loaded.network
         for loaded, scalar in every
         if scalar is None and not isinstance(loaded.network, Encoder)
     ]
     packed = PackedWeights(speaking, config.precision)
-    for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
+    named = zip(name_all(config.base), config.base, strict=True)
+    names = [name for name, _ in named if name not in players]
+    for name, (loaded, scalar) in zip(names, every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue
@@ -197,12 +209,12 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
             threads=config.threads,
             packed=packed,
         )
-    if not models and not encoders:
+    if not models and not encoders and not players:
         raise UserError(
             f"{', '.join(map(str, config.base))} scores texts and writes none: give a model that "
             "speaks beside it."
         )
-    return ServedModels(models, rewards, encoders)
+    return ServedModels(models, rewards, encoders, players)
 
 
 def name_all(folders: Sequence[Path]) -> list[str]:
@@ -235,7 +247,12 @@ def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show)
             f"serve: {encoder.name}: an encoder of texts of up to {encoder.positions:,} tokens, "
             "for /v1/embeddings"
         )
+    for player in served.players.values():
+        show.line(f"serve: {player.name}: plays {player.game.name} on the page")
     where = f"http://{host}:{port}"
+    if served.players and not served.models:
+        show.line(f"serve: listening at {where}: a page to play on")
+        return
     if not served.models:
         show.line(f"serve: listening at {where}/v1; try curl {where}/v1/models")
         return

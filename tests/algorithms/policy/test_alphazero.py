@@ -11,16 +11,11 @@ import pytest
 import torch
 
 from fledge.algorithms.policy.alphazero import AlphaZero, soft_nll
-from fledge.learner import Learner, Schedule
 from fledge.models.control.board_network import BoardNetwork
-from fledge.optimizers import adamw
 from fledge.plan.search.minimax import solve_game
-from fledge.plan.search.models import KnownModel
-from fledge.plan.search.network_evaluator import NetworkEvaluator
-from fledge.plan.search.searching import Search, SearchSettings
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.position_replay import PositionReplay
-from fledge.sample.self_play import PlayedMoves, SelfPlay
+from fledge.sample.self_play import PlayedMoves
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.games.make import make_game
 from tests.subjects import Gradients, learner, seeded
@@ -152,33 +147,3 @@ def test_it_learns_what_minimax_says() -> None:
     after = algorithm.update(batch)
     assert after["agreement"] > before["agreement"] + 0.1
     assert after["value_loss"] < 0.8 * before["value_loss"]
-
-
-@pytest.mark.slow
-def test_a_trained_player_never_loses_tic_tac_toe() -> None:
-    """From nothing, by games against itself; in every position that is not lost its search plays a
-    move that does not lose, and no move that gives a win away for nothing worse than a draw."""
-    torch.set_num_threads(1)
-    network = BoardNetwork(2, (3, 3), 9, 16, 1, seeded(0))
-    device = torch.device("cpu")
-    model = KnownModel(GAME, NetworkEvaluator(GAME, network, device))
-    settings = AlphaZero.Settings(learning_starts=200, updates_per_step=20, noise_alpha=1.0)
-    own = Learner(network, Schedule(3e-3, 800, 20, "cosine"), optimizer=adamw(weight_decay=1e-4),
-                  clip=1.0)  # fmt: skip
-    algorithm = AlphaZero(network, own, Stopwatch(), settings,
-                          replay=PositionReplay(GAME, 20_000, generator=seeded(1)))  # fmt: skip
-    search = Search(model, SearchSettings(32, noise=0.25), 2)
-    sampler = SelfPlay(GAME, search, 64, temperature_moves=6, seed=3, stopwatch=Stopwatch())
-    for _ in range(40):
-        algorithm.update(next(sampler))
-    solved = solve_game(GAME)
-    positions = solved.positions[~GAME.outcome(solved.positions)[0]]
-    values = solved.action_values(positions)
-    player = Search(model, SearchSettings(200))
-    action = np.concatenate(
-        [player.run(player.plant(part)).action for part in np.array_split(positions, 10)]
-    )
-    kept = values[np.arange(len(positions)), action]
-    best = np.nanmax(values, 1)
-    assert not ((kept == -1) & (best > -1)).any()  # of all 4,520 positions with a move
-    assert (kept == best).mean() > 0.99

@@ -253,3 +253,23 @@ def test_what_cannot_be_searched_is_told_in_one_sentence() -> None:
         search_for(game, evenly).plant(position)
     with pytest.raises(UserError, match="simulations=0, leaves=1: give 1 or more"):
         search_for(game, evenly, simulations=0)
+
+
+def test_a_gumbel_search_is_worth_what_its_policy_gets() -> None:
+    """Σ π′ q, and for what was never tried v_mix (Danihelka et al. 2022, eq. 33), written out."""
+    game = make_game("connect4")
+    positions = draw_positions(game, 6, 7, seed=8)
+    search = search_for(game, Opinions(game), simulations=9, rule="gumbel", considered=3)
+    searched = search.run(search.plant(positions))
+    legal = game.legal(positions)
+    prior, own = Opinions(game)(positions, legal)
+    for i in range(len(positions)):
+        n, q = searched.visits[i], searched.q[i]
+        tried = [a for a in range(7) if n[a] > 0]
+        assert len(tried) == 3
+        share = sum(prior[i, a] for a in tried)
+        mean = sum(prior[i, a] * q[a] for a in tried) / share
+        mixed = (own[i] + n.sum() * mean) / (1 + n.sum())
+        expected = sum(searched.policy[i, a] * (q[a] if n[a] else mixed) for a in range(7))
+        assert searched.value[i] == pytest.approx(expected, abs=1e-9)
+        assert searched.value[i] != pytest.approx((n * q).sum() / n.sum(), abs=1e-3)

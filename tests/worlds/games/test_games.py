@@ -12,7 +12,7 @@ from tests.worlds.games.plain_rules import PlainRules
 
 from fledge.errors import UserError
 from fledge.worlds.games.dice_race import FIELDS, DiceRace
-from fledge.worlds.games.game import CHANCE, Game, check_moves, read_move
+from fledge.worlds.games.game import CHANCE, Game, SeesWins, check_moves, read_move
 from fledge.worlds.games.make import GAMES, make_game
 
 NAMES = [*GAMES, "connect4:5x4", "connect4:4x7"]
@@ -70,6 +70,23 @@ def count_positions(game: Game, plies: int) -> list[int]:
         layer = np.unique(game.apply(layer[row], move), axis=0)
         counts.append(len(layer))
     return counts
+
+
+@pytest.mark.parametrize("name", ["tictactoe", "connect4", "connect4:5x4", "connect4:6x9"])
+def test_moves_that_win_at_once_are_those_after_which_the_mover_has_won(name: str) -> None:
+    game = make_game(name)
+    assert isinstance(game, SeesWins)
+    together = np.concatenate(play_randomly(game, 40, seed=5))
+    together = together[~game.outcome(together)[0]]
+    winning = game.winning(together)
+    legal, won = game.legal(together), np.zeros_like(winning)
+    for action in range(game.actions):
+        here = legal[:, action]
+        after = game.apply(together[here], np.full(here.sum(), action))
+        sign = 1 - 2 * game.turn(together[here]).astype(float)
+        won[here, action] = game.outcome(after)[1] == sign
+    np.testing.assert_array_equal(winning, won)
+    assert won.sum() > 20
 
 
 def test_there_are_5478_positions_of_tic_tac_toe() -> None:

@@ -43,6 +43,11 @@ class SelfPlaySettings(AlgorithmSettings):
     temperature_moves: int = Field(
         default=8, ge=0, description="of a game that are drawn by the search's policy, for variety"
     )
+    random_moves: int = Field(
+        default=0,
+        ge=0,
+        description="a game begins with none to so many moves drawn evenly, which nobody learns",
+    )
     leaves: int = Field(
         default=1,
         ge=1,
@@ -59,6 +64,13 @@ class SelfPlaySettings(AlgorithmSettings):
         default=256, ge=1, description="positions that an optimizer step learns from"
     )
     value_coefficient: float = Field(default=1.0, ge=0, description="of the error of the value")
+    search_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of what the search expected in the value that is learned; the rest is how "
+        "the game ended",
+    )
     symmetries: bool = Field(
         default=True, description="each position is learned under any symmetry of the board"
     )

@@ -53,6 +53,10 @@ class ModelPredictive:
             default="cem", description="how a good sequence of actions is looked for"
         )
         horizon: int = Field(default=15, ge=1, description="steps that are looked ahead")
+        # A thousand, which other memories wait for, is half of a run's own default.
+        learning_starts: int = Field(
+            default=200, ge=0, description="world steps at random, before anything is learned"
+        )
         candidates: int = Field(default=64, ge=2, description="sequences tried in a round")
         kept: int = Field(
             default=8,

@@ -36,7 +36,8 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*(Block(channels) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.blocks(self.stem(x)))
+        # Channels lie side by side: convolutions as small as these take half the time then.
+        return F.relu(self.blocks(self.stem(x.contiguous(memory_format=torch.channels_last))))
 
 
 class Heads(nn.Module):

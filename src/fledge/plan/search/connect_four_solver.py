@@ -8,7 +8,7 @@ make more threats come first, and positions that were seen are kept.
 from __future__ import annotations
 
 from fledge.worlds.games.boards import FIRST, SECOND, TURN
-from fledge.worlds.games.connect_four import ConnectFour
+from fledge.worlds.games.connect_four import ConnectFour, complete_lines
 from fledge.worlds.games.game import Numbers
 
 MOST = 4_000_000  # positions that are kept; then it begins anew
@@ -63,12 +63,7 @@ class ConnectFourSolver:
 
     def threats(self, stones: int, taken: int) -> int:
         """The free squares that would make four in a row."""
-        free = (stones << 1) & (stones << 2) & (stones << 3)
-        for step in (self.height, self.height - 1, self.height + 1):
-            pair = (stones << step) & (stones << 2 * step)
-            free |= pair & ((stones << 3 * step) | (stones >> step))
-            pair = (stones >> step) & (stones >> 2 * step)
-            free |= pair & ((stones << step) | (stones >> 3 * step))
+        free = complete_lines(stones, self.height)
         return free & self.board & ~taken
 
     def solve(self, own: int, other: int, low: int, high: int) -> int:

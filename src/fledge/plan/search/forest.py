@@ -39,6 +39,7 @@ class Forest:
         self.total = np.zeros(by_edge)  # of the values of its visits
         self.flying = np.zeros(by_edge)  # visits whose leaves are not evaluated yet
         self.child = np.full(by_edge, -1, dtype=np.int64)
+        self.next = np.zeros(size, dtype=np.int64)  # the edge that a simulation takes from here
         self.parent = np.full(size, -1, dtype=np.int64)
         self.waiting = np.zeros(size, dtype=bool)  # for the model to say what it is
         self.root = np.arange(self.trees, dtype=np.int64) * room
@@ -120,5 +121,5 @@ class Forest:
 # The arrays of nodes, and what stands where there is none.
 EMPTY: dict[str, Any] = {
     "state": 0, "turn": 0, "ended": False, "value": 0, "allowed": False, "prior": 0, "visits": 0,
-    "total": 0, "flying": 0, "child": -1, "parent": -1, "waiting": False,
+    "total": 0, "flying": 0, "child": -1, "next": 0, "parent": -1, "waiting": False,
 }  # fmt: skip

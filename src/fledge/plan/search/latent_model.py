@@ -51,6 +51,9 @@ class LatentModel:
             everything = np.ones((len(edge), self.actions), dtype=bool)
             return self.arrive(latent, 1 - turn, np.zeros(len(edge), dtype=bool), everything)
 
+    def forget(self) -> None:
+        """Nothing is remembered."""
+
     def arrive(
         self, latent: Tensor, turn: Numbers, ended: Numbers, allowed: NDArray[np.bool_]
     ) -> Arrived:

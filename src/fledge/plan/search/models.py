@@ -58,6 +58,10 @@ class TreeModel(Protocol):
         """[N, *S], [N], [N] -> what is there"""
         ...
 
+    def forget(self) -> None:
+        """The network has changed: what is remembered of its answers is out of date."""
+        ...
+
 
 class KnownModel:
     """By the rules: states are positions."""
@@ -96,6 +100,12 @@ class KnownModel:
 
     def follow(self, states: Numbers, turn: Numbers, edge: NDArray[np.intp]) -> Arrived:
         return self.begin(self.game.apply(states, edge))
+
+    def forget(self) -> None:
+        # An evaluator may be a plain function, which remembers nothing.
+        forget = getattr(self.evaluator, "forget", None)
+        if forget is not None:
+            forget()
 
 
 def evenly(positions: Numbers, legal: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:

@@ -23,6 +23,7 @@ from fledge.plan.search.selecting import (
     chance_score,
     gumbel_inner_score,
     improved_logits,
+    mix_value,
     puct_score,
     softmax,
     table_of_halvings,
@@ -65,7 +66,7 @@ class Searched:
 
     visits: Numbers  # [n, A]
     q: Numbers  # [n, A], 0 where it was not tried
-    value: NDArray[np.float64]  # [n]: the mean of all simulations
+    value: NDArray[np.float64]  # [n]: the mean of all simulations; of Gumbel's, by its policy
     policy: NDArray[np.float64]  # [n, A]
     action: NDArray[np.intp]  # [n]
 
@@ -98,7 +99,7 @@ class Search:
         self.halvings = table_of_halvings(
             min(settings.considered, model.actions), settings.simulations
         )
-        self.root_prior: Any = None  # [n, E]: with its noise
+        self.root_prior: Any = None  # [n, E]: with its noise, where it has any
 
     def plant(self, roots: Numbers) -> Forest:
         """A tree for each position. Raises UserError for the end of a game: nothing is to be
@@ -146,11 +147,13 @@ class Search:
                 forest.total[way.node, way.edge] += worth
                 if most > 1:
                     forest.flying[way.node, way.edge] -= 1
+            goes_on = new[~forest.ended[new]]
+            self.decide(forest, np.concatenate([*(way.node for way in ways), goes_on]))
 
     def prepare(self, forest: Forest) -> None:
         """The chance of this search: noise in PUCT's prior, or Gumbel's numbers."""
         s, root = self.settings, forest.root
-        self.root_prior = forest.prior[root]
+        self.root_prior = None
         shape = (forest.trees, forest.edges)
         if s.rule == "gumbel":
             self.gumbels = s.gumbel_scale * self.draw.gumbel(size=shape)
@@ -158,20 +161,18 @@ class Search:
             drawn = self.draw.gamma(s.noise_alpha, size=shape) * forest.allowed[root]
             drawn /= np.maximum(drawn.sum(1, keepdims=True), np.finfo(np.float64).tiny)
             chance = (forest.turn[root] == CHANCE)[:, None]
-            mixed = (1 - s.noise) * self.root_prior + s.noise * drawn
-            self.root_prior = np.where(chance, self.root_prior, mixed)
+            mixed = (1 - s.noise) * forest.prior[root] + s.noise * drawn
+            self.root_prior = np.where(chance, forest.prior[root], mixed)
+        self.decide(forest, root)
 
     def descend(self, forest: Forest, trees: NDArray[np.intp], flying: bool) -> Descent:
         """From the roots to the first node that was not there, is an end, or is waiting."""
         leaf = np.empty(len(trees), dtype=np.int64)
         index, rows, node = np.arange(len(trees)), trees, forest.root[trees]
         levels, new, new_edge = [], [], []
-        at_root = True
         while True:
-            edge = self.choose(forest, rows, node, flying, at_root)
+            edge = forest.next[node]
             levels.append((node, edge, index))
-            if flying:
-                forest.flying[node, edge] += 1
             below = forest.child[node, edge]
             fresh = below < 0
             if fresh.any():
@@ -186,44 +187,48 @@ class Search:
             index, rows, node = index[goes], rows[goes], below[goes]
             if not len(index):
                 break
-            at_root = False
         nodes, edges, which = (np.concatenate(part) for part in zip(*levels, strict=True))
+        if flying:
+            forest.flying[nodes, edges] += 1
+            self.decide(forest, nodes)
         none = np.zeros(0, dtype=np.int64)
         return Descent(
             nodes, edges, which, leaf,
             np.concatenate(new) if new else none, np.concatenate(new_edge) if new else none,
         )  # fmt: skip
 
-    def choose(
-        self, forest: Forest, rows: NDArray[np.intp], node: Nodes, flying: bool, at_root: bool
-    ) -> NDArray[np.intp]:
-        """The edge that each simulation takes.  [k], [k] -> [k]"""
+    def decide(self, forest: Forest, node: Nodes) -> None:
+        """The edge that the next simulation takes from each of these nodes. It hangs on what the
+        node itself has seen: so a simulation that was counted changes only the nodes on its way,
+        and those of all depths and all trees are decided at once.  [k]
+        """
         s, allowed = self.settings, forest.allowed[node]
-        turn = forest.turn[node]
+        turn, at_root = forest.turn[node], forest.parent[node] < 0
+        rows = node[at_root] // forest.room
         sign = mover_sign(turn)
         n, won = forest.visits[node], sign[:, None] * forest.total[node]
-        if flying:
+        if s.leaves > 1:
             lost = forest.flying[node]
             n, won = n + lost, won - lost
         q = won / np.maximum(n, 1)
         if s.rule == "uct":
             score = uct_score(q, n, allowed, s.exploration)
         else:
-            prior = self.root_prior[rows] if at_root else forest.prior[node]
+            prior = forest.prior[node]
             value = sign * forest.value[node]
             if s.rule == "puct":
+                if self.root_prior is not None:
+                    prior[at_root] = self.root_prior[rows]
                 score = puct_score(q, n, prior, value, allowed, s.exploration)
             else:
                 improved = improved_logits(
                     q, n, prior, value, allowed, s.visit_offset, s.value_scale
                 )
-                if at_root:
-                    score = self.halve(n, improved, allowed, rows)
-                else:
-                    score = gumbel_inner_score(improved, n, allowed)
+                score = gumbel_inner_score(improved, n, allowed)
+                score[at_root] = self.halve(n[at_root], improved[at_root], allowed[at_root], rows)
         if self.model.chance and (falls := turn == CHANCE).any():
             score[falls] = chance_score(n[falls], forest.prior[node[falls]], allowed[falls])
-        return score.argmax(1)
+        forest.next[node] = score.argmax(1)
 
     def halve(
         self, n: Numbers, improved: Numbers, allowed: Numbers, rows: NDArray[np.intp]
@@ -243,11 +248,12 @@ class Search:
         q = sign[:, None] * forest.total[root] / np.maximum(n, 1)
         value = sign * forest.total[root].sum(1) / n.sum(1)
         if s.rule == "gumbel":
-            improved = improved_logits(
-                q, n, forest.prior[root], sign * forest.value[root], forest.allowed[root],
-                s.visit_offset, s.value_scale,
-            )  # fmt: skip
+            prior, own = forest.prior[root], sign * forest.value[root]
+            allowed = forest.allowed[root]
+            improved = improved_logits(q, n, prior, own, allowed, s.visit_offset, s.value_scale)
             policy = softmax(improved)
+            # Its visits go to all that is considered, so their mean is not what it will get.
+            value = (policy * np.where(n > 0, q, mix_value(q, n, prior, own)[:, None])).sum(1)
             final = np.where(n == n.max(1, keepdims=True), self.gumbels + improved, NEVER)
         else:
             policy = n / n.sum(1, keepdims=True)

@@ -17,11 +17,13 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.board_network import BoardNetwork
 from fledge.models.control.latent_board import LatentBoardNetwork
 from fledge.optimizers import adamw
+from fledge.plan.search.evaluation_cache import EvaluationCache
 from fledge.plan.search.latent_model import LatentModel
-from fledge.plan.search.models import KnownModel, TreeModel
+from fledge.plan.search.models import Evaluator, KnownModel, TreeModel
 from fledge.plan.search.network_evaluator import NetworkEvaluator
 from fledge.plan.search.players import SearchPlayer
 from fledge.plan.search.searching import Search, SearchSettings
+from fledge.plan.search.wins_at_once import WinsFirst
 from fledge.recipes.games.config import SelfplayConfig
 from fledge.runs.folder import Run
 from fledge.runs.lineage import is_of_a_run
@@ -30,7 +32,7 @@ from fledge.sample.position_replay import PositionReplay
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.system_errors import out_of_memory
-from fledge.worlds.games.game import Game
+from fledge.worlds.games.game import Game, SeesWins
 from fledge.worlds.games.make import make_game
 
 WEIGHTS, CARD = "model.safetensors", "agent.json"
@@ -52,17 +54,21 @@ class PlayerCard(BaseModel):
 def build_network(game: Game, card: PlayerCard, seed: int = 0) -> nn.Module:
     """Its weights drawn by the run's seed."""
     kind = LatentBoardNetwork if card.latent else BoardNetwork
-    return kind(
+    network = kind(
         game.planes, game.board, game.actions, card.channels, card.blocks,
         generator_for(seed, "weights"),
     )  # fmt: skip
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def build_model(game: Game, network: nn.Module, device: torch.device) -> TreeModel:
     """What a search with this network looks ahead by."""
     if isinstance(network, LatentBoardNetwork):
         return LatentModel(game, network, device)
-    return KnownModel(game, NetworkEvaluator(game, network, device))
+    asked: Evaluator = NetworkEvaluator(game, network, device)
+    if isinstance(game, SeesWins):
+        asked = WinsFirst(game, asked)
+    return KnownModel(game, EvaluationCache(asked, game.begin(1).shape[1], game.actions))
 
 
 def build_player(
@@ -87,7 +93,7 @@ def build_algorithm(
     )
     replay = PositionReplay(
         game, settings.buffer, generator=generator_for(config.seed, "batches"),
-        symmetries=settings.symmetries,
+        symmetries=settings.symmetries, search_share=settings.search_share,
     )  # fmt: skip
     return config.entry.algorithm(network, learner, stopwatch, settings, replay=replay)
 

@@ -112,8 +112,12 @@ class SelfplayConfig(AlgorithmFields):
         return fifth if self.evaluate_every is None else self.evaluate_every
 
 
-# What small games want otherwise.
+# What each game wants otherwise. Connect four's is meant for an hour of one core.
 USUAL: Mapping[str, Mapping[str, Any]] = {
+    "connect4": {
+        "steps": 360, "games": 256, "rule": "gumbel", "simulations": 32, "random_moves": 6,
+        "buffer": 150_000, "updates_per_step": 60, "warmup_steps": 200,
+    },
     "tictactoe": {
         "steps": 40, "simulations": 32, "temperature_moves": 4, "opening_moves": 1,
         "learning_starts": 200,

@@ -64,7 +64,8 @@ def selfplay(config: SelfplayConfig, show: Show, run: Run | None = None) -> Summ
     )  # fmt: skip
     sampler = SelfPlay(
         game, search, config.games, temperature_moves=settings.temperature_moves,
-        seed=seed_for(config.seed, "actor"), stopwatch=start.stopwatch,
+        random_moves=settings.random_moves, seed=seed_for(config.seed, "actor"),
+        stopwatch=start.stopwatch,
     )  # fmt: skip
     matches = Matches(config, game, network, device)
     with start.begin(config, data=config.own_code) as course:

@@ -51,8 +51,9 @@ class PlayGameConfig(BaseModel):
     opening_moves: int = Field(
         default=2, ge=0, description="of a match that are drawn at random, so that games differ"
     )
-    simulations: int = Field(
-        default=400, ge=1, description="of each search for a move, of UCT random games"
+    simulations: int = Field(default=400, ge=1, description="of each search for a move")
+    rollouts: int | None = Field(
+        default=None, ge=1, description="random games for each move of UCT; none: as simulations"
     )
     depth: int = Field(default=6, ge=1, description="moves that minimax looks ahead")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of everything that is drawn")
@@ -75,7 +76,7 @@ def play_game(config: PlayGameConfig, show: Show) -> dict[str, Any]:
 def choose_player(config: PlayGameConfig, game: Game, name: str) -> Thinker:
     seed = seed_for(config.seed, "actor", name)
     if name == "uct":
-        return uct_player(game, config.simulations, seed)
+        return uct_player(game, config.rollouts or config.simulations, seed)
     if name == "minimax":
         return MinimaxPlayer(game, config.depth, seed)
     if name == "random":

@@ -3,22 +3,25 @@
 import { get } from "./api.js";
 import { openChat } from "./chat_view.js";
 import { fail } from "./dom.js";
+import { openPlay } from "./play_view.js";
 import { openRuns } from "./runs_view.js";
 import { openSettings } from "./settings.js";
 import { openVote } from "./vote_view.js";
 
-const VIEWS = ["chat", "vote", "runs"];
+const VIEWS = ["chat", "vote", "play", "runs"];
 const place = (name) => document.getElementById(name);
+const linkOf = (view) => document.querySelector(`[data-view=${view}]`);
+let first = "chat"; // the view where the address names none
 
 document.getElementById("open-settings").addEventListener("click", openSettings);
 const runs = openRuns(place("runs"));
 
 function show() {
   const [wanted, number] = location.hash.slice(1).split("/");
-  const name = VIEWS.includes(wanted) ? wanted : "chat";
+  const name = VIEWS.includes(wanted) ? wanted : first;
   for (const view of VIEWS) {
     place(view).hidden = view !== name;
-    const link = document.querySelector(`[data-view=${view}]`);
+    const link = linkOf(view);
     if (view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -36,8 +39,20 @@ show();
 
 try {
   const about = await get("fledge/models");
-  openChat(place("chat"), about);
-  openVote(place("vote"), about);
+  if (about.models.length) {
+    openChat(place("chat"), about);
+    openVote(place("vote"), about);
+  } else {
+    // Only players are here: nothing speaks, and nothing has settings.
+    first = "play";
+    for (const view of ["chat", "vote"]) linkOf(view).hidden = true;
+    document.getElementById("open-settings").hidden = true;
+  }
+  if (about.players.length) {
+    linkOf("play").hidden = false;
+    openPlay(place("play"), about);
+  }
+  show();
 } catch (error) {
   fail(place("chat"), error);
 }

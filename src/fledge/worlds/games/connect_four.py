@@ -6,6 +6,8 @@ layout; https://tromp.github.io/c4/c4.html).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,20 @@ from fledge.worlds.games.boards import (
 from fledge.worlds.games.game import Bools, Numbers, Positions
 
 BITS = 62  # that a position may take
+
+
+def complete_lines(stones: Any, height: int) -> Any:
+    """Where one more stone would make four in a row; also where there is no square, or one is
+    taken (Pons 2015, http://blog.gamesolver.org). height: bits of a column.  int -> int, or [N] ->
+    [N]
+    """
+    lines = (stones << 1) & (stones << 2) & (stones << 3)
+    for step in (height, height - 1, height + 1):
+        pair = (stones << step) & (stones << 2 * step)
+        lines |= pair & ((stones << 3 * step) | (stones >> step))
+        pair = (stones >> step) & (stones >> 2 * step)
+        lines |= pair & ((stones << step) | (stones >> 3 * step))
+    return lines
 
 
 class ConnectFour:
@@ -79,6 +95,13 @@ class ConnectFour:
         won = self.has_line(positions[:, :2])
         full = (positions[:, FIRST] | positions[:, SECOND]) == self.full
         return won[:, 0] | won[:, 1] | full, won[:, 0].astype(np.float64) - won[:, 1]
+
+    def winning(self, positions: Positions) -> Bools:
+        """The columns whose stone makes four in a row at once.  [N, 3] -> [N, A]"""
+        taken = positions[:, FIRST] | positions[:, SECOND]
+        own = positions[np.arange(len(positions)), positions[:, TURN]]
+        free = (taken + self.bottom.sum()) & self.full & complete_lines(own, self.height)
+        return (free[:, None] & self.column) != 0
 
     def has_line(self, stones: NDArray[np.int64]) -> Bools:
         """Four in a row, in any of four directions."""

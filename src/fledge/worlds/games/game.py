@@ -8,7 +8,7 @@ player 0 gets: 1 a win, 0 a draw, −1 a loss.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,15 @@ class Game(Protocol):
 
     def cell_of(self, action: int) -> int | None:
         """Where a move is shown on the board, None for one without a place."""
+        ...
+
+
+@runtime_checkable
+class SeesWins(Protocol):
+    """A game that says quickly which moves win at once."""
+
+    def winning(self, positions: Positions) -> Bools:
+        """Legal moves after which the player who made them has won.  [N, W] -> [N, A]"""
         ...
 
 

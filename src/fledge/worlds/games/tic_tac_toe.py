@@ -57,6 +57,11 @@ class TicTacToe:
         full = (positions[:, FIRST] | positions[:, SECOND]) == FULL
         return first | second | full, first.astype(np.float64) - second
 
+    def winning(self, positions: Positions) -> Bools:
+        """The cells that make three in a row at once.  [N, 3] -> [N, A]"""
+        own = positions[np.arange(len(positions)), positions[:, TURN], None] | (ONE << self.bit)
+        return self.has_line(own.reshape(-1)).reshape(own.shape) & self.legal(positions)
+
     def has_line(self, stones: NDArray[np.int64]) -> Bools:
         return ((stones[:, None] & self.lines) == self.lines).any(1)
 
