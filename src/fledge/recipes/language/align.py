@@ -18,7 +18,7 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Course, Start, Summary, describe_result
 from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.align_fields import AlignConfig as AlignConfig
-from fledge.recipes.language.align_fields import check_sizes
+from fledge.recipes.language.align_fields import check_conversed, check_sizes
 from fledge.recipes.language.align_judges import choose_figure, load_scorer, make_judges
 from fledge.recipes.language.aligners import Making, make_algorithm
 from fledge.recipes.language.tasks import open_task
@@ -29,14 +29,17 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.generate import SLOTS
 from fledge.sample.hints import Hints, check_hint
-from fledge.sample.rollouts import ROUND, Rollouts, Scorer, encode_prompt
+from fledge.sample.rollouts import ROUND, Rollouts, Scorer
 from fledge.sample.searched import SearchedRollouts
 from fledge.sample.token_search import SearchPlan
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.answered import render_example
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Task, list_censuses
+from fledge.text.asking import encode_prompt
 from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
@@ -54,6 +57,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     settings = check_sizes(config, config.settings, base, prompts)
     if (hint := settings.sampling().hint) is not None:
         check_hint(hint, task)
+    check_conversed(settings, task)
     rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     policy = base.policy().with_rule(rule).bind(config.make_constraint(base)).to(config.on())
     reference = policy.frozen_copy()
@@ -68,12 +72,12 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         data=[config.task, *config.own_code, *config.own_family, *config.constraint_files],
         copied=texts,
     ) as course:
-        typical = make_typical_rows(config, base, prompts)
+        typical = make_typical_rows(config, base, prompts, task)
         tell_memory(
             course, config, policy, typical, networks=count_networks(settings),
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
             sampling=[
-                *([] if config.server else [list_rollouts(config, base, prompts)]),
+                *([] if config.server else [list_rollouts(config, base, prompts, task)]),
                 *list_evaluation(task, config, base.tokenizer),
             ],
         )  # fmt: skip
@@ -199,10 +203,17 @@ def list_mixed_texts(settings: AlgorithmSettings) -> list[str]:
     return []
 
 
-def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
+def make_typical_rows(
+    config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
+) -> Trajectories:
     """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
-    tokens as an answer may take.
+    tokens as an answer may take; conversations that reach the goal where the task answers.
     """
+    if count_turns(task) > 1:
+        examples = [task.example(i, "train") for i in range(config.prompts_per_step)]
+        talks = [render_example(base.tokenizer, example, task) for example in examples]
+        times = config.samples_per_prompt
+        return from_rows([ids for ids, _ in talks] * times, [own for _, own in talks] * times)
     room = [
         min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
     ]
@@ -217,8 +228,10 @@ def count_networks(settings: AlgorithmSettings) -> int:
     return 2 if isinstance(settings, PPO.InTexts) and settings.critic == "separate" else 1
 
 
-def list_rollouts(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Sampling:
+def list_rollouts(
+    config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
+) -> Sampling:
     """What samples the answers of a step."""
-    longest = max(map(len, prompts)) + config.max_new_tokens
+    longest = max(map(len, prompts)) + config.max_new_tokens * count_turns(task)
     rows = min(SLOTS, config.prompts_per_step * config.samples_per_prompt)
     return Sampling(rows, min(-(-longest // ROUND) * ROUND, base.network.config.context))

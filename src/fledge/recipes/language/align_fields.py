@@ -26,6 +26,8 @@ from fledge.recipes.language.judge_fields import (
 from fledge.recipes.language.large_defaults import ALIGN, LargeDefaults
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.server_fields import ServerFields
+from fledge.tasks.conversed import count_turns
+from fledge.tasks.named import Task
 
 
 class AlignConfig(
@@ -154,6 +156,20 @@ def check_sizes(
             "into equal parts: choose a multiple of epochs that divides the rows."
         )
     return settings.for_rows(rows)
+
+
+def check_conversed(settings: AlgorithmSettings, task: Task) -> None:
+    """Raises UserError for what asks once and cannot go on when the task answers."""
+    if count_turns(task) == 1:
+        return
+    asks_once = "algorithm=search" if isinstance(settings, SearchTeacher.Settings) else None
+    if settings.sampling().hint is not None:
+        asks_once = "a hint"
+    if asks_once:
+        raise UserError(
+            f"{asks_once} asks each prompt for one text, and {task.name} answers what it is told, "
+            "turn by turn: take another algorithm, such as grpo or reinforce."
+        )
 
 
 def check_search(config: AlignConfig) -> None:
