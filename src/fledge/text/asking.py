@@ -19,17 +19,17 @@ def encode_reply(tokenizer: Tokenizer, reply: str) -> list[int]:
     not encoded again: its tokens stay those that were sampled, which its text need not come to.
 
     It is what the chat template writes behind a turn that stands for the answer. Raises UserError
-    for a template that writes earlier turns otherwise once something follows them.
+    for a template in which no answer has an end.
     """
-    asked = {"role": "user", "content": "a"}
-    answered = {"role": "assistant", "content": "b"}
-    first, own = render(tokenizer, [asked, answered])
-    end = max((place for place, chosen in enumerate(own) if chosen), default=-1) + 1
-    both, _ = render(tokenizer, [asked, answered, {"role": "user", "content": reply}], reply=True)
-    if not end or both[:end] != first[:end]:
+    talk = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": reply},
+    ]
+    ids, own = render(tokenizer, talk, reply=True)
+    if not any(own):
         raise UserError(
-            "the chat template writes an answer otherwise once something follows it, so that a "
-            "conversation cannot go on from the tokens that were said: use a model whose template "
-            "leaves earlier turns as they are."
+            "the chat template shows no end of an answer that something follows, so that a "
+            "conversation cannot go on: use a model with another template."
         )
-    return both[end:]
+    return ids[max(place for place, chosen in enumerate(own) if chosen) + 1 :]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fledge.tasks.worlds.shell_commands import COMMANDS, Refused, Tree, list_paths
 from fledge.tasks.worlds.world import Draws, World
@@ -22,22 +23,29 @@ WORDS = (
 
 @dataclass
 class Shell:
-    """root: folders as dicts, files as their texts. here: the working folder, as a path. wanted:
-    what the files shall be. solution: commands from the root that make them so.
+    """root: folders as dicts, files as their texts. here: the working folder, as a path. solution:
+    commands from the root that make the files what they shall be.
     """
 
     root: Tree
     goal: str
     solution: list[str]
     here: list[str] = field(default_factory=list)
-    wanted: Tree = field(default_factory=dict)
-    apart: int = 0  # places that were not as wanted, at the beginning
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def wanted(self) -> Tree:
+        """What the files shall be. First asked for before anything was done: most beginnings that
+        are drawn belong to another split, and nothing is done in them.
+        """
         after = deepcopy(self.root)
         for command in self.solution:
             COMMANDS[command.split()[0]](after, [], shlex.split(command)[1:])
-        self.wanted, self.apart = after, count_differences(self.root, after)
+        return after
+
+    @cached_property
+    def apart(self) -> int:
+        """Places that were not as wanted, at the beginning."""
+        return count_differences(self.root, self.wanted)
 
     @property
     def opening(self) -> str:
@@ -61,6 +69,7 @@ class Shell:
 
     def act(self, command: str) -> str:
         """What the command writes; errors as its own name and a reason."""
+        assert self.apart  # known before anything changes
         try:
             name, *words = shlex.split(command) or [""]
         except ValueError:
