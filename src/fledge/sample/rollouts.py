@@ -17,6 +17,7 @@ from fledge.errors import UserError
 from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
 from fledge.sample.conversing import GrowingEngine, answer_prompts, mark_own, read_text
+from fledge.sample.curriculum import Curriculum
 from fledge.sample.generate import SLOTS, Answers, Completion
 from fledge.sample.served import Served
 from fledge.seeds import generator_for
@@ -66,8 +67,8 @@ class Rollouts:
     goes on until the batch is full; here the last round's groups stay whatever they earned, so that
     a batch has its full size also where nothing can be told apart.
 
-    State: the number of the next prompt, and the generator of the draws. A row that ran out of room
-    is marked `truncated`.
+    State: the number of the next prompt, the generator of the draws, and the curriculum. A row that
+    ran out of room is marked `truncated`.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Rollouts:
         redraws: int = 0,
         precision: Generation = "fp32",
         served: Served | None = None,
+        curriculum: Curriculum | None = None,
     ) -> None:
         """redraws: rounds of dynamic sampling. precision: of generation. served: who answers, by
-        default an engine in this process.
+        default an engine in this process. curriculum: which part of the task is asked, by default
+        each in turn.
         """
         self.policy, self.tokenizer, self.task = policy, tokenizer, task
         self.scorer, self.stopwatch = scorer, stopwatch
@@ -98,6 +101,7 @@ class Rollouts:
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
         self.served = served
+        self.curriculum = curriculum
         self._engine: Engine | None = None  # while a batch is drawn
 
     def __next__(self) -> Sampled:
@@ -123,6 +127,9 @@ class Rollouts:
             self.figures |= self.served.take_figures()
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
+        if self.curriculum is not None:
+            seen = [(group.example.task, group.marks["exact_match"]) for group in drawn]
+            self.figures |= self.curriculum.learn(seen)
         return batch
 
     def release_engine(self) -> None:
@@ -133,7 +140,10 @@ class Rollouts:
 
     def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
-        examples = [self.task.example(self.position + i, "train") for i in range(number)]
+        if self.curriculum is not None:
+            examples = self.curriculum.draw(number)
+        else:
+            examples = [self.task.example(self.position + i, "train") for i in range(number)]
         self.position += number
         return self.judge(
             examples, self.answer([encode_prompt(self.tokenizer, e.prompt) for e in examples],
@@ -214,11 +224,16 @@ class Rollouts:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position, "generator": self.generator.get_state()}
+        state = {"position": self.position, "generator": self.generator.get_state()}
+        if self.curriculum is not None:
+            state["curriculum"] = self.curriculum.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = state["position"]
         self.generator.set_state(state["generator"])
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(state["curriculum"])
 
 
 def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from fledge import ranks
 from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
@@ -27,6 +28,7 @@ from fledge.recipes.memory import Sampling, list_evaluation, tell_memory
 from fledge.recipes.pacing import Paced, by_batches
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
+from fledge.sample.curriculum import Curriculum
 from fledge.sample.generate import SLOTS
 from fledge.sample.hints import Hints, check_hint
 from fledge.sample.rollouts import ROUND, Rollouts, Scorer
@@ -58,6 +60,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     if (hint := settings.sampling().hint) is not None:
         check_hint(hint, task)
     check_conversed(settings, task)
+    curriculum = make_curriculum(config, settings, task)
     rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     policy = base.policy().with_rule(rule).bind(config.make_constraint(base)).to(config.on())
     reference = policy.frozen_copy()
@@ -89,7 +92,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
             config, settings, policy, reference, base, course.stopwatch, speed.precision, mixed
         )
         acting = reference if settings.sampling().of_base else policy
-        sampler = make_sampler(config, settings, acting, base, task, scorer, course)
+        sampler = make_sampler(config, settings, acting, base, task, scorer, course, curriculum)
         rewarded = (
             f"reward model {config.reward}" if config.reward else f"verifier of {config.task}"
         )
@@ -103,6 +106,18 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         )  # fmt: skip
         base.save(course.run.model_folder)
         return conclude(config, course, task)
+
+
+def make_curriculum(
+    config: AlignConfig, settings: AlgorithmSettings, task: Task
+) -> Curriculum | None:
+    """Raises UserError for a task of one part, and for a search, which asks each in turn."""
+    if not config.curriculum:
+        return None
+    if isinstance(settings, SearchTeacher.Settings):
+        raise UserError("curriculum=true was given with algorithm=search, which asks each part of "
+                        "a task in turn: leave it out.")  # fmt: skip
+    return Curriculum(task, config.seed)
 
 
 def open_mixed_text(course: Course, base: Loaded, texts: Sequence[str]) -> TokenStream | None:
@@ -126,6 +141,7 @@ def make_sampler(
     task: Task,
     scorer: Scorer,
     course: Course,
+    curriculum: Curriculum | None = None,
 ) -> Sampler:
     """Answers to the task's prompts, asked as the algorithm wants them."""
     wanted = settings.sampling()
@@ -135,6 +151,7 @@ def make_sampler(
         max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=wanted.redraws,
         precision=config.generation,
         served=config.make_served(acting, base, course.run.folder, course.show.line),
+        curriculum=curriculum,
     )  # fmt: skip
     if isinstance(settings, SearchTeacher.Settings):
         s = settings

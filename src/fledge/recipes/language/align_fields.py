@@ -50,6 +50,13 @@ class AlignConfig(
             "last, words, or a .jsonl or .py of your own"
         )
     )
+    curriculum: bool = Field(
+        default=False,
+        description=(
+            "of a mixed task, such as household:1-3, ask the parts at the edge of success most, "
+            "by p (1 - p) of being right; otherwise each in turn"
+        ),
+    )
     reward: Path | None = Field(
         default=None,
         description=(
