@@ -22,8 +22,12 @@ from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.python_task import PythonTask, load_python_task
+from fledge.tasks.reasoning_gym import PREFIX as REASONING_GYM
+from fledge.tasks.reasoning_gym import load_reasoning_gym
 from fledge.tasks.rows import Admit
 from fledge.tasks.slots import SlotTask
+from fledge.tasks.textworld_games import PREFIX as TEXTWORLD
+from fledge.tasks.textworld_games import load_textworld
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -190,6 +194,10 @@ def load_single_task(
         return NumberTask(name, seed, *choose_lengths("digits", NUMBER_LENGTHS, *ends))
     if (world := make_world(name, seed)) is not None:
         return world
+    if name.startswith(REASONING_GYM):
+        return load_reasoning_gym(name, seed)
+    if name.startswith(TEXTWORLD):
+        return load_textworld(name, seed)
     path = Path(name).expanduser()
     if path.suffix == ".py":
         return load_python_task(str(path), seed, limits, reading, admit)
