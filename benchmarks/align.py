@@ -35,9 +35,10 @@ from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
-from fledge.sample.rollouts import Rollouts, encode_prompt
+from fledge.sample.rollouts import Rollouts
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import load_task
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import SPECIAL, train_tokenizer
 from side_by_side import Times, alternate, finish, options, rate_table, rates, say, speed_up, table
 

@@ -26,8 +26,8 @@ import torch
 
 from fledge.hub.folder import load_model, save_model
 from fledge.models.language.adapters import LoRA
-from fledge.sample.rollouts import encode_prompt
 from fledge.tasks.named import load_task
+from fledge.text.asking import encode_prompt
 from real_model import Figures, draw, find_model, run_in_turn, why
 from side_by_side import finish, judge, options, say, table
 

@@ -31,10 +31,10 @@ from fledge.engine.engine import Engine
 from fledge.hub.folder import load_model
 from fledge.log_prob import Decoding
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.splits import SPLITS
 from fledge.tasks.named import draw_questions, load_task
+from fledge.text.asking import encode_prompt
 from real_model import find_model
 
 HERE = Path(__file__).parent

@@ -14,13 +14,14 @@ from fledge.algorithms.likelihood.expectation_maximisation import STAR, Expectat
 from fledge.errors import UserError
 from fledge.hub.folder import actions
 from fledge.policy import TokenPolicy
-from fledge.sample import rollouts as rollouts_module
+from fledge.sample import conversing
 from fledge.sample.generate import Completion
 from fledge.sample.hints import HINT, Hints, check_hint, replace_prompt, write_hint
-from fledge.sample.rollouts import Rollouts, Scorer, encode_prompt
+from fledge.sample.rollouts import Rollouts, Scorer, build_trajectories
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, load_task
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import train_tokenizer
 from fledge.trajectories import Trajectories
 from tests.subjects import learner, same_bits, transformer
@@ -91,7 +92,7 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     known = examples[1].answer
     assert known is not None
     parrot = Parrot(knows=[known[::-1]])
-    monkeypatch.setattr(rollouts_module, "generate", parrot)
+    monkeypatch.setattr(conversing, "generate", parrot)
     batch = next(hints)
     assert len(parrot.asked) == 4 + 3
     assert not any(f"(the answer: {known})" in text for text in parrot.asked)
@@ -107,7 +108,7 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
 
 
 def test_one_sample_a_prompt_is_asked_again_like_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts_module, "generate", Parrot())
+    monkeypatch.setattr(conversing, "generate", Parrot())
     hints = make(SecondTime(), prompts=3, samples=1)
     batch = next(hints)
     assert texts(batch) == [(encode_prompt(BYTES, e.prompt), "no") for e in words_of(hints, 3)]
@@ -118,7 +119,7 @@ def test_one_sample_a_prompt_is_asked_again_like_several(monkeypatch: pytest.Mon
 def test_where_all_is_solved_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hints = make()
     parrot = Parrot(knows=[str(example.answer)[::-1] for example in words_of(hints, 4)])
-    monkeypatch.setattr(rollouts_module, "generate", parrot)
+    monkeypatch.setattr(conversing, "generate", parrot)
     batch = next(hints)
     assert len(parrot.asked) == 4
     assert batch.logp is not None
@@ -181,7 +182,7 @@ def test_the_engines_log_probabilities_behind_a_hint_would_be_far_off() -> None:
     told = [encode_prompt(BYTES, write_hint(HINT, example)) for example in examples]
     plain = [encode_prompt(BYTES, example.prompt) for example in examples for _ in range(2)]
     said = [replace_prompt(p, c, 96) for p, c in zip(plain, rollouts.answer(told), strict=True)]
-    batch = rollouts_module.build_trajectories(said, [0.0] * 8, [i // 2 for i in range(8)])
+    batch = build_trajectories(said, [0.0] * 8, [i // 2 for i in range(8)])
     assert batch.logp is not None
     with torch.no_grad():
         own = rollouts.policy.log_prob(batch.obs, batch.action, batch.chosen)
@@ -192,7 +193,7 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hints = make()
-    monkeypatch.setattr(rollouts_module, "generate", Parrot())
+    monkeypatch.setattr(conversing, "generate", Parrot())
     policy = hints.rollouts.policy
     batch = next(hints)
     right = batch[batch.reward.sum(1) > 0]
@@ -218,7 +219,7 @@ def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(
     examples = words_of(make(), 4)
     sizes = [len(encode_prompt(BYTES, write_hint(HINT, example))) for example in examples]
     parrot = Parrot()
-    monkeypatch.setattr(rollouts_module, "generate", parrot)
+    monkeypatch.setattr(conversing, "generate", parrot)
     hints = make(context=max(sizes))  # the longest would leave no room
     next(hints)
     assert hints.figures["hinted_groups"] == sum(size < max(sizes) for size in sizes) / 4

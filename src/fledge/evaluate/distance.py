@@ -11,8 +11,8 @@ from fledge.divergence import forward_kl
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import generate
-from fledge.sample.rollouts import build_trajectories, encode_prompt
+from fledge.sample.conversing import answer_task
+from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl import stepwise_kl
 from fledge.score.scoring import untruncate
 from fledge.seeds import generator_for
@@ -62,14 +62,12 @@ def judge_kl(
     in training (`untruncate`d).
     """
     reference = untruncate(reference)
-    prompts = [
-        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(answers)
-    ]
-    completions = generate(
+    completions = answer_task(
         policy,
-        prompts,
+        tokenizer,
+        task,
+        [task.example(i, "validation") for i in range(answers)],
         max_new_tokens=max_new_tokens,
-        stop=tokenizer.ends,
         generator=generator_for(seed, "evaluation", "kl"),
     )
     rows = build_trajectories(completions, [0.0] * answers, list(range(answers))).to(

@@ -8,11 +8,12 @@ from fledge.evaluate.judge import Figures, Judge
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
-from fledge.sample.generate import generate
-from fledge.sample.rollouts import encode_prompt
+from fledge.sample.conversing import Spoken, answer_task, read_text
+from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.splits import HELD_OUT, HeldOut
+from fledge.tasks.conversed import Conversed, write_transcript
 from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.tokenizer import Tokenizer
 
@@ -34,17 +35,16 @@ def judge_task(
 
     cut_reward: the most that an answer scores which never stopped, as in training.
     """
-    completions = generate(
-        policy.with_rule(Decoding(temperature=0)),
-        [encode_prompt(tokenizer, example.prompt) for example in examples],
-        max_new_tokens=max_new_tokens,
-        stop=tokenizer.ends,
-    )
-    texts = [tokenizer.decode(completion.tokens) for completion in completions]
+    greedy = policy.with_rule(Decoding(temperature=0))
+    completions = answer_task(greedy, tokenizer, task, examples, max_new_tokens=max_new_tokens)
+    texts = [read_text(tokenizer, completion) for completion in completions]
     marks = Verifier(task, cut_reward=cut_reward)(examples, completions, texts)
     if run is not None:
+        shown = [
+            show_answer(task, *pair) for pair in zip(examples, texts, completions, strict=True)
+        ]
         for example, text, score, exact in list(
-            zip(examples, texts, marks["reward"], marks["exact_match"], strict=True)
+            zip(examples, shown, marks["reward"], marks["exact_match"], strict=True)
         )[:KEPT]:
             row = {
                 "step": step,
@@ -60,6 +60,13 @@ def judge_task(
         "exact_match": sum(marks["exact_match"]) / len(examples),
         "true_score": sum(marks["reward"]) / len(examples),
     }
+
+
+def show_answer(task: Task, example: Example, text: str, completion: Completion) -> str:
+    """The answer as a person reads it: of a conversation what was answered in it, too."""
+    if isinstance(task, Conversed) and isinstance(completion, Spoken):
+        return write_transcript(task, example, completion.said)
+    return text
 
 
 def draw_held_out(task: Task, number: int) -> dict[HeldOut, list[Example]]:

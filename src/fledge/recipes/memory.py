@@ -23,8 +23,9 @@ from fledge.recipes.activations import measure_activations, weigh_activations
 from fledge.recipes.course import Course
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.sample.generate import SLOTS
-from fledge.sample.rollouts import encode_prompt
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Task, draw_questions
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
@@ -61,7 +62,8 @@ def list_evaluation(task: Task | None, config: Evaluating, tokenizer: Tokenizer)
         return []
     asked = draw_questions(task, "validation", config.evaluation_prompts)
     longest = max(len(encode_prompt(tokenizer, example.prompt)) for example in asked)
-    return [Sampling(min(SLOTS, len(asked)), longest + config.max_new_tokens)]
+    room = config.max_new_tokens * count_turns(task)
+    return [Sampling(min(SLOTS, len(asked)), longest + room)]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.micro_batches import READ, MicroBatches
 from fledge.sample.generate import Completion
-from fledge.sample.rollouts import Group, Rollouts, encode_prompt, join_groups
+from fledge.sample.rollouts import Group, Rollouts, join_groups
 from fledge.tasks.named import Example, Task
+from fledge.text.asking import encode_prompt
 from fledge.trajectories import Sampled
 
 HINT = "{prompt} (the answer: {answer})"

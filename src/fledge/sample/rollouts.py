@@ -4,7 +4,7 @@ reward on the last token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,12 +16,15 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import SLOTS, Completion, generate
+from fledge.sample.conversing import GrowingEngine, answer_prompts, mark_own, read_text
+from fledge.sample.curriculum import Curriculum
+from fledge.sample.generate import SLOTS, Answers, Completion
 from fledge.sample.served import Served
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Example, Task
-from fledge.text.chat import render
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Sampled
 from fledge.weigh import difference
@@ -37,11 +40,6 @@ class Scorer(Protocol):
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]: ...
-
-
-def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The prompt as a user's turn, waiting for the assistant."""
-    return render(tokenizer, [{"role": "user", "content": prompt}], reply=True)[0]
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ class Rollouts:
     goes on until the batch is full; here the last round's groups stay whatever they earned, so that
     a batch has its full size also where nothing can be told apart.
 
-    State: the number of the next prompt, and the generator of the draws. A row that ran out of room
-    is marked `truncated`.
+    State: the number of the next prompt, the generator of the draws, and the curriculum. A row that
+    ran out of room is marked `truncated`.
     """
 
     def __init__(
@@ -88,9 +86,11 @@ class Rollouts:
         redraws: int = 0,
         precision: Generation = "fp32",
         served: Served | None = None,
+        curriculum: Curriculum | None = None,
     ) -> None:
         """redraws: rounds of dynamic sampling. precision: of generation. served: who answers, by
-        default an engine in this process.
+        default an engine in this process. curriculum: which part of the task is asked, by default
+        each in turn.
         """
         self.policy, self.tokenizer, self.task = policy, tokenizer, task
         self.scorer, self.stopwatch = scorer, stopwatch
@@ -101,6 +101,7 @@ class Rollouts:
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
         self.served = served
+        self.curriculum = curriculum
         self._engine: Engine | None = None  # while a batch is drawn
 
     def __next__(self) -> Sampled:
@@ -126,6 +127,9 @@ class Rollouts:
             self.figures |= self.served.take_figures()
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
+        if self.curriculum is not None:
+            seen = [(group.example.task, group.marks["exact_match"]) for group in drawn]
+            self.figures |= self.curriculum.learn(seen)
         return batch
 
     def release_engine(self) -> None:
@@ -136,33 +140,45 @@ class Rollouts:
 
     def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
-        examples = [self.task.example(self.position + i, "train") for i in range(number)]
+        if self.curriculum is not None:
+            examples = self.curriculum.draw(number)
+        else:
+            examples = [self.task.example(self.position + i, "train") for i in range(number)]
         self.position += number
         return self.judge(
-            examples, self.answer([encode_prompt(self.tokenizer, e.prompt) for e in examples])
-        )
+            examples, self.answer([encode_prompt(self.tokenizer, e.prompt) for e in examples],
+                                  examples)
+        )  # fmt: skip
 
-    def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+    def answer(
+        self, prompts: Sequence[Sequence[int]], examples: Sequence[Example] = ()
+    ) -> list[Completion]:
         """samples_per_prompt completions of each prompt, side by side; of several ranks each
-        answers its share of the prompts, which has long ones and short ones.
+        answers its share of the prompts, which has long ones and short ones. With the examples
+        that the prompts ask, the task may answer in turn.
         """
         size, own = self.samples_per_prompt, ranks.deal_level([len(prompt) for prompt in prompts])
         with self.stopwatch.phase("generate"):
-            said = generate(
-                self.policy,
-                prompts,
-                max_new_tokens=self.max_new_tokens,
-                stop=self.tokenizer.ends,
-                generator=self.generator,
-                samples=self.samples_per_prompt,
-                engine=self.served or self._engine_for(prompts),
-                only=own,
-            )
+            said = answer_prompts(
+                self.policy, self.tokenizer, prompts, self.task, examples,
+                max_new_tokens=self.max_new_tokens, generator=self.generator, samples=size,
+                engine=self._answers(bool(examples)), only=own,
+            )  # fmt: skip
             mine = {place: said[i * size : (i + 1) * size] for i, place in enumerate(own)}
             groups = {
                 place: group for share in ranks.gather(mine) for place, group in share.items()
             }
             return [completion for place in range(len(prompts)) for completion in groups[place]]
+
+    def _answers(self, in_turns: bool) -> Callable[[Sequence[Sequence[int]]], Answers]:
+        """Who answers prompts; one engine for all the turns of a round of conversations."""
+        if self.served is not None:
+            served = self.served
+            return lambda _: served
+        if in_turns and count_turns(self.task) > 1:
+            slots = min(SLOTS, self.prompts_per_step * self.samples_per_prompt)
+            return GrowingEngine(self.policy, slots, self.max_new_tokens, self.precision)
+        return self._engine_for
 
     def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
         """A function of these prompts and the settings alone, so that a resumed run computes with
@@ -196,7 +212,7 @@ class Rollouts:
             return []
         each = [example for example, said in pairs for _ in said]
         completions = [completion for _, said in pairs for completion in said]
-        texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
+        texts = [read_text(self.tokenizer, completion) for completion in completions]
         marks, size = self.scorer(each, completions, texts), self.samples_per_prompt
         return [
             Group(
@@ -208,11 +224,16 @@ class Rollouts:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position, "generator": self.generator.get_state()}
+        state = {"position": self.position, "generator": self.generator.get_state()}
+        if self.curriculum is not None:
+            state["curriculum"] = self.curriculum.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = state["position"]
         self.generator.set_state(state["generator"])
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(state["curriculum"])
 
 
 def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
@@ -221,7 +242,7 @@ def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
         name: [value for group in groups for value in group.marks[name]] for name in groups[0].marks
     }
     completions = [completion for group in groups for completion in group.completions]
-    tokens = sum(len(c.tokens) for c in completions)
+    tokens = sum(sum(mark_own(c)) for c in completions)
     return {
         f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v)
         for name, v in marks.items()
@@ -245,7 +266,7 @@ def build_trajectories(
     completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]
 ) -> Sampled:
     """Completions and what each is worth, as trajectories: the reward stands on the last token.
-    Token ids in, token ids out.
+    Token ids in, token ids out. What was answered in a conversation is not chosen.
 
     The reward is the verdict on the whole completion, so every row ends with it: `terminated`, and
     `truncated` too where the length limit cut it. A critic's value after the cut would pay the row
@@ -262,7 +283,7 @@ def build_trajectories(
     for i, c in enumerate(completions):
         first, last = len(c.prompt) - 1, len(rows[i]) - 2  # steps: action t is token t + 1
         obs[i, : len(rows[i])] = torch.as_tensor(rows[i])
-        chosen[i, first : last + 1] = True
+        chosen[i, first : last + 1] = torch.as_tensor(mark_own(c))
         logp[i, first : last + 1] = torch.as_tensor(c.logp)
         if not torch.isfinite(torch.tensor(float(reward[i]))):
             raise UserError(

@@ -13,7 +13,7 @@ import torch
 from fledge import ranks
 from fledge.engine.request import Completion
 from fledge.plan.token_tree import Path, TokenTree, weigh_by_visits, weigh_by_worth
-from fledge.sample.rollouts import Group, Rollouts, encode_prompt, summarise_groups
+from fledge.sample.rollouts import Group, Rollouts, summarise_groups
 from fledge.sample.token_search import (
     SearchPlan,
     TokenSearch,
@@ -21,6 +21,7 @@ from fledge.sample.token_search import (
     search_tokens,
 )
 from fledge.tasks.named import Example
+from fledge.text.asking import encode_prompt
 from fledge.trajectories import Sampled
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fledge.micro_batches import READ, MicroBatches
 from fledge.models.language.heads import ScalarModel
+from fledge.sample.conversing import mark_own
 from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.score.verifier import Verifier
@@ -57,7 +58,7 @@ class RewardModelScore:
         """[B]"""
         device = self.model.network.unembedding.device
         rows = [c.prompt + c.tokens for c in completions]
-        own = [[False] * len(c.prompt) + [True] * len(c.tokens) for c in completions]
+        own = [[False] * len(c.prompt) + mark_own(c) for c in completions]
 
         def score(piece: Trajectories) -> list[Tensor]:
             piece = piece.to(device)

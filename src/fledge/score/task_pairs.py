@@ -9,8 +9,8 @@ import torch
 
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import Completion, generate
-from fledge.sample.rollouts import encode_prompt
+from fledge.sample.conversing import answer_task, mark_own, read_text
+from fledge.sample.generate import Completion
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import HeldOut
@@ -74,12 +74,11 @@ class PairMaker:
         alike.
         """
         number = self.samples_per_prompt
-        completions = generate(
-            self.policy, [encode_prompt(self.tokenizer, example.prompt) for example in examples],
-            stop=self.tokenizer.ends, max_new_tokens=self.max_new_tokens, generator=generator,
-            samples=number,
+        completions = answer_task(
+            self.policy, self.tokenizer, self.task, examples, generator=generator,
+            max_new_tokens=self.max_new_tokens, samples=number,
         )  # fmt: skip
-        texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
+        texts = [read_text(self.tokenizer, completion) for completion in completions]
         asked = [example for example in examples for _ in range(number)]
         score = Verifier(self.task)(asked, completions, texts)["reward"]
         pairs: list[Pair | None] = []
@@ -95,4 +94,4 @@ class PairMaker:
 
 def make_row(completion: Completion) -> TokenRow:
     ids = completion.prompt + completion.tokens
-    return ids, [i >= len(completion.prompt) for i in range(len(ids))]
+    return ids, [False] * len(completion.prompt) + mark_own(completion)

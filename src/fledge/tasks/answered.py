@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
+from fledge.tasks.conversed import write_messages
 from fledge.tasks.examples import Example, Task
 from fledge.text.chat import render
 from fledge.text.fitting import fit
@@ -11,16 +12,9 @@ from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 
-def render_example(tokenizer: Tokenizer, example: Example) -> TokenRow:
-    """Asked and answered. The example must have an answer."""
-    assert example.answer is not None
-    return render(
-        tokenizer,
-        [
-            {"role": "user", "content": example.prompt},
-            {"role": "assistant", "content": example.answer},
-        ],
-    )
+def render_example(tokenizer: Tokenizer, example: Example, task: Task | None = None) -> TokenRow:
+    """Asked and answered, turn by turn where the task answers. The example must have an answer."""
+    return render(tokenizer, write_messages(task, example))
 
 
 class TaskRow:
@@ -37,7 +31,7 @@ class TaskRow:
                 f"the task {example.task} has no answer to {example.prompt!r}: tuning needs "
                 "answers, aligning only a score."
             )
-        row = render_example(self.tokenizer, example)
+        row = render_example(self.tokenizer, example, self.task)
         try:
             frame = self.tokenizer.begin, self.tokenizer.start
             return fit(row, self.context, self.census, *frame)

@@ -15,12 +15,13 @@ from fledge.splits import Split
 @dataclass(frozen=True, slots=True)
 class Example:
     """One question. `answer` is None where only a function knows what is right; `task` is the name
-    of its task.
+    of its task; `hidden` is what the task knows of it and the prompt does not say.
     """
 
     prompt: str
     answer: str | None
     task: str
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)

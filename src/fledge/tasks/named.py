@@ -17,12 +17,17 @@ from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
 from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
+from fledge.tasks.conversed import Conversed, count_turns
 from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.python_task import PythonTask, load_python_task
+from fledge.tasks.reasoning_gym import PREFIX as REASONING_GYM
+from fledge.tasks.reasoning_gym import load_reasoning_gym
 from fledge.tasks.rows import Admit
 from fledge.tasks.slots import SlotTask
+from fledge.tasks.textworld_games import PREFIX as TEXTWORLD
+from fledge.tasks.textworld_games import load_textworld
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -31,6 +36,7 @@ from fledge.tasks.words import (
     NumberTask,
     WordTask,
 )
+from fledge.tasks.worlds.make import WORLDS, list_levels, make_world
 from fledge.user_code import FROM_PYTHON
 
 __all__ = [
@@ -78,6 +84,18 @@ class TaskMixture:
     @property
     def can_fail(self) -> bool:
         return any(part.can_fail for part in self.parts)
+
+    @property
+    def turns(self) -> int:
+        return max(count_turns(part) for part in self.parts)
+
+    def reply(self, example: Example, said: Sequence[str]) -> str | None:
+        """What the example's own part answers; nothing where that asks for a single text."""
+        part = next(part for part in self.parts if part.name == example.task)
+        if count_turns(part) == 1:
+            return None
+        assert isinstance(part, Conversed)
+        return part.reply(example, said)
 
     def example(self, index: int, split: Split) -> Example:
         turn, place = divmod(index, len(self.parts))
@@ -150,7 +168,7 @@ def load_task(
     names = []
     # a path that holds a comma is taken whole
     for name in [spec] if os.path.isfile(spec) else spec.split(","):
-        names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
+        names.extend(BUILT_IN if name.strip() == "words" else list_levels(name.strip()))
     parts = tuple(
         load_single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names
     )
@@ -175,17 +193,23 @@ def load_single_task(
         return WordTask(name, seed, *choose_lengths("letters", WORD_LENGTHS, *ends))
     if name in NUMBER_TASKS:
         return NumberTask(name, seed, *choose_lengths("digits", NUMBER_LENGTHS, *ends))
+    if (world := make_world(name, seed)) is not None:
+        return world
+    if name.startswith(REASONING_GYM):
+        return load_reasoning_gym(name, seed)
+    if name.startswith(TEXTWORLD):
+        return load_textworld(name, seed)
     path = Path(name).expanduser()
     if path.suffix == ".py":
         return load_python_task(str(path), seed, limits, reading, admit)
     if path.suffix == ".jsonl":
         return load_answer_file_task(str(path), seed, reading, admit)
-    known = f"{', '.join(BUILT_IN)}, or words for all of them"
+    known = f"{', '.join(BUILT_IN)}, or words for all of them, {', '.join(WORLDS)}"
     if path.suffix or "/" in name:
         raise UserError(
             f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}."
         )
-    near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words"], n=1)
+    near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words", *WORLDS], n=1)
     perhaps = f"perhaps you meant {near[0]}; " if near else ""
     raise UserError(
         f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own."

@@ -10,6 +10,7 @@ from fledge import ranks
 from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.settings import AlgorithmSettings
+from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
@@ -18,7 +19,7 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Course, Start, Summary, describe_result
 from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.align_fields import AlignConfig as AlignConfig
-from fledge.recipes.language.align_fields import check_sizes
+from fledge.recipes.language.align_fields import check_conversed, check_sizes
 from fledge.recipes.language.align_judges import choose_figure, load_scorer, make_judges
 from fledge.recipes.language.aligners import Making, make_algorithm
 from fledge.recipes.language.tasks import open_task
@@ -27,16 +28,20 @@ from fledge.recipes.memory import Sampling, list_evaluation, tell_memory
 from fledge.recipes.pacing import Paced, by_batches
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
+from fledge.sample.curriculum import Curriculum
 from fledge.sample.generate import SLOTS
 from fledge.sample.hints import Hints, check_hint
-from fledge.sample.rollouts import ROUND, Rollouts, Scorer, encode_prompt
+from fledge.sample.rollouts import ROUND, Rollouts, Scorer
 from fledge.sample.searched import SearchedRollouts
 from fledge.sample.token_search import SearchPlan
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.answered import render_example
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Task, list_censuses
+from fledge.text.asking import encode_prompt
 from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
@@ -54,6 +59,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     settings = check_sizes(config, config.settings, base, prompts)
     if (hint := settings.sampling().hint) is not None:
         check_hint(hint, task)
+    check_conversed(settings, task)
+    curriculum = make_curriculum(config, settings, task)
     rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     policy = base.policy().with_rule(rule).bind(config.make_constraint(base)).to(config.on())
     reference = policy.frozen_copy()
@@ -68,12 +75,12 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         data=[config.task, *config.own_code, *config.own_family, *config.constraint_files],
         copied=texts,
     ) as course:
-        typical = make_typical_rows(config, base, prompts)
+        typical = make_typical_rows(config, base, prompts, task)
         tell_memory(
             course, config, policy, typical, networks=count_networks(settings),
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
             sampling=[
-                *([] if config.server else [list_rollouts(config, base, prompts)]),
+                *([] if config.server else [list_rollouts(config, base, prompts, task)]),
                 *list_evaluation(task, config, base.tokenizer),
             ],
         )  # fmt: skip
@@ -85,7 +92,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
             config, settings, policy, reference, base, course.stopwatch, speed.precision, mixed
         )
         acting = reference if settings.sampling().of_base else policy
-        sampler = make_sampler(config, settings, acting, base, task, scorer, course)
+        sampler = make_sampler(config, settings, acting, base, task, scorer, course, curriculum)
         rewarded = (
             f"reward model {config.reward}" if config.reward else f"verifier of {config.task}"
         )
@@ -99,6 +106,18 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         )  # fmt: skip
         base.save(course.run.model_folder)
         return conclude(config, course, task)
+
+
+def make_curriculum(
+    config: AlignConfig, settings: AlgorithmSettings, task: Task
+) -> Curriculum | None:
+    """Raises UserError for a task of one part, and for a search, which asks each in turn."""
+    if not config.curriculum:
+        return None
+    if isinstance(settings, SearchTeacher.Settings):
+        raise UserError("curriculum=true was given with algorithm=search, which asks each part of "
+                        "a task in turn: leave it out.")  # fmt: skip
+    return Curriculum(task, config.seed)
 
 
 def open_mixed_text(course: Course, base: Loaded, texts: Sequence[str]) -> TokenStream | None:
@@ -122,6 +141,7 @@ def make_sampler(
     task: Task,
     scorer: Scorer,
     course: Course,
+    curriculum: Curriculum | None = None,
 ) -> Sampler:
     """Answers to the task's prompts, asked as the algorithm wants them."""
     wanted = settings.sampling()
@@ -131,6 +151,7 @@ def make_sampler(
         max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=wanted.redraws,
         precision=config.generation,
         served=config.make_served(acting, base, course.run.folder, course.show.line),
+        curriculum=curriculum,
     )  # fmt: skip
     if isinstance(settings, SearchTeacher.Settings):
         s = settings
@@ -199,10 +220,17 @@ def list_mixed_texts(settings: AlgorithmSettings) -> list[str]:
     return []
 
 
-def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
+def make_typical_rows(
+    config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
+) -> Trajectories:
     """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
-    tokens as an answer may take.
+    tokens as an answer may take; conversations that reach the goal where the task answers.
     """
+    if count_turns(task) > 1:
+        examples = [task.example(i, "train") for i in range(config.prompts_per_step)]
+        talks = [render_example(base.tokenizer, example, task) for example in examples]
+        times = config.samples_per_prompt
+        return from_rows([ids for ids, _ in talks] * times, [own for _, own in talks] * times)
     room = [
         min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
     ]
@@ -217,8 +245,10 @@ def count_networks(settings: AlgorithmSettings) -> int:
     return 2 if isinstance(settings, PPO.InTexts) and settings.critic == "separate" else 1
 
 
-def list_rollouts(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Sampling:
+def list_rollouts(
+    config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
+) -> Sampling:
     """What samples the answers of a step."""
-    longest = max(map(len, prompts)) + config.max_new_tokens
+    longest = max(map(len, prompts)) + config.max_new_tokens * count_turns(task)
     rows = min(SLOTS, config.prompts_per_step * config.samples_per_prompt)
     return Sampling(rows, min(-(-longest // ROUND) * ROUND, base.network.config.context))

@@ -26,6 +26,8 @@ from fledge.recipes.language.judge_fields import (
 from fledge.recipes.language.large_defaults import ALIGN, LargeDefaults
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.server_fields import ServerFields
+from fledge.tasks.conversed import count_turns
+from fledge.tasks.named import Task
 
 
 class AlignConfig(
@@ -47,6 +49,13 @@ class AlignConfig(
             "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
             "last, words, or a .jsonl or .py of your own"
         )
+    )
+    curriculum: bool = Field(
+        default=False,
+        description=(
+            "of a mixed task, such as household:1-3, ask the parts at the edge of success most, "
+            "by p (1 - p) of being right; otherwise each in turn"
+        ),
     )
     reward: Path | None = Field(
         default=None,
@@ -154,6 +163,20 @@ def check_sizes(
             "into equal parts: choose a multiple of epochs that divides the rows."
         )
     return settings.for_rows(rows)
+
+
+def check_conversed(settings: AlgorithmSettings, task: Task) -> None:
+    """Raises UserError for what asks once and cannot go on when the task answers."""
+    if count_turns(task) == 1:
+        return
+    asks_once = "algorithm=search" if isinstance(settings, SearchTeacher.Settings) else None
+    if settings.sampling().hint is not None:
+        asks_once = "a hint"
+    if asks_once:
+        raise UserError(
+            f"{asks_once} asks each prompt for one text, and {task.name} answers what it is told, "
+            "turn by turn: take another algorithm, such as grpo or reinforce."
+        )
 
 
 def check_search(config: AlignConfig) -> None:

@@ -27,10 +27,10 @@ from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Shuffled, token_rows
+from fledge.sample.conversing import answer_task
 from fledge.sample.documents import DocumentRows
 from fledge.sample.either import Either
-from fledge.sample.generate import generate
-from fledge.sample.rollouts import Rollouts, build_trajectories, encode_prompt
+from fledge.sample.rollouts import Rollouts, build_trajectories
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import HELD_OUT, HeldOut
@@ -137,7 +137,7 @@ def prepare_task_lessons(
     )  # fmt: skip
     questions = draw_held_out(task, config.evaluation_prompts)
     answers: dict[HeldOut, Trajectories] = {
-        part: answer(config, teacher, tokenizer, part, examples)
+        part: answer(config, teacher, tokenizer, task, part, examples)
         for part, examples in questions.items()
     }
 
@@ -155,13 +155,13 @@ def answer(
     config: LessonFields,
     teacher: TokenPolicy,
     tokenizer: Tokenizer,
+    task: Task,
     part: HeldOut,
     examples: Sequence[Example],
 ) -> Trajectories:
     """What the teacher samples to each."""
-    completions = generate(
-        teacher, [encode_prompt(tokenizer, example.prompt) for example in examples],
-        max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
+    completions = answer_task(
+        teacher, tokenizer, task, examples, max_new_tokens=config.max_new_tokens,
         generator=generator_for(config.seed, "evaluation", f"teacher {part}"),
     )  # fmt: skip
     return build_trajectories(completions, [0.0] * len(examples), list(range(len(examples))))

@@ -11,12 +11,15 @@ from fledge.errors import UserError
 from fledge.recipes.language.rows import tell
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.show import Show
-from fledge.sample.rollouts import encode_prompt
 from fledge.tasks.answered import render_example
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.named import Example, Task, check_task, list_censuses, load_task
+from fledge.text.asking import encode_prompt
 from fledge.text.fitting import fit, say_no_room
 from fledge.text.tokenizer import Tokenizer
+
+LOOKED_AT = 64  # examples whose length is measured
 
 
 class Asks(Protocol):
@@ -33,6 +36,22 @@ class Asks(Protocol):
     @property
     def reading(self) -> Reading: ...
     def limits(self, show: Show) -> Limits | None: ...
+
+
+def check_turns(task: Task, tokenizer: Tokenizer, context: int) -> None:
+    """Raises UserError for a task of several turns whose ways do not fit the context."""
+    if count_turns(task) == 1:
+        return
+    for i in range(LOOKED_AT):
+        example = task.example(i, "train")
+        if example.answer is None:
+            continue
+        long = len(render_example(tokenizer, example, task)[0])
+        if long > context:
+            raise UserError(
+                f"a conversation of {example.task} takes {long:,} tokens and the model's context "
+                f"is {context:,}: take a lower level, or a model with a longer context."
+            )
 
 
 def open_task(
@@ -69,6 +88,7 @@ def open_task(
         limits=config.limits(show), reading=reading, admit=admit,
     )  # fmt: skip
     check_task(task)
+    check_turns(task, tokenizer, context)
     if task.note:
         show.line(task.note)
     tell(list_censuses(task), show)

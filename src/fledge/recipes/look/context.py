@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
-from fledge.sample.rollouts import encode_prompt
+from fledge.text.asking import encode_prompt
 
 
 def encode_context(model: Loaded, text: str, *, raw: bool) -> list[int]:

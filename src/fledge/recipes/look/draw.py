@@ -17,9 +17,9 @@ from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.atomic import write_bytes
 from fledge.runs.show import Show
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import encode_prompt
 from fledge.score.drawings import Drawings
 from fledge.seeds import generator_for
+from fledge.text.asking import encode_prompt
 
 WORDS = 24  # tokens beside those of a picture that an answer may have
 

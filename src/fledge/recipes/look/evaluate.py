@@ -36,9 +36,9 @@ from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
-from fledge.sample.rollouts import encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.tasks.named import Example, Task, draw_questions
+from fledge.text.asking import encode_prompt
 from fledge.text.documents import AnyDocument
 from fledge.text.objectives import PairedObjective
 from fledge.text.paired import PairedTokenizer

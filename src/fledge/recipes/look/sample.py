@@ -40,11 +40,11 @@ from fledge.recipes.look.sample_sentences import (
 from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
-from fledge.sample.rollouts import encode_prompt
 from fledge.sample.token_search import Searched
 from fledge.tasks.examples import Example
 from fledge.tasks.named import load_task
 from fledge.tasks.python_task import PythonTask
+from fledge.text.asking import encode_prompt
 from fledge.text.infilling import find_infilling
 from fledge.text.tokenizer import Tokenizer
 

@@ -1,0 +1,70 @@
+"""Tasks of several turns: what is said is answered, until there is nothing more to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from fledge.tasks.examples import Example, Task
+
+
+@runtime_checkable
+class Conversed(Protocol):
+    """A task whose completion is a conversation: the turns of whoever answers, one a line, are what
+    its judge reads and what an example's `answer` holds.
+    """
+
+    @property
+    def turns(self) -> int:
+        """How many turns there are at most."""
+        ...
+
+    def reply(self, example: Example, said: Sequence[str]) -> str | None:
+        """What is answered to the last of `said`, all the turns so far, each as `in_one_line` makes
+        it; None where it is over. A function of nothing else, so that nothing of a conversation has
+        to be kept for a run that is resumed.
+        """
+        ...
+
+
+def in_one_line(text: str) -> str:
+    """What was said in a turn, with single blanks for all white space."""
+    return " ".join(text.split())
+
+
+def join_turns(said: Sequence[str]) -> str:
+    """The turns as a judge reads them, one a line."""
+    return "\n".join(said)
+
+
+def count_turns(task: Task) -> int:
+    """1 where an answer is a single text."""
+    return task.turns if isinstance(task, Conversed) else 1
+
+
+def write_messages(task: Task | None, example: Example) -> list[dict[str, str]]:
+    """The example, asked and answered as its `answer` says, in the turns of a conversation. It must
+    have an answer.
+    """
+    assert example.answer is not None
+    asked = {"role": "user", "content": example.prompt}
+    if task is None or not isinstance(task, Conversed) or count_turns(task) == 1:
+        return [asked, {"role": "assistant", "content": example.answer}]
+    messages, said = [asked], list[str]()
+    for turn in example.answer.split("\n"):
+        said.append(turn)
+        messages.append({"role": "assistant", "content": turn})
+        reply = task.reply(example, said)
+        if reply is None:
+            break
+        messages.append({"role": "user", "content": reply})
+    return messages if messages[-1]["role"] == "assistant" else messages[:-1]
+
+
+def write_transcript(task: Conversed, example: Example, said: Sequence[str]) -> str:
+    """What was said and answered, as a person reads it: turns behind "> ", replies under them."""
+    lines = []
+    for number, turn in enumerate(said, 1):
+        reply = task.reply(example, said[:number])
+        lines += [f"> {turn}", *([] if reply is None else [reply])]
+    return "\n".join(lines)
