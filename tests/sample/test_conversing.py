@@ -22,6 +22,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.answered import render_example
+from fledge.tasks.conversed import Conversed
 from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.named import load_task
 from fledge.text.asking import encode_prompt, encode_reply
@@ -79,6 +80,7 @@ def test_a_conversation_is_token_by_token_its_rendering_in_one_piece(
 
 def test_a_turn_that_is_cut_ends_the_conversation_and_so_does_a_full_context() -> None:
     task = load_task("household:1")
+    assert isinstance(task, Conversed)
     examples = [task.example(i, "train") for i in range(4)]
     policy = make_policy()
     cut = answer_task(

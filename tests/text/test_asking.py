@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fledge.text.asking import encode_prompt, encode_reply
-from fledge.text.chat import render
+from fledge.text.chat import Message, render
 from fledge.text.tokenizer import train_tokenizer
 from tests.text.template_styles import STYLES
 from tests.text.test_foreign_chat import load
@@ -44,7 +44,7 @@ def test_the_reply_is_what_the_template_writes_behind_an_answer(style: str, tmp_
 
 def test_prompt_answer_and_reply_are_the_conversation_in_one_piece() -> None:
     tokenizer = train_tokenizer("bytes", [])
-    talk = [
+    talk: list[Message] = [
         {"role": "user", "content": "Where am I?"},
         {"role": "assistant", "content": "look"},
         {"role": "user", "content": REPLY},

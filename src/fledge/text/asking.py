@@ -5,7 +5,7 @@ conversation goes on.
 from __future__ import annotations
 
 from fledge.errors import UserError
-from fledge.text.chat import render
+from fledge.text.chat import Message, render
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -21,7 +21,7 @@ def encode_reply(tokenizer: Tokenizer, reply: str) -> list[int]:
     It is what the chat template writes behind a turn that stands for the answer. Raises UserError
     for a template in which no answer has an end.
     """
-    talk = [
+    talk: list[Message] = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},
         {"role": "user", "content": reply},

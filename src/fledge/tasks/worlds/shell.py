@@ -12,10 +12,10 @@ from functools import cached_property
 from fledge.tasks.worlds.shell_commands import COMMANDS, Refused, Tree, list_paths
 from fledge.tasks.worlds.world import Draws, World
 
-STEMS = ("notes", "draft", "plan", "list", "report", "letter", "data", "log", "recipe", "diary")
+STEMS: tuple[str, ...] = ("notes", "draft", "plan", "list", "report", "letter", "data", "log", "recipe", "diary")
 ENDS = ("txt", "md", "csv")
-FOLDERS = ("docs", "work", "old", "pictures", "music", "home", "tmp", "backup")
-WORDS = (
+FOLDERS: tuple[str, ...] = ("docs", "work", "old", "pictures", "music", "home", "tmp", "backup")
+WORDS: tuple[str, ...] = (
     "amber", "river", "stone", "paper", "candle", "forest", "silver", "garden", "winter", "copper",
     "harbour", "meadow", "thunder", "velvet", "marble", "cotton",
 )  # fmt: skip
