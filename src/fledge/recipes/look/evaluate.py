@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
+from fledge.evaluate.suites.suite import SuiteName
 from fledge.evaluate.targets import measure_targets
 from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
@@ -30,10 +31,12 @@ from fledge.recipes.look.evaluate_one_shot import (
     find_programs,
 )
 from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig, evaluate_pictures
+from fledge.recipes.look.evaluate_suite import evaluate_suite
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sample_pictures import find_picture_folder
 from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
+from fledge.recipes.look.suite_fields import EvaluateSuiteConfig, asks_suite
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.sample.rollouts import encode_prompt
@@ -60,6 +63,11 @@ class EvaluateConfig(
             "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part); "
             "of an encoder that labels, rows as it was tuned on"
         ),
+    )
+    suite: SuiteName | None = Field(
+        default=None,
+        description="published questions in the file data=FILE: arc_easy, boolq, gsm8k, humaneval, "
+        "…; `fledge evaluate suite=arc_easy --help` shows its fields",
     )
     interpolate: str = Field(
         default="",
@@ -88,9 +96,11 @@ class EvaluateConfig(
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> Any:
-        """The fields of what is measured: a model of text, of pictures, or characters as
-        programs.
+        """The fields of what is measured: a model of text, or by published questions; of pictures,
+        or characters as programs.
         """
+        if asks_suite(given):
+            return EvaluateSuiteConfig
         base = given.get("base")
         if find_programs(base) is not None:
             return OneShotConfig
@@ -98,13 +108,16 @@ class EvaluateConfig(
 
 
 def evaluate(
-    config: EvaluateConfig | EvaluatePicturesConfig | OneShotConfig, show: Show
+    config: EvaluateConfig | EvaluatePicturesConfig | OneShotConfig | EvaluateSuiteConfig,
+    show: Show,
 ) -> dict[str, Any]:
     """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged
     where no number comes out.
     """
     if isinstance(config, OneShotConfig):
         return evaluate_one_shot(config, show)
+    if isinstance(config, EvaluateSuiteConfig):
+        return evaluate_suite(config, show)
     if isinstance(config, EvaluatePicturesConfig):
         return evaluate_pictures(config, show)
     if config.data is None and config.task is None:
