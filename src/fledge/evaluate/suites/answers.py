@@ -109,8 +109,8 @@ def is_same_mathematics(first: str, second: str) -> bool:
 
 def _read_fraction(text: str) -> Fraction | None:
     parts = re.fullmatch(r"(-?)\\frac\{(-?\d+)\}\{(-?\d+)\}", text)
-    if parts is None:
-        return read_number(text)
+    if parts is None:  # what commas are left part two numbers
+        return None if "," in text else read_number(text)
     if not int(parts[3]):
         return None
     value = Fraction(int(parts[2]), int(parts[3]))

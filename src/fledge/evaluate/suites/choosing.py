@@ -20,6 +20,7 @@ from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 
 AT_A_TIME = 4096  # tokens of a forward pass, what is shared counted each time
+CHUNK = 512  # tokens whose logits exist at a time
 LIKE = 16  # tokens by which beginnings that go together may differ
 RULES = ("raw", "byte", "token", "pmi")
 
@@ -106,10 +107,12 @@ def arrange(rows: Sequence[Row]) -> list[int]:
 @torch.no_grad()
 def measure_rows(
     policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = AT_A_TIME
-) -> list[float]:
-    """Σ log π of each row's tokens from `start` on.  [N] -> [N], in their order."""
+) -> list[tuple[float, bool]]:
+    """Of each row Σ log π of its tokens from `start` on, and whether each of them is the likeliest
+    one where it stands.  [N] -> [N], in their order.
+    """
     order = arrange(rows)
-    sums = [0.0] * len(rows)
+    measured = [(0.0, False)] * len(rows)
     device = policy.network.unembedding.device
     for part in cut_in_order((len(rows[i].tokens) for i in order), at_a_time):
         here = order[part]
@@ -117,10 +120,20 @@ def measure_rows(
             [False] * rows[i].start + [True] * (len(rows[i].tokens) - rows[i].start) for i in here
         ]
         batch = from_rows([rows[i].tokens for i in here], chosen).to(device)
-        logp = policy.log_prob(batch.obs, batch.action, batch.chosen).double().sum(1)
-        for i, each in zip(here, logp.tolist(), strict=True):
-            sums[i] = each
-    return sums
+        hidden = policy.hidden(batch.obs[:, :-1], batch.chosen)[batch.chosen]  # [N, D]
+        action, said, best = batch.action[batch.chosen], [], []
+        for a in range(0, len(action), CHUNK):
+            logp = policy.logits(hidden[a : a + CHUNK]).float().log_softmax(-1)
+            own = action[a : a + CHUNK]
+            said.append(logp.gather(-1, own[:, None])[:, 0].double())
+            best.append(logp.argmax(-1) == own)
+        row = batch.chosen.nonzero()[:, 0]  # of each token
+        sums = torch.zeros(len(here), dtype=torch.float64, device=device)
+        sums.index_add_(0, row, torch.cat(said))
+        missed = torch.zeros_like(sums).index_add_(0, row, (~torch.cat(best)).double())
+        for i, nats, others in zip(here, sums.tolist(), missed.tolist(), strict=True):
+            measured[i] = (nats, others == 0)
+    return measured
 
 
 def choose(
@@ -148,7 +161,8 @@ def choose(
             for said in question.continuations:
                 key = (question.neutral, said)
                 neutral[key] = neutral.get(key) or encode(tokenizer, *key, most)
-    nats = measure_rows(policy, [*rows, *neutral.values()], at_a_time)
+    measured = measure_rows(policy, [*rows, *neutral.values()], at_a_time)
+    nats = [each for each, _ in measured]
     alone = dict(zip(neutral, nats[len(rows) :], strict=True))
     chosen, place = [], 0
     for question in questions:
