@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
+RATIO_RESAMPLES = 2_000
 CHUNK = 2**22  # numbers of the resampling that exist at a time
 SHARE = 0.95
 
@@ -59,6 +60,21 @@ def mean_interval(
     """Percentile bootstrap of a mean over questions.  [N] -> low, high"""
     means = _resample(np.asarray(values, dtype=np.float64), seed)
     low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], seed: int = 0, share: float = SHARE
+) -> tuple[float, float]:
+    """Percentile bootstrap of Σ above / Σ below over units that have both, such as documents with
+    their bits and bytes.  [N], [N] -> low, high
+    """
+    a, b = (np.asarray(each, dtype=np.float64) for each in (above, below))
+    random, ratios = np.random.default_rng(seed), []
+    for _ in range(RATIO_RESAMPLES):
+        drawn = random.integers(len(a), size=len(a))
+        ratios.append(a[drawn].sum() / b[drawn].sum() if b[drawn].sum() else float("nan"))
+    low, high = np.nanquantile(ratios, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
 

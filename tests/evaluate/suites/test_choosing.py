@@ -136,7 +136,7 @@ def test_answers_end_where_their_suite_ends_them(model: Loaded) -> None:
         if said[-1] in tokenizer.ends:
             break
     text = tokenizer.decode(said)
-    stop = text[len(text) // 2 : len(text) // 2 + 2]
+    stop = next(letter for letter in text[1:] if letter.isascii())
     plain = AskedQuestion("the cat", "", (), "", {})
     cut = AskedQuestion("the cat", "", (stop,), "", {})
     told = answer(
