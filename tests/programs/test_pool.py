@@ -27,6 +27,8 @@ ATTACKS = {
     "hangs in C": ("sum(range(10 ** 12))", "time", "longer than"),
     "catches all": ("while True:\n  try:\n    while True: pass\n  except BaseException: pass",
                     "time", "longer than"),
+    "closes its output and hangs": (
+        "import os\nos.close(1)\nos.close(2)\nwhile True: pass", "time", "longer than"),
     "exits": ("exit(0)", "exited", "exit(0)"),
     "exits from C": ("import os\nos._exit(0)", "exited", "code 0"),
     "says that it ended well": (
@@ -67,30 +69,39 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
+# Long enough for a busy machine, where nothing hangs; and for what does.
+LONG, SHORT = 30.0, 1.0
+LIMITS = {"memory_mb": 256, "output_bytes": 4096}
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProgramPool]:
     os.environ[SECRET] = "hidden"
-    limits = ProgramLimits(seconds=2.0, memory_mb=256, output_bytes=4096)
-    with ProgramPool(limits, workers=4) as made:
+    with ProgramPool(ProgramLimits(seconds=LONG, **LIMITS), workers=4) as made:
         yield made
     del os.environ[SECRET]
 
 
 @pytest.fixture(scope="module")
 def outcomes(pool: ProgramPool) -> dict[str, Outcome]:
-    """Of all attacks, with a good program after each, in one go."""
-    names = [*ATTACKS, *FORBIDDEN]
-    sources = [ATTACKS[name][0] if name in ATTACKS else FORBIDDEN[name] for name in names]
+    """Of all attacks, in one go: what hangs under a short limit, the others under a long one and
+    with a good program after each.
+    """
+    hang = [name for name, (_, ended, _) in ATTACKS.items() if ended == "time"]
+    with ProgramPool(ProgramLimits(seconds=SHORT, **LIMITS), workers=4) as short:
+        hung = short.run([Program(ATTACKS[name][0]) for name in hang])
+        assert short.restarts == 0
+    sources = {name: attack[0] for name, attack in ATTACKS.items() if name not in hang} | FORBIDDEN
     programs = [
         program
-        for i, source in enumerate(sources)
+        for i, source in enumerate(sources.values())
         for program in (Program(source), Program(f"print({i})"))
     ]
     ended = pool.run(programs)
     for i, after in enumerate(ended[1::2]):
-        assert (after.ended, after.output) == ("whole", f"{i}\n"), names[i]
+        assert (after.ended, after.output) == ("whole", f"{i}\n"), [*sources][i]
     assert pool.restarts == 0
-    return dict(zip(names, ended[::2], strict=True))
+    return dict(zip(hang, hung, strict=True)) | dict(zip(sources, ended[::2], strict=True))
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -130,6 +141,14 @@ thread.join()
     assert second.output == "another 6\nthread\n"  # the first one's file is gone
 
 
+def test_what_it_raised_is_told_from_its_own_first_line_on(pool: ProgramPool) -> None:
+    [outcome] = pool.run([Program("print('before')\nx = 1\nx / 0\n")])
+    assert outcome.output == (
+        "before\nTraceback (most recent call last):\n"
+        '  File "program.py", line 3, in <module>\nZeroDivisionError: division by zero\n'
+    )
+
+
 def test_a_program_that_ends_by_itself_is_told_from_its_tests_passing(pool: ProgramPool) -> None:
     tests = "\ndef check(f):\n    assert f(2) == 4\ncheck(double)\n"
     right = "def double(x):\n    return 2 * x\n"
@@ -140,7 +159,7 @@ def test_a_program_that_ends_by_itself_is_told_from_its_tests_passing(pool: Prog
 
 
 def test_a_process_that_is_lost_costs_one_answer_and_is_begun_anew() -> None:
-    with ProgramPool(ProgramLimits(seconds=1.0), workers=1) as pool:
+    with ProgramPool(ProgramLimits(seconds=30.0), workers=1) as pool:
         assert pool.run([Program("print(1)")])[0].whole
         pool._workers[0].process.kill()  # as a system without memory does
         ended = pool.run([Program("print(2)"), Program("print(3)")])

@@ -12,7 +12,6 @@ import ctypes
 import gc
 import json
 import os
-import re
 import resource
 import select
 import shutil
@@ -164,13 +163,9 @@ def execute(source: str) -> dict[str, str]:
         return {"ended": "memory", "error": "took more memory than the limit"}
     except BaseException as error:
         with suppress(BaseException):
-            # from its own first line on
-            lines = traceback.format_exception(error)
-            text = re.sub(
-                r'  File "[^"]*child\.py".*?(?=\n  File|\n\w)', "", "".join(lines), flags=re.S
-            )
+            own = error.__traceback__ and error.__traceback__.tb_next  # from its own first line on
             sys.stdout.flush()
-            sys.stderr.write(text[-4000:])
+            sys.stderr.write("".join(traceback.format_exception(type(error), error, own))[-4000:])
             sys.stderr.flush()
         return {"ended": "raised", "error": name_error(error)}
 
@@ -186,9 +181,9 @@ def watch(
     child: int, out: int, began: float, limits: dict[str, Any]
 ) -> tuple[str | None, bytes, int]:
     """Reads what it prints until it ends, or is ended: which limit, the output, the status."""
-    output, until, ended = bytearray(), began + limits["seconds"], None
-    most, status = limits["output_bytes"], None
-    while True:
+    output, until, most = bytearray(), began + limits["seconds"], limits["output_bytes"]
+    ended = None
+    while ended is None:
         ready, _, _ = select.select([out], [], [], max(0.0, min(0.05, until - time.monotonic())))
         piece = os.read(out, PIECE) if ready else b""
         output += piece
@@ -196,21 +191,22 @@ def watch(
             ended = "output"
         elif time.monotonic() > until:
             ended = "time"
-        if ended is not None:
-            break
-        if not ready or not piece:
-            done, status = os.waitpid(child, os.WNOHANG if not ready else 0)
-            if done and not ready:
-                break
-            if done:
-                return None, bytes(output), status
-            status = None
-    if status is None:
+        elif not piece:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:  # between the two looks it may have printed its last
+                while len(output) <= most and select.select([out], [], [], 0)[0]:
+                    piece = os.read(out, PIECE)
+                    output += piece
+                    if not piece:
+                        break
+                ended = "output" if len(output) > most else None
+                return ended, bytes(output[:most]), status
+            if ready:  # it has closed its output, and goes on
+                time.sleep(0.001)
+    for kill in (os.killpg, os.kill):
         with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+            kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
     return ended, bytes(output[:most]), status
 
 

@@ -86,6 +86,8 @@ class JudgeProcess:
         learned from them.
         """
         waiting = list(zip(prompts, completions, strict=True))
+        if self._shown is not None:
+            self._shown.renew()
         verdicts: list[Verdict] = []
         while len(verdicts) < len(waiting):
             rest = waiting[len(verdicts) :]
@@ -205,7 +207,7 @@ class JudgeProcess:
             for number in (write_faults, *numbers, *([] if shown is None else [shown.write])):
                 os.close(number)
         os.set_blocking(faults, False)
-        self._socket, self._faults, self._buffer = ours, faults, b""
+        self._socket, self._faults, self._buffer, self._shown = ours, faults, b"", shown
         self._close = weakref.finalize(self, _end, self.process, ours, faults, shown)
         try:
             seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
