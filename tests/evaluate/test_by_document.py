@@ -49,8 +49,11 @@ def test_the_nats_are_those_of_every_token_from_its_own_past() -> None:
 
 
 def test_end_to_end_is_what_is_measured_without_a_stride() -> None:
-    plain = measure_likelihood(POLICY, read_documents(DOCUMENTS, BYTES, 16), BYTES)
-    measured = measure_documents(POLICY, DOCUMENTS, BYTES, 16)
+    """Of documents that fill their windows: else the last one reaches back, so as to be full."""
+    whole = [Document("abcdefghijklmno" + "xy " * 5 + "z" * (i % 2), "") for i in range(1, 4, 2)]
+    assert all((len(one.text) + 1) % 16 == 0 for one in whole)
+    plain = measure_likelihood(POLICY, read_documents(whole, BYTES, 16), BYTES)
+    measured = measure_documents(POLICY, whole, BYTES, 16)
     assert sum(one.nats for one in measured) == pytest.approx(plain.nats, rel=1e-6)
     assert sum(one.tokens for one in measured) == plain.tokens
     assert sum(one.bytes for one in measured) == plain.bytes

@@ -72,8 +72,8 @@ def measure_documents(
 
 
 def cut_overlapping(ids: list[int], context: int, stride: int) -> Iterable[Row]:
-    """Windows of context + 1 tokens at the most, each of which foretells `stride` new ones, and the
-    first as many as it holds.
+    """Windows of context + 1 tokens at the most, each of which foretells `stride` new ones, the
+    first as many as it holds, and the last those that are left, from as much before them.
     """
     told = 1  # the first token is foretold by nothing
     end = min(len(ids), context + 1)
