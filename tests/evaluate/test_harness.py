@@ -91,7 +91,7 @@ def test_choices_have_one_number_at_three_doors(folder: Path) -> None:
     with start_server(folder / "one", slots=4) as server:
         arguments = (
             f"model=one,base_url={server.url}/v1/completions,tokenizer={folder}/one,"
-            "add_bos_token=True,num_concurrent=1,max_length=1024,tokenized_requests=True"
+            "num_concurrent=1,max_length=1024,tokenized_requests=True"
         )
         served = evaluate(folder, "doors", "local-completions", model_args=arguments)
     for door in (adapted, served):

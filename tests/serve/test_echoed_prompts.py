@@ -58,3 +58,16 @@ def test_ends_of_turns_are_counted_in_the_prompt_and_after_it(running: Running) 
     with torch.no_grad():
         logp = model.policy().log_prob(row, row[:, 1:])[0].tolist()
     assert told["token_logprobs"][1:-1] == pytest.approx(logp, abs=1e-4)
+
+
+def test_ids_without_what_opens_a_text_are_measured_behind_it(running: Running) -> None:
+    """As many entries as tokens were given, the first of them foretold, too."""
+    model = load_model(running.folders["one"])
+    opened = model.tokenizer.open_text("the cat sat")
+    bare = opened[len(model.tokenizer.prefix) :]
+    assert len(bare) < len(opened)
+    first, second = ask(running, [opened, bare])
+    whole, part = (each["logprobs"]["token_logprobs"] for each in (first, second))
+    assert len(part) == len(bare) + 1
+    assert whole[0] is None
+    assert part[:-1] == pytest.approx(whole[len(opened) - len(bare) : -1], abs=1e-5)
