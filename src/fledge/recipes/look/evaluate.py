@@ -259,7 +259,7 @@ def measure_each_document(
         )
     each = measure_documents(model.policy(), documents, model.tokenizer, context, config.stride)
     whole = Likelihood(*(sum(getattr(one, name) for one in each) for name in NAMES))
-    figures = tell_likelihood(whole, model)
+    figures: dict[str, Any] = {**tell_likelihood(whole, model)}
     if len(each) > 1:
         figures["low"], figures["high"] = bound_bits(each)
         show.line(
