@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,6 +115,27 @@ def test_answers_of_two_models_judged_in_pairs(
     # against itself nobody wins
     itself = cli(models.fill(command.replace("{pretrain}", "{tune}")), folder=tmp_path)
     assert json.loads(itself.stdout)["win_rate"] == 0.5
+
+
+def test_text_in_windows_that_overlap_document_by_document(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    texts = ["the cat sat on a mat. " * 9, "seven birds sang. " * 9, "old rivers. " * 20]
+    rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "texts.jsonl").write_text(rows)
+    command = "evaluate base={pretrain} data=texts.jsonl whole=true --json"
+    plain = json.loads(cli(models.fill(command), folder=tmp_path).stdout)
+    done = cli([*models.fill(command), "stride=8", "by_document=true"], folder=tmp_path)
+    told = json.loads(done.stdout)
+    assert [one["bytes"] for one in told["documents"]] == [len(text) for text in texts]
+    nats = sum(one["nats"] for one in told["documents"])
+    assert told["nats_per_token"] == pytest.approx(nats / told["tokens"])
+    assert (told["bytes"], told["tokens"]) == (plain["bytes"], plain["tokens"])
+    assert told["low"] <= told["bits_per_byte"] <= told["high"]
+    assert told["perplexity"] == pytest.approx(math.exp(told["nats_per_token"]))
+    wrong = cli([*models.fill(command), "stride=100"], folder=tmp_path)
+    assert wrong.code == 2
+    assert "stride=100 would pass over tokens" in wrong.stderr
 
 
 @pytest.mark.parametrize(
