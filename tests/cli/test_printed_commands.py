@@ -24,6 +24,7 @@ from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig
 from fledge.recipes.look.play_game import PlayGameConfig
 from fledge.recipes.look.sample_pictures import SamplePicturesConfig
 from fledge.recipes.look.sample_sentences import SampleSentencesConfig
+from fledge.recipes.look.suite_fields import EvaluateSuiteConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"fledge ((?:tokenizer )?[a-z]+)((?: +[^\s`,;:|#()…]+)*)")
@@ -79,7 +80,7 @@ def fields_of_what_is_made(verb: str) -> set[str]:
     ways = [kind.sampling for kind in find_kinds().values() if kind.sampling is not None]
     made: dict[str, list[type[BaseModel]]] = {
         "sample": [SamplePicturesConfig, SampleSentencesConfig, *ways],
-        "evaluate": [EvaluatePicturesConfig, OneShotConfig],
+        "evaluate": [EvaluatePicturesConfig, OneShotConfig, EvaluateSuiteConfig],
         "play": [PlayGameConfig],
     }
     return {name for config in made.get(verb, []) for name in config.model_fields}

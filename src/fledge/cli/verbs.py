@@ -187,7 +187,7 @@ VERBS: dict[str, Verb] = {
         several=True,
     ),
     "evaluate": Verb(
-        "bits per byte on text, exact match on a task",
+        "bits per byte, exact match on a task, published questions",
         "fledge.recipes.look.evaluate",
         "EvaluateConfig",
         bare="base",
@@ -375,6 +375,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
         "fledge evaluate runs/pretrain data=python",
+        "fledge evaluate runs/tune suite=arc_easy data=ARC-Easy-Test.jsonl",
         "fledge evaluate runs/imagine",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),

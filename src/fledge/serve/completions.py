@@ -74,12 +74,24 @@ class TextAnswer:
         }
 
     async def measure_prompts(self, http: Request) -> list[list[Told]]:
-        """Of each prompt, where it is echoed with log-probabilities."""
+        """Of each prompt, where it is echoed with log-probabilities.
+
+        Ids that do not begin as the model's texts do are measured behind what opens one: clients
+        that make the tokens themselves, as lm-evaluation-harness does, leave it out.
+        """
         if not (self.body.echo and self.told):
             return [[] for _ in self.prompts]
-        best = self.body.logprobs or 0
-        functions = [partial(measure_prompt, self.served, each, best) for each in self.prompts]
-        return await measure(http, self.service, self.served, functions)
+        best, prefix = self.body.logprobs or 0, list(self.served.tokenizer.prefix)
+        opened = [
+            prompt if prompt[: len(prefix)] == prefix else [*prefix, *prompt]
+            for prompt in self.prompts
+        ]
+        functions = [partial(measure_prompt, self.served, each, best) for each in opened]
+        measured = await measure(http, self.service, self.served, functions)
+        return [
+            told[max(0, len(told) - len(prompt)) :]
+            for told, prompt in zip(measured, self.prompts, strict=True)
+        ]
 
     def ask(self) -> Exchange:
         requests = make_requests(
@@ -138,11 +150,14 @@ class TextAnswer:
         return Spoken(self.served.words, exchange.requests[0].stop_strings)
 
     def _echo(self, place: int, told: list[Told]) -> Part:
-        """The prompt as a part of the answer; nothing foretells its first token."""
+        """The prompt as a part of the answer. Nothing foretells its first token, unless it stands
+        behind what opens a text.
+        """
         prompt = self.prompts[place]
         if not self.body.echo:
             return Part("", [])
-        first = [Told(prompt[0], float("nan"), [])] if self.told else []
+        alone = self.told and len(told) < len(prompt)
+        first = [Told(prompt[0], float("nan"), [])] if alone else []
         return Part(
             self.served.tokenizer.decode_bytes(prompt).decode(errors="replace"), first + told
         )
@@ -168,17 +183,20 @@ class TextAnswer:
     def _tell(self, part: Part, offset: int) -> dict[str, Any] | None:
         if not self.told:
             return None
-        return list_logprobs(part.tokens, self.served, offset, ids=bool(self.body.return_token_ids))
+        # An echo shows the prompt as it is, ends of turns in it too, and clients count its tokens.
+        every = bool(self.body.echo)
+        ids = bool(self.body.return_token_ids)
+        return list_logprobs(part.tokens, self.served, offset, ids=ids, every=every)
 
 
 def list_logprobs(
-    tokens: Sequence[Told], served: Served, offset: int, *, ids: bool
+    tokens: Sequence[Told], served: Served, offset: int, *, ids: bool, every: bool = False
 ) -> dict[str, Any]:
     """`logprobs` of a completion: four lists, side by side. offset: of the first token in the text,
-    in characters.
+    in characters. every: stop tokens too, which else are shown only with their ids.
     """
     words, stop = served.words, served.tokenizer.ends
-    shown = [told for told in tokens if ids or told.token not in stop]
+    shown = [told for told in tokens if ids or every or told.token not in stop]
     said: dict[str, Any] = {
         "tokens": [],
         "token_logprobs": [],
