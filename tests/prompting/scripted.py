@@ -1,5 +1,5 @@
-"""An endpoint whose every answer is known: a real HTTP server that speaks OpenAI's API by a function
-of the test's.
+"""An endpoint whose every answer is known: a real HTTP server that speaks OpenAI's API by a
+function of the test's.
 """
 
 from __future__ import annotations

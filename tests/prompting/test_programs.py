@@ -5,11 +5,9 @@ that are known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.prompting.scripted import ScriptedEndpoint, Script, last_of
 
 from fledge.errors import UserError
 from fledge.prompting.endpoint import EndpointSpeaker
@@ -19,13 +17,14 @@ from fledge.prompting.registry import PROGRAMS, find_programs
 from fledge.prompting.speaker import Saying
 from fledge.tools.calculator import CALCULATOR
 from fledge.tools.python_tool import RunPrograms, make_python_tool, open_runner
+from tests.prompting.scripted import Script, ScriptedEndpoint, last_of
 
 SHOWN = (Question("1+1?", "2", "One and one."), Question("2+2?", "4", "Two and two."))
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[RunPrograms]:
-    yield open_runner(5.0)
+def run() -> RunPrograms:
+    return open_runner(5.0)
 
 
 def ask(

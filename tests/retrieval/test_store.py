@@ -21,7 +21,20 @@ from fledge.retrieval.fusion import fuse_ranks
 from fledge.retrieval.store import HALF_LIFE_S, MemoryStore
 from fledge.retrieval.vectors import SignIndex, count_bits, normalise, write_signs
 
-WORDS = "red blue amber tin oak fern kelp moss clay salt iron jade".split()
+WORDS = (
+    "red",
+    "blue",
+    "amber",
+    "tin",
+    "oak",
+    "fern",
+    "kelp",
+    "moss",
+    "clay",
+    "salt",
+    "iron",
+    "jade",
+)
 
 
 class Clock:
@@ -89,7 +102,8 @@ def test_common_words_are_looked_for_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for few, a rare word decides; two common ones are looked for as a pair."""
-    monkeypatch.setattr(lexical, "MOST_RANKED", 200)
+    monkeypatch.setattr(lexical, "MOST_RANKED", 300)
+    monkeypatch.setattr(lexical, "MOST_COUNTED", 1_000)
     store = MemoryStore(tmp_path / "m.db")
     plain = [f"the cat number c{i} sat" for i in range(640)]
     plain += [f"the dog number d{i} ran" for i in range(640)]
@@ -97,8 +111,9 @@ def test_common_words_are_looked_for_together(
     assert store.search("where is the zebra", 1)[0].text == "the zebra sat"
     assert store.search("the cat met the dog", 1)[0].text == "the cat and the dog met"
     match = lexical.write_match(store._database, "the zebra")
-    assert match == '"zebra"'  # all have the other, which would be ranked for nothing
-    assert store.search("the sat", 3)  # nothing rare, and an answer all the same
+    assert match == ('"zebra"', True)  # all have the other, which would be ranked for nothing
+    newest = [memory.text for memory in store.search("the cat", 2)]  # nothing rare
+    assert newest == ["the cat and the dog met", "the cat number c639 sat"]
     assert store.search("?!", 3) == []
 
 

@@ -1,4 +1,4 @@
-"""Questions of a file, with their answers, and how an answer was reasoned where the file says so."""
+"""Questions of a file, with their answers, and the reasoning where the file has it."""
 
 from __future__ import annotations
 

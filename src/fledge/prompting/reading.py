@@ -13,8 +13,8 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def read_answer(said: str) -> str:
-    """What stands after the last "the answer is" (Wei et al. 2022), in the last \\boxed{}, or in the
-    last line that is not empty.
+    """What stands after the last "the answer is" (Wei et al. 2022), in the last \\boxed{}, or in
+    the last line that is not empty.
     """
     if boxed := _BOXED.findall(said):
         return boxed[-1].strip()

@@ -1,4 +1,5 @@
-"""What a prompting program stands on: something that goes on with texts and answers conversations.
+"""What a prompting program stands on: something that goes on with texts and answers
+conversations.
 """
 
 from __future__ import annotations

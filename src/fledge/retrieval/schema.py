@@ -12,7 +12,7 @@ from fledge.errors import UserError
 APPLICATION = 0x666C6D31  # in the file's header, so that another program's database is told apart
 WAIT_S = 30.0  # for another process that writes
 CACHE_KIB = 24_000  # of pages held in memory; with the vectors' signs it decides the process's size
-SAMPLED = 64  # every so manieth memory is also in the sample that words are counted in
+SAMPLED = 256  # every so manieth memory is also in the sample that words are counted in
 
 # AUTOINCREMENT: a number that was forgotten is never given again, so that another process sees by
 # the largest number what has come since.
@@ -92,5 +92,7 @@ def explain(path: Path, error: sqlite3.Error) -> str:
             "end it."
         )
     if "fts5" in said:
-        return "this Python's SQLite was built without FTS5, which memory= needs: use another build."
+        return (
+            "this Python's SQLite was built without FTS5, which memory= needs: use another build."
+        )
     return f"memory={path} cannot be used ({said}): give a file of memories, or another name."

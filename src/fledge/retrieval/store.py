@@ -68,8 +68,9 @@ class TextEncoder(Protocol):
 class MemoryStore:
     """One connection to the file. Several threads may share it, several processes open the file.
 
-    encoder: with one, memories are found by meaning too. most: memories that are kept; None for all.
-    Raises UserError for a file that cannot be used, and one whose vectors are another encoder's.
+    encoder: with one, memories are found by meaning too. most: memories that are kept; None for
+    all. Raises UserError for a file that cannot be used, and one whose vectors are another
+    encoder's.
     """
 
     def __init__(
@@ -234,9 +235,7 @@ class MemoryStore:
     def _delete(self, database: sqlite3.Connection, memories: Sequence[Memory]) -> None:
         for memory in memories:
             gone = (memory.id, memory.text)
-            database.execute(
-                "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", gone
-            )
+            database.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", gone)
             if memory.id % SAMPLED == 0:
                 database.execute(
                     "INSERT INTO sample (sample, rowid, text) VALUES ('delete', ?, ?)", gone
@@ -286,10 +285,8 @@ class MemoryStore:
                 self._put_vectors(database, [number for number, _ in rows], vectors)
                 # One that another process forgot meanwhile.
                 for table in ("signs", "vectors"):
-                    database.execute(
-                        f"DELETE FROM {table} WHERE id >= ? AND id NOT IN (SELECT id FROM memories)",
-                        (rows[0][0],),
-                    )
+                    lost = "id >= ? AND id NOT IN (SELECT id FROM memories)"
+                    database.execute(f"DELETE FROM {table} WHERE {lost}", (rows[0][0],))
 
     def _ask(self, statement: str, *values: object) -> list[tuple]:
         with self._lock, self._telling():

@@ -13,6 +13,7 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _split(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class ServeConfig(FamilyField):
+class ServeConfig(FamilyField, MemoryFields):
     """Serve models: OpenAI's API under /v1, and a page to talk to them. Several runs are told apart
     by their names. It answers this machine alone, unless `host` and a key say otherwise.
     """
@@ -80,16 +81,21 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     """
     from fledge.serve.app import build_app
     from fledge.serve.http_server import open_socket, run_app
+    from fledge.serve.service import ServedMemory
 
     config.use_family()
     options = make_options(config)
     check_places(config)
+    store = config.open_memory()
+    memory = (
+        None if store is None else ServedMemory(store, config.memory_shown, config.memory_tools)
+    )
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(served, options, page=bool(served.models)),
+            build_app(served, options, page=bool(served.models), memory=memory),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),
@@ -235,6 +241,8 @@ def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show)
             f"serve: {encoder.name}: an encoder of texts of up to {encoder.positions:,} tokens, "
             "for /v1/embeddings"
         )
+    if config.memory is not None:
+        show.line(f"serve: the chat remembers in {config.memory}")
     where = f"http://{host}:{port}"
     if not served.models:
         show.line(f"serve: listening at {where}/v1; try curl {where}/v1/models")

@@ -60,8 +60,7 @@ def _evaluate(node: ast.AST) -> Any:
         case ast.Name(id=name) if name in _NAMES:
             return _NAMES[name]
     raise UserError(
-        "only numbers, + - * / // % **, brackets and "
-        f"{', '.join(_FUNCTIONS)} are calculated here."
+        f"only numbers, + - * / // % **, brackets and {', '.join(_FUNCTIONS)} are calculated here."
     )
 
 

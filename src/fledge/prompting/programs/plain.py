@@ -34,9 +34,7 @@ def few_shot(asking: Asking, questions: Sequence[str], _: ProgramSettings) -> li
     return _answer(asking, [[*before, ask_user(question)] for question in questions])
 
 
-def persona(
-    asking: Asking, questions: Sequence[str], settings: PersonaSettings
-) -> list[Answered]:
+def persona(asking: Asking, questions: Sequence[str], settings: PersonaSettings) -> list[Answered]:
     system: Conversation = [{"role": "system", "content": settings.persona}]
     return _answer(asking, [[*system, ask_user(question)] for question in questions])
 

@@ -53,6 +53,4 @@ def read_program(said: str) -> str:
     return blocks[-1] if blocks else said
 
 
-PROGRAMS = (
-    PromptingProgram("program_aided", "a program that is run", Settings, program_aided),
-)
+PROGRAMS = (PromptingProgram("program_aided", "a program that is run", Settings, program_aided),)

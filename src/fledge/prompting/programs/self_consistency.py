@@ -17,9 +17,7 @@ from fledge.prompting.speaker import say_assistant
 
 class Settings(ProgramSettings):
     paths: int = Field(default=5, ge=1, description="self_consistency: chains drawn a question")
-    path_temperature: float = Field(
-        default=0.7, gt=0, description="self_consistency: of the draws"
-    )
+    path_temperature: float = Field(default=0.7, gt=0, description="self_consistency: of the draws")
 
 
 def self_consistency(

@@ -16,7 +16,7 @@ CRITIQUE = (
     "Check the answer above. If it is right and complete, reply with the one word CORRECT. "
     "Otherwise say what is wrong with it."
 )
-REFINE = "Answer the question again, and mend that. End with \"The answer is\" and the answer."
+REFINE = 'Answer the question again, and mend that. End with "The answer is" and the answer.'
 _FINE = "correct"
 
 
@@ -48,8 +48,7 @@ def self_refine(asking: Asking, questions: Sequence[str], settings: Settings) ->
             answers[place] = text
         open_ = still
     return [
-        Answered(read_answer(a), each, n)
-        for a, each, n in zip(answers, turns, calls, strict=True)
+        Answered(read_answer(a), each, n) for a, each, n in zip(answers, turns, calls, strict=True)
     ]
 
 

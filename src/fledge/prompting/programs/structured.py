@@ -36,7 +36,7 @@ def structured(asking: Asking, questions: Sequence[str], _: ProgramSettings) -> 
 
 
 def read_json_answer(text: str) -> str:
-    """"" where it was cut off, or is no such object."""
+    """ "" where it was cut off, or is no such object."""
     start, end = text.find("{"), text.rfind("}")
     try:
         answer = json.loads(text[start : end + 1])["answer"]
@@ -45,4 +45,6 @@ def read_json_answer(text: str) -> str:
     return str(answer).strip()
 
 
-PROGRAMS = (PromptingProgram("structured", "JSON with the answer in it", ProgramSettings, structured),)
+PROGRAMS = (
+    PromptingProgram("structured", "JSON with the answer in it", ProgramSettings, structured),
+)

@@ -39,6 +39,12 @@ class MemoryFields(BaseModel):
         "to the model",
     )
 
+    memory_tools: bool = Field(
+        default=True,
+        description="tell the model of tools that search, write and forget memories; false saves "
+        "some 300 tokens of context for one that was never tuned on calls",
+    )
+
     def open_memory(self) -> MemoryStore | None:
         """None where no file was given. Raises UserError for a file that cannot be used, and for
         fields that want one.
