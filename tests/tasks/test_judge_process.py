@@ -38,6 +38,18 @@ TROUBLE = {
     "bytearray(6 * 10 ** 9)": "raised MemoryError",
     "os.closerange(3, 4096)": "ended its process with code 0",
     "leave_a_copy_that_holds_the_socket()": "ended its process with signal SIGKILL",
+    "while os.write(1, b'x' * 65536): pass": "took longer than 1 s",
+    "raise ValueError('odd')": "raised ValueError: odd",
+    "1 / 0": "raised ZeroDivisionError: division by zero",
+    "exec('def f(): f()\\nf()')": "raised RecursionError: maximum recursion depth exceeded",
+}
+# What it returns -> how that is told; of these no line is known.
+RETURNED = {
+    "float('nan')": "nan",
+    "float('inf')": "inf",
+    "None": "None",
+    "'7'": "'7'",
+    "[1, 2]": "[1, 2]",
 }
 WITHOUT_A_LINE = {  # nothing that runs in the process can say where it was
     "block_all_signals_and_sleep()",
@@ -90,6 +102,55 @@ def test_whatever_it_does_costs_its_own_answer(tmp_path: Path) -> None:
     )
     assert os.getcwd() == before
     judge.close()
+
+
+def test_what_is_no_score_costs_its_own_answer(tmp_path: Path) -> None:
+    body = "".join(f"    if completion == {r!r}:\n        return {r}\n" for r in RETURNED)
+    source = PROMPTS + f"def score(prompt, completion):\n{body}    return 1\n"
+    judge = JudgeProcess(write(tmp_path, source), 0, SHORT)
+    judge.judge(["p"] * 50, ["x"] * 50)
+    verdicts = judge.judge(["p"] * 10, [text for said in RETURNED for text in (said, "x")])
+    assert verdicts[1::2] == [Verdict(1.0, True)] * 5
+    for said, verdict in zip(RETURNED.values(), verdicts[::2], strict=True):
+        failure = f"{judge.path}: the score was {said} on the prompt 'p': return a finite number"
+        assert verdict == Verdict(-7.0, False, failure)
+    assert judge.restarts == 0
+    judge.close()
+
+
+def test_a_mistake_in_every_answer_ends_the_run_and_no_limit_is_blamed(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        PROMPTS + "def score(prompt, completion):\n    return 1 if completion else 1 / 0\n",
+    )
+    judge = JudgeProcess(path, 0, SHORT)
+    judge.judge(["p"] * 200, ["x"] * 200)
+    with pytest.raises(UserError) as told:
+        judge.judge(["p"] * 8, [""] * 8)
+    assert str(told.value) == (
+        f"{path} line 4: score() raised ZeroDivisionError: division by zero on the prompt 'p'; so "
+        "ended all 8 answers of a batch: mend it."
+    )
+    judge.close()
+
+
+def test_gigabytes_of_output_are_read_and_not_shown(tmp_path: Path) -> None:
+    source = PROMPTS + (
+        "def score(prompt, completion):\n    print('mark', 'x' * 3_000_000)\n    return 1\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; from fledge.tasks.judge_process import "
+        "JudgeProcess, Limits\njudge = JudgeProcess(Path(sys.argv[1]), 0, Limits())\n"
+        "print(len(judge.judge(['a'] * 9, ['x'] * 9)))\n"
+    )
+    words = [sys.executable, "-c", code, str(write(tmp_path, source))]
+    ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ran.stdout == "9\n"
+    assert ran.stderr.startswith("mark xxx")
+    assert ran.stderr.endswith(
+        "(a task file has printed 1,000,000 bytes; more of it is not shown)\n"
+    )
+    assert len(ran.stderr) < 1_000_200
 
 
 def test_what_it_does_to_its_own_process_stays_there(tmp_path: Path) -> None:

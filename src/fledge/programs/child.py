@@ -46,7 +46,11 @@ def main() -> None:
     from fledge.programs.python_calls import close_python
     from fledge.programs.system_calls import close_calls
 
-    Files.close_files, Files.close_calls, Files.close_python = close_files, close_calls, close_python
+    Files.close_files, Files.close_calls, Files.close_python = (
+        close_files,
+        close_calls,
+        close_python,
+    )
     sys.path[:] = own  # a program finds the interpreter's own modules
     with suppress(OSError, AttributeError):  # what a program leaves behind is this process's to end
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
@@ -162,7 +166,9 @@ def execute(source: str) -> dict[str, str]:
         with suppress(BaseException):
             # from its own first line on
             lines = traceback.format_exception(error)
-            text = re.sub(r'  File "[^"]*child\.py".*?(?=\n  File|\n\w)', "", "".join(lines), flags=re.S)
+            text = re.sub(
+                r'  File "[^"]*child\.py".*?(?=\n  File|\n\w)', "", "".join(lines), flags=re.S
+            )
             sys.stdout.flush()
             sys.stderr.write(text[-4000:])
             sys.stderr.flush()

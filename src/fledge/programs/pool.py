@@ -37,9 +37,7 @@ class ProgramPool:
     workers: programs at once, by default as many as there are cores.
     """
 
-    def __init__(
-        self, limits: ProgramLimits | None = None, workers: int | None = None
-    ) -> None:
+    def __init__(self, limits: ProgramLimits | None = None, workers: int | None = None) -> None:
         self.limits = limits or ProgramLimits()
         self.number = workers or os.cpu_count() or 1
         self.restarts = 0

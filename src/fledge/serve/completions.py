@@ -168,17 +168,20 @@ class TextAnswer:
     def _tell(self, part: Part, offset: int) -> dict[str, Any] | None:
         if not self.told:
             return None
-        return list_logprobs(part.tokens, self.served, offset, ids=bool(self.body.return_token_ids))
+        # An echo shows the prompt as it is, ends of turns in it too, and clients count its tokens.
+        every = bool(self.body.echo)
+        ids = bool(self.body.return_token_ids)
+        return list_logprobs(part.tokens, self.served, offset, ids=ids, every=every)
 
 
 def list_logprobs(
-    tokens: Sequence[Told], served: Served, offset: int, *, ids: bool
+    tokens: Sequence[Told], served: Served, offset: int, *, ids: bool, every: bool = False
 ) -> dict[str, Any]:
     """`logprobs` of a completion: four lists, side by side. offset: of the first token in the text,
-    in characters.
+    in characters. every: stop tokens too, which else are shown only with their ids.
     """
     words, stop = served.words, served.tokenizer.ends
-    shown = [told for told in tokens if ids or told.token not in stop]
+    shown = [told for told in tokens if ids or every or told.token not in stop]
     said: dict[str, Any] = {
         "tokens": [],
         "token_logprobs": [],

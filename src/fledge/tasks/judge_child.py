@@ -62,13 +62,13 @@ def serve(channel: socket.socket, seconds: float) -> None:
     def say(**answer: Any) -> None:
         channel.sendall((json.dumps(answer) + "\n").encode())
 
-    def trouble(error: UserError) -> dict[str, str]:
-        """A mistake in the code ends the run; what is no ordinary exception costs an answer."""
+    def trouble(error: UserError) -> dict[str, Any]:
+        """mistake: whether it is one that raising a limit does not mend."""
         cause = error.__cause__
-        ordinary = cause is None or (
+        mistake = cause is None or (
             isinstance(cause, Exception) and not isinstance(cause, MemoryError)
         )
-        return {"mistake" if ordinary else "failure": str(error)}
+        return {"failure": str(error), "mistake": mistake}
 
     follow_imports()
     say(ready=True)

@@ -30,6 +30,7 @@ from fledge.errors import UserError
 from fledge.seeds import seed_for
 from fledge.tasks import judge_child
 from fledge.tasks.examples import Verdict
+from fledge.tasks.shown_output import ShownOutput
 from fledge.user_code import abbreviate, read_source
 
 BEGINNING_S = 60.0  # for the interpreter to begin: no code of the user's has run by then
@@ -58,23 +59,21 @@ class Limits:
 
 
 class Failure(Exception):
-    """The judge's process hung, died, or ran into something that is no ordinary exception: the
-    sentence that says where.
-    """
+    """The judge's process hung or died: the sentence that says where."""
 
 
 class JudgeProcess:
     """`OwnJudge` of a file, in a process of its own.
 
-    Raises UserError for a file that is no task, hangs or dies while it is loaded; later where the
-    file raises an ordinary exception, where its first answer fails, and where too many do. `pairs`:
-    each prompt with its answer or None.
+    Raises UserError for a file that is no task, hangs or dies while it is loaded; later where its
+    first answer fails, and where too many do. `pairs`: each prompt with its answer or None.
     """
 
     def __init__(self, path: Path, seed: int, limits: Limits) -> None:
         read_source(path)  # said as plainly without a process
         self.path, self.seed, self.limits = path, seed, limits
         self.restarts = self.judged = self.failed = 0
+        self._mistake = False  # whether the last failure was one
         self.pairs: list[tuple[str, str | None]] = []
         self._close: Callable[[], object] = lambda: None
         self._begin()
@@ -101,8 +100,8 @@ class JudgeProcess:
                 self._begin_again()
         if len(verdicts) >= FEWEST_FAILURES and all(verdict.failure for verdict in verdicts):
             raise UserError(
-                f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it, "
-                f"or {self._ease}."
+                f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it"
+                f"{self._ease}."
             )
         return verdicts
 
@@ -138,19 +137,24 @@ class JudgeProcess:
         while done < len(pairs):
             answer = self._receive(self.limits.seconds, f"{when} {abbreviate(pairs[done][0])}")
             if "failure" in answer:
+                if answer["mistake"] and self.judged == 0:
+                    raise UserError(answer["failure"])
                 sentence = answer["failure"].removesuffix("; mend it and run again.")
                 done += len(pairs) if self.whole else 1
-                yield self._failed(sentence, len(pairs) if self.whole else 1)
+                yield self._failed(
+                    sentence.removesuffix("."), len(pairs) if self.whole else 1, answer["mistake"]
+                )
             else:
                 done += len(answer["verdicts"])
                 yield [Verdict(score, right) for score, right in answer["verdicts"]]
 
-    def _failed(self, failure: str, number: int) -> list[Verdict]:
-        """The verdicts on answers that it failed on. Raises UserError if there are too many of
-        them.
+    def _failed(self, failure: str, number: int, mistake: bool = False) -> list[Verdict]:
+        """The verdicts on answers that it failed on. mistake: whether in what it says of one, which
+        no limit mends. Raises UserError if there are too many of them.
         """
+        self._mistake = mistake
         if self.judged == 0:
-            raise UserError(f"{failure}; mend it, or {self._ease}.")
+            raise UserError(f"{failure}; mend it{self._ease}.")
         if self.failed == 0:
             self.limits.say(
                 f"{failure}: the answer gets {self.limits.failed_score:g}, as will others like it; "
@@ -160,18 +164,22 @@ class JudgeProcess:
         asked = self.judged + self.failed
         if self.failed >= FEWEST_FAILURES and self.failed > FAILED_SHARE * asked:
             raise UserError(
-                f"{failure}; so ended {self.failed} of {asked} answers: mend it, or {self._ease}."
+                f"{failure}; so ended {self.failed} of {asked} answers: mend it{self._ease}."
             )
         return [Verdict(self.limits.failed_score, False, failure)] * number
 
     @property
     def _ease(self) -> str:
+        if self._mistake:
+            return ""
         limits = self.limits
-        return f"raise judge_seconds={limits.seconds:g} or judge_memory_gb={limits.memory_gb:g}"
+        return (
+            f", or raise judge_seconds={limits.seconds:g} or judge_memory_gb={limits.memory_gb:g}"
+        )
 
     def _begin(self) -> None:
         """Starts the process and has the file loaded in it. Raises UserError."""
-        errors = None if _is_open(2) else subprocess.DEVNULL
+        shown = ShownOutput() if _is_open(2) else None
         ours, theirs = socket.socketpair()
         faults, write_faults = os.pipe()
         # Where whoever started the trainer has closed its output, one of these may have the number
@@ -187,18 +195,18 @@ class JudgeProcess:
                 [sys.executable, "-P", judge_child.__file__, *map(str, [*numbers, *sizes])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # until the process makes it its standard error
-                stderr=errors,
+                stderr=subprocess.DEVNULL if shown is None else shown.write,
                 pass_fds=numbers,
                 # Ctrl-C is the trainer's to answer, and one signal ends all that it forks
                 start_new_session=True,
             )
         finally:
             theirs.close()
-            for number in (write_faults, *numbers):
+            for number in (write_faults, *numbers, *([] if shown is None else [shown.write])):
                 os.close(number)
         os.set_blocking(faults, False)
         self._socket, self._faults, self._buffer = ours, faults, b""
-        self._close = weakref.finalize(self, _end, self.process, ours, faults)
+        self._close = weakref.finalize(self, _end, self.process, ours, faults, shown)
         try:
             seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
             self._send({"file": str(self.path), "seed": seed, "path": sys.path})
@@ -207,7 +215,7 @@ class JudgeProcess:
             answer = self._receive(limit, "while the file was loaded", "the file")
         except Failure as failure:
             self.close()
-            raise UserError(f"{failure}; mend it, or {self._ease}.") from None
+            raise UserError(f"{failure}; mend it{self._ease}.") from None
         if "failure" in answer:
             self.close()
             raise UserError(answer["failure"])
@@ -239,9 +247,7 @@ class JudgeProcess:
             self._socket.sendall((json.dumps(request) + "\n").encode())
 
     def _receive(self, seconds: float, when: str, who: str = "") -> dict[str, Any]:
-        """The next line. Raises UserError for a mistake in the file, and Failure for a process that
-        hangs or dies.
-        """
+        """The next line. Raises Failure for a process that hangs or dies."""
         until = time.monotonic() + seconds
         while b"\n" not in self._buffer:
             # before the look at the socket: it may have answered and died
@@ -262,10 +268,7 @@ class JudgeProcess:
             if time.monotonic() >= until:
                 raise Failure(self._where_it_hangs(who, when, seconds))
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer = json.loads(line)
-        if "mistake" in answer:
-            raise UserError(answer["mistake"])
-        return answer
+        return json.loads(line)
 
     def _read(self) -> bytes:
         try:
@@ -324,7 +327,11 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _end(process: subprocess.Popen[bytes], channel: socket.socket, faults: int) -> None:
+def _end(
+    process: subprocess.Popen[bytes], channel: socket.socket, faults: int, shown: ShownOutput | None
+) -> None:
     channel.close()
     os.close(faults)
     _kill_group(process)
+    if shown is not None:
+        shown.close()

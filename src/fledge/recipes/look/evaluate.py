@@ -12,8 +12,10 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
+from fledge.evaluate.by_document import bound_bits, measure_documents
 from fledge.evaluate.judging import judge_task
-from fledge.evaluate.likelihood import measure_likelihood, read_documents
+from fledge.evaluate.likelihood import Likelihood, measure_likelihood, read_documents
+from fledge.evaluate.suites.suite import SuiteName
 from fledge.evaluate.targets import measure_targets
 from fledge.hub.folder import Loaded, is_encoder
 from fledge.recipes.family_field import FamilyField
@@ -30,10 +32,12 @@ from fledge.recipes.look.evaluate_one_shot import (
     find_programs,
 )
 from fledge.recipes.look.evaluate_pictures import EvaluatePicturesConfig, evaluate_pictures
+from fledge.recipes.look.evaluate_suite import evaluate_suite
 from fledge.recipes.look.interpolate import check_interpolated, interpolate
 from fledge.recipes.look.sample_pictures import find_picture_folder
 from fledge.recipes.look.search_fields import SearchFields
 from fledge.recipes.look.sound_model import load_sound_model
+from fledge.recipes.look.suite_fields import EvaluateSuiteConfig, asks_suite
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.sample.rollouts import encode_prompt
@@ -61,6 +65,11 @@ class EvaluateConfig(
             "of an encoder that labels, rows as it was tuned on"
         ),
     )
+    suite: SuiteName | None = Field(
+        default=None,
+        description="published questions in the file data=FILE: arc_easy, boolq, gsm8k, humaneval, "
+        "…; `fledge evaluate suite=arc_easy --help` shows its fields",
+    )
     interpolate: str = Field(
         default="",
         description=(
@@ -70,6 +79,15 @@ class EvaluateConfig(
     )
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
+    )
+    stride: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens from one window of the text to the next: each is foretold from context "
+        "− stride tokens or more; by default windows lie end to end",
+    )
+    by_document: bool = Field(
+        default=False, description="each document's figures too, and an interval over documents"
     )
     task: PerhapsTaskName = Field(
         default=None,
@@ -88,9 +106,11 @@ class EvaluateConfig(
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> Any:
-        """The fields of what is measured: a model of text, of pictures, or characters as
-        programs.
+        """The fields of what is measured: a model of text, or by published questions; of pictures,
+        or characters as programs.
         """
+        if asks_suite(given):
+            return EvaluateSuiteConfig
         base = given.get("base")
         if find_programs(base) is not None:
             return OneShotConfig
@@ -98,13 +118,16 @@ class EvaluateConfig(
 
 
 def evaluate(
-    config: EvaluateConfig | EvaluatePicturesConfig | OneShotConfig, show: Show
+    config: EvaluateConfig | EvaluatePicturesConfig | OneShotConfig | EvaluateSuiteConfig,
+    show: Show,
 ) -> dict[str, Any]:
     """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged
     where no number comes out.
     """
     if isinstance(config, OneShotConfig):
         return evaluate_one_shot(config, show)
+    if isinstance(config, EvaluateSuiteConfig):
+        return evaluate_suite(config, show)
     if isinstance(config, EvaluatePicturesConfig):
         return evaluate_pictures(config, show)
     if config.data is None and config.task is None:
@@ -134,6 +157,9 @@ def evaluate(
         part = config.data if config.whole else f"the test part of {config.data}"
         if isinstance(model.tokenizer, PairedTokenizer):
             figures |= measure_target_loss(config, model, model.tokenizer, documents, part, show)
+        elif config.stride is not None or config.by_document:
+            figures |= measure_each_document(config, model, documents, show)
+            tell_text_loss(config, figures, part, show)
         else:
             figures |= measure_text_loss(model, documents)
             tell_text_loss(config, figures, part, show)
@@ -215,13 +241,53 @@ def measure_target_loss(
 FEW = 10_000  # bytes, of which a figure says little
 
 
+def measure_each_document(
+    config: EvaluateConfig, model: Loaded, documents: Iterable[AnyDocument], show: Show
+) -> dict[str, Any]:
+    """As `measure_text_loss`, in windows that overlap, and with an interval over documents. Raises
+    UserError for a stride beyond the context, and for a model that reads texts from their end.
+    """
+    context: int = model.network.config.context
+    if config.stride is not None and config.stride > context:
+        raise UserError(
+            f"stride={config.stride} would pass over tokens: it is the context, {context}, or less."
+        )
+    if reads_backward(model.network):
+        raise UserError(
+            f"{config.base} reads texts from their end, and stride and by_document are of those "
+            "that read from the beginning: leave them out."
+        )
+    each = measure_documents(model.policy(), documents, model.tokenizer, context, config.stride)
+    whole = Likelihood(*(sum(getattr(one, name) for one in each) for name in NAMES))
+    figures = tell_likelihood(whole, model)
+    if len(each) > 1:
+        figures["low"], figures["high"] = bound_bits(each)
+        show.line(
+            f"bits per byte lie between {figures['low']:.3f} and {figures['high']:.3f} (95 %, by "
+            f"the bootstrap over {len(each):,} documents)"
+        )
+    if config.by_document:
+        figures["documents"] = [
+            {"source": one.source, "nats": one.nats, "tokens": one.tokens, "bytes": one.bytes}
+            for one in each
+        ]
+    return figures
+
+
+NAMES = ("nats", "tokens", "bytes")
+
+
 def measure_text_loss(model: Loaded, documents: Iterable[AnyDocument]) -> dict[str, float]:
-    """Every token of every document once: nats per token and bits per byte."""
+    """Every token of every document once: nats per token, perplexity and bits per byte."""
     turned = reads_backward(model.network)
     windows = read_documents(
         documents, model.tokenizer, model.network.config.context, backward=turned
     )
-    measured = measure_likelihood(model.policy(), windows, model.tokenizer)
+    return tell_likelihood(measure_likelihood(model.policy(), windows, model.tokenizer), model)
+
+
+def tell_likelihood(measured: Likelihood, model: Loaded) -> dict[str, float]:
+    """Raises UserError for no text, and Diverged for what is no number."""
     if measured.bytes == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
     if not math.isfinite(measured.nats):
@@ -232,6 +298,7 @@ def measure_text_loss(model: Loaded, documents: Iterable[AnyDocument]) -> dict[s
     return {
         "nats_per_token": measured.nats_per_token,
         "bits_per_byte": measured.bits_per_byte,
+        "perplexity": math.exp(min(measured.nats_per_token, 700.0)),
         "tokens": measured.tokens,
         "bytes": measured.bytes,
     }

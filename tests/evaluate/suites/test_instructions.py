@@ -1,0 +1,99 @@
+"""Instructions that are followed and that are not, and beside lm-evaluation-harness' own checkers
+where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from typing import Any
+
+import pytest
+
+from fledge.evaluate.suites.instructions import RULES, follows, judge_ifeval
+from fledge.evaluate.suites.questions import AskedQuestion
+
+# Of each rule: settings, a text that follows it, one that does not.
+CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "keywords:existence": ({"keywords": ["sea", "salt"]}, "Salt of the SEA", "the sea"),
+    "keywords:frequency": (
+        {"keyword": "sea", "frequency": 2, "relation": "at least"}, "sea, sea", "sea"),
+    "keywords:forbidden_words": ({"forbidden_words": ["sea"]}, "seaside", "the Sea."),
+    "keywords:letter_frequency": (
+        {"letter": "e", "let_frequency": 2, "let_relation": "less than"}, "the", "these Eels"),
+    "length_constraints:number_sentences": (
+        {"num_sentences": 2, "relation": "at least"}, "One. Two!", "One and two."),
+    "length_constraints:number_paragraphs": ({"num_paragraphs": 2}, "a\n***\nb", "a\n\nb"),
+    "length_constraints:number_words": (
+        {"num_words": 3, "relation": "less than"}, "one two", "one two three"),
+    "length_constraints:nth_paragraph_first_word": (
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "so"}, "a b\n\nSo, c", "a\n\nthus"),
+    "detectable_content:number_placeholders": ({"num_placeholders": 2}, "[a] [b]", "[a]"),
+    "detectable_content:postscript": ({"postscript_marker": "P.S."}, "x\nP.S. y", "x"),
+    "detectable_format:number_bullet_lists": ({"num_bullets": 2}, "* a\n- b", "* a"),
+    "detectable_format:constrained_response": ({}, "My answer is yes.", "yes"),
+    "detectable_format:number_highlighted_sections": (
+        {"num_highlights": 2}, "*a* and *b*", "*a* and **"),
+    "detectable_format:multiple_sections": (
+        {"section_spliter": "SECTION", "num_sections": 2}, "SECTION 1 a\nSECTION 2 b",
+        "SECTION 1 a"),
+    "detectable_format:json_format": ({}, '```json\n{"a": 1}\n```', "{a: 1}"),
+    "detectable_format:title": ({}, "<<song>>\nla", "<song>\nla"),
+    "combination:two_responses": ({}, "one\n******\ntwo", "one\n******\none"),
+    "combination:repeat_prompt": ({"prompt_to_repeat": "Sing. "}, "sing. La", "La"),
+    "startend:end_checker": ({"end_phrase": "The End"}, "so. the end", "the end."),
+    "startend:quotation": ({}, '"all of it"', '"not" all'),
+    "change_case:capital_word_frequency": (
+        {"capital_frequency": 2, "capital_relation": "at least"}, "AN OLD man", "an OLD man"),
+    "change_case:english_capital": ({}, "ALL OF IT", "All of it"),
+    "change_case:english_lowercase": ({}, "all of it", "All of it"),
+    "punctuation:no_comma": ({}, "a and b", "a, b"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_is_told_from_its_opposite(rule: str) -> None:
+    settings, good, bad = CASES[rule]
+    assert follows(rule, settings, good, "")
+    assert not follows(rule, settings, bad, "")
+    assert not follows(rule, settings, "  ", "")
+
+
+def test_all_have_to_be_followed_and_a_first_line_may_be_passed_over() -> None:
+    rules = ["punctuation:no_comma", "change_case:english_lowercase"]
+    question = AskedQuestion(
+        "Say.", "", (), "", {"prompt": "Say.", "rules": rules, "settings": [{}, {}]}
+    )
+    marks = judge_ifeval([question] * 3, ["all of it", "Sure, here:\nall of it", "All, of it"])
+    assert [(m.right, m.others["loose"]) for m in marks] == [
+        (True, True), (False, True), (False, False)
+    ]  # fmt: skip
+    assert marks[2].read == ", ".join(rules)
+
+
+def test_a_rule_that_nobody_judges_is_said() -> None:
+    row = {"prompt": "", "rules": ["language:response_language"], "settings": [{"language": "de"}]}
+    [mark] = judge_ifeval([AskedQuestion("", "", (), "", row)], ["ja"])
+    assert not mark.right
+    assert "language:response_language" in mark.error
+
+
+def test_they_say_what_the_harness_says() -> None:
+    """On the texts of all cases, 24 rules each, and on 200 made of pieces of them."""
+    pytest.importorskip("lm_eval")
+    registry = importlib.import_module("lm_eval.tasks.ifeval.instructions_registry")
+    draw = random.Random(1)
+    texts = [text for _, *both in CASES.values() for text in both]
+    texts += ["\n".join(draw.choices(texts, k=3)) for _ in range(200)]
+    # languages and trained splitters of sentences and words are theirs alone
+    left_out = {
+        "length_constraints:number_sentences", "change_case:english_capital",
+        "change_case:english_lowercase", "change_case:capital_word_frequency",
+    }  # fmt: skip
+    for rule in RULES.keys() - left_out:
+        settings = CASES[rule][0]
+        checker = registry.INSTRUCTION_DICT[rule](rule)
+        checker.build_description(**settings)
+        for text in texts:
+            theirs = bool(text.strip()) and bool(checker.check_following(text))
+            assert follows(rule, settings, text, "") == theirs, (rule, text)
