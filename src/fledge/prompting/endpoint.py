@@ -50,7 +50,7 @@ class EndpointSpeaker:
         """Raises UserError for a request that is refused, or not answered after five tries."""
         numbered = enumerate(prompts)
         with ThreadPoolExecutor(min(AT_ONCE, max(1, len(prompts)))) as threads:
-            return list(threads.map(lambda each: self._say_one(*each, saying), numbered))
+            return list(threads.map(lambda each: self._say_one(each[0], each[1], saying), numbered))
 
     def _say_one(self, place: int, prompt: Prompt, saying: Saying) -> str:
         body: dict[str, Any] = {

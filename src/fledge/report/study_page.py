@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from fledge.evaluate.study_findings import ALPHA, Finding
 from fledge.report.page import Picture
 from fledge.report.show_page import Page, ShowChapter
@@ -49,7 +51,8 @@ def draw_study(
     )]  # fmt: skip
     lead = "; ".join(part for part in parts if part)
     chapters = [_draw_chapter(name, finding) for name, finding in findings.items()]
-    chapters.append(ShowChapter("A prompt", "", rows=[(line,) for line in example.split("\n")]))
+    prompt = Markup("<br>").join(example.split("\n"))  # what is no Markup yet is escaped
+    chapters.append(ShowChapter("A prompt", "With two of its examples.", rows=[(prompt,)]))
     return Page("Study of prompts", f"{lead[:1].upper()}{lead[1:]}.", facts, chapters)
 
 
@@ -58,7 +61,7 @@ def _draw_chapter(name: str, finding: Finding) -> ShowChapter:
     picture = Picture(
         finding.measure[:1].upper() + finding.measure[1:],
         "",
-        draw_whiskers(rows, x_label=finding.measure, description=SUBJECTS[name].title),
+        draw_whiskers(rows, description=SUBJECTS[name].title),
         caption="" if name == "order" else "With 95 % intervals, over sets and questions.",
     )
     verdict = "is seen" if finding.seen else "is not seen"
@@ -69,11 +72,13 @@ def _draw_chapter(name: str, finding: Finding) -> ShowChapter:
     )
     if finding.by_chance:
         text += f" Chance alone gives {100 * finding.by_chance:.1f}."
-    heads = ("condition", finding.measure, "95 %", "accuracy")
+    heads = ["condition", finding.measure, "95 %", "accuracy"]
     if name == "order":
-        heads = ("examples", "mean accuracy", "worst and best order", "accuracy")
+        heads = ["examples", "mean accuracy", "worst and best order"]
     table = [
         (each.name, f"{each.mean:.1%}", f"{each.low:.1%} to {each.high:.1%}", f"{each.right:.1%}")
         for each in finding.conditions
     ]
+    if all(each.right == each.mean for each in finding.conditions):
+        heads, table = heads[:3], [row[:3] for row in table]
     return ShowChapter(SUBJECTS[name].title, text, [picture], heads, table)

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from fledge.report.charts import choose_ticks, format_tick
 
 WIDTH = 400
-_ROW, _TOP, _BOTTOM, _RIGHT = 22, 6, 30, 14
+_ROW, _TOP, _BOTTOM, _RIGHT = 22, 6, 18, 14
 _LETTER = 6.6  # the width of a letter at the size of the style sheet, about
 
 
@@ -24,7 +24,7 @@ class Whisker:
     high: float
 
 
-def draw_whiskers(rows: Sequence[Whisker], *, x_label: str, description: str) -> Markup:
+def draw_whiskers(rows: Sequence[Whisker], *, description: str) -> Markup:
     """Shares in [0, 1], as per cent; the axis goes about what is there."""
     bottom = max(0.0, min(row.low for row in rows) - 0.02)
     top = min(1.0, max(row.high for row in rows) + 0.02)
@@ -53,10 +53,6 @@ def draw_whiskers(rows: Sequence[Whisker], *, x_label: str, description: str) ->
             f'<path class="line s1" d="M{place(row.low):.1f} {y:.1f}H{place(row.high):.1f}"/>'
             f'<circle class="points s1" cx="{place(row.mean):.1f}" cy="{y:.1f}" r="4"/>'
         )
-    parts.append(
-        f'<text x="{(left + right) / 2:.1f}" y="{height - 4}" text-anchor="middle">'
-        f"{escape(x_label)}</text>"
-    )
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(description)}">{"".join(parts)}</svg>'

@@ -18,6 +18,7 @@ from fledge.report.show_page import check_show_page, write_show_page
 from fledge.report.study_page import SUBJECTS, draw_study
 from fledge.rows.census import Reading
 from fledge.rows.labels import LabelledText
+from fledge.runs.lineage import run_of
 from fledge.runs.show import Show
 from fledge.text.labelled_files import read_labelled
 
@@ -74,8 +75,14 @@ def study(config: StudyConfig, show: Show) -> dict[str, Any]:
                 design, lambda done, _: watch.step(done, {}),
             )  # fmt: skip
         tell(name, findings[name], lost[name], show)
-    facts = [("model", speaker.name), ("data", str(config.data)), ("questions", str(len(asked))),
-             ("examples of a prompt", str(config.shots)), ("sets", str(config.sets))]  # fmt: skip
+    model = config.base if config.asks_endpoint else run_of(Path(config.base)).stem
+    facts = [
+        ("model", model),
+        ("data", config.data.name),
+        ("questions", str(len(asked))),
+        ("shots", str(config.shots)),
+        ("sets", str(config.sets)),
+    ]
     example = prompt.write(pool[:2], asked[0].text)
     write_show_page(config.out, draw_study(findings, facts, example))
     show.line(f"Page: {config.out}")
