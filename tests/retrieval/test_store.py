@@ -238,6 +238,7 @@ def test_a_kill_loses_nothing_that_was_committed(tmp_path: Path) -> None:
     for attempt in range(3):
         writer = start_writer(path, f"p{attempt}", 10**7)
         assert writer.stdout is not None
+        told = 0
         for _ in range(1 + attempt):
             told = int(writer.stdout.readline())
         os.kill(writer.pid, signal.SIGKILL)

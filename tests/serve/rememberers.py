@@ -31,15 +31,15 @@ def make_rememberer(folder: Path, steps: int = 60) -> Path:
     result = f"<tool_response>\n{stored}\n</tool_response>"
     store = MemoryStore(folder.with_suffix(".db"))
     texts = [CALL, result, ANSWER, HEADING, GREETING]
-    for _ in range(2):
-        tokenizer = train_tokenizer("bpe", texts * 3, 900)
-        memory = ChatMemory(store, 1, True, tokenizer)
-        told = memory.tell_tools([{"role": "user", "content": GREETING}])
-        texts += [str(turn) for turn in told]
+    question: Any = {"role": "user", "content": GREETING}
+    # Its merges know the words in which tools are told of, so that a prompt is short.
+    told = ChatMemory(store, 1, True, train_tokenizer("bytes", texts)).tell_tools([question])
+    tokenizer = train_tokenizer("bpe", [*texts, *map(str, told)] * 3, 900)
+    memory = ChatMemory(store, 1, True, tokenizer)
     asked = [GREETING, f"{HEADING}\n[1] {FACT} (served chat, 2026-11-29)\n\n{GREETING}"]
     rows: list[Any] = []
     for text in asked:
-        question: Any = {"role": "user", "content": text}
+        question = {"role": "user", "content": text}
         called: Any = {"role": "assistant", "content": CALL}
         answered: Any = {"role": "assistant", "content": ANSWER}
         back: Any = {"role": "user", "content": result}

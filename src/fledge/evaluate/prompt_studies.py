@@ -108,9 +108,9 @@ def draw(
 
 def share_out(
     count: int, over: Sequence[int], labels: int, random: np.random.Generator
-) -> np.ndarray:
+) -> list[int]:
     """`count` examples as evenly over those labels as can be, the rest by lot.  -> [labels]"""
-    counts = np.zeros(labels, dtype=int)
+    counts = [0] * labels
     for place, label in enumerate(random.permutation(list(over))):
         counts[label] = count // len(over) + (place < count % len(over))
     return counts

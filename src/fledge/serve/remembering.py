@@ -49,7 +49,8 @@ class RememberingAnswer:
     ) -> None:
         self.body, self.remembering, self.open = body, remembering, open_answer
         free = all(getattr(body, name) is None for name in _OWN_FORM)
-        self.calls = tools and free and (body.n or 1) == 1 and body.tool_choice is None
+        tools = tools and free and (body.n or 1) == 1 and body.tool_choice is None
+        self.left = ROUNDS if tools else 0  # of calls that may still be answered
         self.current: ChatAnswer | None = None
 
     def cancel(self) -> None:
@@ -67,25 +68,25 @@ class RememberingAnswer:
             # In a thread: SQLite may wait for another process.
             told = await asyncio.to_thread(self.remembering.put_before, question)
             messages[place] = {**messages[place], "content": told}
-        await self._next(messages, left=ROUNDS)
+        await self._next(messages)
 
     async def whole(self, http: Request) -> dict[str, Any]:
-        for left in reversed(range(ROUNDS)):
+        while True:
             assert self.current is not None
             answer = await self.current.whole(http)
             message = answer["choices"][0]["message"]
-            if not self.calls or not message.get("tool_calls"):
-                break
-            await self._answer_calls(message.get("content") or "", message["tool_calls"], left)
-        return answer | {"memory": self.remembering.describe()}
+            if not self.left or not message.get("tool_calls"):
+                return answer | {"memory": self.remembering.describe()}
+            await self._answer_calls(message.get("content") or "", message["tool_calls"])
 
     async def stream(self) -> AsyncIterator[bytes]:
         """One stream for the client, whose rounds it does not see; the memory comes last."""
-        for left in reversed(range(ROUNDS)):
+        first = True
+        while True:
             assert self.current is not None
             said, called = "", list[dict[str, Any]]()
             async for chunk in self.current.stream():
-                if not self.calls:
+                if not self.left and first:
                     yield chunk.removesuffix(DONE)
                     continue
                 kept = b""
@@ -94,14 +95,14 @@ class RememberingAnswer:
                     delta = choice.get("delta", {})
                     said += delta.get("content") or ""
                     called += delta.get("tool_calls") or []
-                    first = delta.get("role") is not None
-                    if called or (first and left < ROUNDS - 1):
-                        continue
-                    kept += write_event(event)
+                    opens = delta.get("role") is not None
+                    if not (called and self.left) and (first or not opens):
+                        kept += write_event(event)
                 yield kept
-            if not called:
+            if not called or not self.left:
                 break
-            await self._answer_calls(said, called, left)
+            await self._answer_calls(said, called)
+            first = False
         yield write_event(self._head() | {"choices": [], "memory": self.remembering.describe()})
         yield DONE
 
@@ -109,7 +110,7 @@ class RememberingAnswer:
         assert self.current is not None
         return self.current.head
 
-    async def _answer_calls(self, said: str, called: list[dict[str, Any]], left: int) -> None:
+    async def _answer_calls(self, said: str, called: list[dict[str, Any]]) -> None:
         calls = [
             ToolCall(one["function"]["name"], one["function"]["arguments"], one["id"])
             for one in called
@@ -117,13 +118,14 @@ class RememberingAnswer:
         turns = await asyncio.to_thread(self.remembering.answer_calls, said, calls)
         # `train` is ours, and no field of a message in OpenAI's form.
         more = [{key: value for key, value in turn.items() if key != "train"} for turn in turns]
-        await self._next([*self.messages, *more], left)
+        self.left -= 1
+        await self._next([*self.messages, *more])
 
-    async def _next(self, messages: list[dict[str, Any]], left: int) -> None:
-        """left: rounds that may follow; in the last the model has no tools, and has to answer."""
+    async def _next(self, messages: list[dict[str, Any]]) -> None:
+        """Begins a round; in the last one the model has no tools, and has to answer."""
         self.messages = messages
         changed: dict[str, Any] = {"messages": messages}
-        if self.calls and left:
+        if self.left:
             changed["tools"] = [tool.describe() for tool in self.remembering.tools]
         head = None if self.current is None else self.current.head
         self.current = await self.open(self.body.model_copy(update=changed))

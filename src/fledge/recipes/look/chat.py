@@ -218,12 +218,16 @@ class Talk:
         """With what is remembered about the line before it, and calls of tools between."""
         remembering, after = memory.begin(), Conversation()
         asked = remembering.put_before(line)
-        for left in reversed(range(ROUNDS + 1)):
-            prompt = self._encode(asked, after=after, prepare=memory.tell_tools)
-            exchange, calls, stopped = self._generate(line, prompt, memory.make_reader())
-            if not calls or stopped or not left:
+        left = ROUNDS  # of calls; then the model has no tools, and has to answer
+        while True:
+            told = {"prepare": memory.tell_tools} if left else {}
+            prompt = self._encode(asked, after=after, **told)
+            reader = memory.make_reader() if left else None
+            exchange, calls, stopped = self._generate(line, prompt, reader)
+            if not calls or stopped:
                 break
             after += remembering.answer_calls(exchange.answer, calls)
+            left -= 1
         for said in write_sources(remembering):
             self.show.line(said)
         return exchange, stopped

@@ -64,7 +64,9 @@ class AskConfig(SpeakerFields):
     memory: Path | None = Field(
         default=None, description="a file of memories, which react searches (see `fledge recall`)"
     )
-    memory_encoder: Path | None = MemoryFields.model_fields["memory_encoder"]
+    memory_encoder: Path | None = Field(
+        default=None, description="the sentence encoder that the memory was made with"
+    )
     seconds: float = Field(default=5.0, gt=0, description="that a program of the model's may run")
     out: Path | None = Field(
         default=None, description="a .jsonl for every answer, with all that was said on the way"

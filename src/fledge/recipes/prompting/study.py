@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
-from fledge.evaluate.prompt_studies import Design, StudyName, run_study
+from fledge.evaluate.prompt_studies import STUDIES, Design, StudyName, run_study
 from fledge.evaluate.study_findings import ALPHA, Finding
 from fledge.prompting.label_prompt import Labelled, LabelPrompt
 from fledge.recipes.prompting.speaker_fields import SpeakerFields
@@ -61,7 +61,7 @@ def study(config: StudyConfig, show: Show) -> dict[str, Any]:
     order = np.random.default_rng(config.seed).permutation(len(rows))
     asked = [rows[i] for i in order[: config.questions]]
     pool = [rows[i] for i in order[config.questions :]]
-    chosen = list(SUBJECTS) if config.study == "all" else [config.study]
+    chosen = STUDIES if config.study == "all" else (config.study,)
     speaker = config.open_speaker()
     design = Design(config.shots, config.sets, config.orders, config.seed)
     findings: dict[str, Finding] = {}
