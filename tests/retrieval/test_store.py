@@ -18,7 +18,8 @@ import pytest
 from fledge.errors import UserError
 from fledge.retrieval import lexical
 from fledge.retrieval.fusion import fuse_ranks
-from fledge.retrieval.store import HALF_LIFE_S, MemoryStore
+from fledge.retrieval.memory import HALF_LIFE_S
+from fledge.retrieval.store import MemoryStore
 from fledge.retrieval.vectors import SignIndex, count_bits, normalise, write_signs
 
 WORDS = (

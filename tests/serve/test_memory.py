@@ -5,6 +5,7 @@ answered in the server, and every answer says what it stands on.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ import pytest
 
 from fledge.retrieval.store import MemoryStore
 from tests.cli.commands import Cli
+from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
 from tests.serve.rememberers import ANSWER, CALL, FACT, GREETING, make_rememberer
+
+GREEDY = """localStorage.setItem("fledge-settings", '{"temperature": 0, "max_tokens": 100}')"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,28 @@ def test_the_clients_own_tools_are_the_clients(remembers: Remembers) -> None:
     [call] = answer["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == "remember"
     assert answer["memory"]["calls"] == []
+
+
+def test_the_page_shows_sources_as_text(remembers: Remembers) -> None:
+    store = MemoryStore(remembers.memory)
+    number = store.add("hello <img src=x onerror=hacked=1>", "a <b>page</b>")
+    with start_browser() as browser:
+        seen = Watched(browser)
+        seen.context.add_init_script(GREEDY)
+        seen.page.goto(remembers.url)
+        box = seen.page.get_by_label("Write to the model")
+        box.fill(GREETING)
+        box.press("Enter")
+        seen.page.locator(".turn.assistant .acts").wait_for()
+        sources = seen.page.locator(".sources")
+        sources.locator("summary").click()
+        assert "hello <img src=x onerror=hacked=1> (a <b>page</b>, 2" in sources.inner_text()
+        assert seen.page.locator(".sources img, .sources b").count() == 0
+        assert ANSWER in seen.page.locator(".turn.assistant .said").inner_text()
+        if place := os.environ.get("FLEDGE_LOOK"):
+            seen.page.screenshot(path=place)
+        assert not seen.troubles
+    store.forget(number)
 
 
 def test_chat_remembers_across_conversations(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fledge.errors import UserError
-from fledge.retrieval.store import Memory, MemoryStore
+from fledge.retrieval.memory import Memory
+from fledge.retrieval.store import MemoryStore
 from fledge.tools.calculator import CALCULATOR, calculate
 from fledge.tools.memory_tools import make_memory_tools
 from fledge.tools.python_tool import make_python_tool, open_runner

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fledge.retrieval.store import Memory, MemoryStore
+from fledge.retrieval.memory import Memory
+from fledge.retrieval.store import MemoryStore
 from fledge.rows.turns import Conversation, Message
 from fledge.text.tool_calls import ToolCall
 from fledge.tools.memory_tools import make_memory_tools, write_memories

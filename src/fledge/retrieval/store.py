@@ -1,68 +1,45 @@
 """A store of memories in one file: added, searched by words and by meaning, merged and forgotten.
 
 Merging: a text that is there already, letter case and white space aside, is not stored twice; the
-older memory takes the new source and date. Forgetting: a memory's retention is
-R = (1 + uses) · 2^(−Δt / half-life), Δt since it was last used or written (after the forgetting
-curve of MemoryBank, Zhong et al. 2023, §2.3); where there are too many the smallest R goes. Which R
-is smaller never changes with time alone, so that log2 R without it, the `strength`, is an index.
+older memory takes the new source and date. Forgetting: where there are too many, those with the
+least retention go (`memory.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from fledge.errors import UserError
 from fledge.retrieval.fusion import fuse_ranks
 from fledge.retrieval.lexical import rank_by_words
+from fledge.retrieval.memory import (
+    FIELDS,
+    HALF_LIFE_S,
+    Memory,
+    clean_text,
+    find_strength,
+    hash_text,
+)
 from fledge.retrieval.schema import SAMPLED, explain, open_file
 from fledge.retrieval.vectors import (
     SignIndex,
+    TextEncoder,
     normalise,
     rank_by_vector,
     round_vectors,
     write_signs,
 )
 
-HALF_LIFE_S = 30 * 86_400.0
 DEPTH = 50  # of each ranking that is fused
-LONGEST = 20_000  # characters of a memory: what is longer is a document, to be cut before
 IN_ONE_COMMIT = 1_000  # memories of a long list: so many a kill can take at most
-
-
-@dataclass(frozen=True)
-class Memory:
-    """source: whose word it is, such as "chat, 29 November 2026" or a file's name. written, used:
-    seconds since 1970. uses: answers that it was shown for.
-    """
-
-    id: int
-    text: str
-    source: str
-    written: float
-    used: float
-    uses: int
-
-
-class TextEncoder(Protocol):
-    """Texts to vectors. name: tells one encoder's vectors from another's."""
-
-    name: str
-    dims: int
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """[N] -> [N, D]"""
-        ...
 
 
 class MemoryStore:
@@ -170,7 +147,7 @@ class MemoryStore:
             return memory
 
     def list_newest(self, count: int) -> list[Memory]:
-        rows = self._ask(f"SELECT {_FIELDS} FROM memories ORDER BY id DESC LIMIT ?", count)
+        rows = self._ask(f"SELECT {FIELDS} FROM memories ORDER BY id DESC LIMIT ?", count)
         return [Memory(*row) for row in rows]
 
     def check(self) -> None:
@@ -192,7 +169,7 @@ class MemoryStore:
                 beyond = database.execute("SELECT count(*) FROM memories").fetchone()[0] - self.most
                 if beyond > 0:
                     weakest = database.execute(
-                        f"SELECT {_FIELDS} FROM memories ORDER BY strength, id LIMIT ?", (beyond,)
+                        f"SELECT {FIELDS} FROM memories ORDER BY strength, id LIMIT ?", (beyond,)
                     )
                     self._delete(database, [Memory(*row) for row in weakest.fetchall()])
             return numbers
@@ -254,7 +231,7 @@ class MemoryStore:
     def _list(self, numbers: Sequence[int]) -> list[Memory]:
         marks = ",".join("?" * len(numbers))
         rows = self._database.execute(
-            f"SELECT {_FIELDS} FROM memories WHERE id IN ({marks})", list(numbers)
+            f"SELECT {FIELDS} FROM memories WHERE id IN ({marks})", list(numbers)
         )
         return [Memory(*row) for row in rows.fetchall()]
 
@@ -311,34 +288,3 @@ class MemoryStore:
             yield
         except sqlite3.DatabaseError as error:
             raise UserError(explain(self.path, error)) from None
-
-
-_FIELDS = "id, text, source, written, used, uses"
-
-
-def find_strength(used: float, uses: int) -> float:
-    """What of a memory's log2 R does not depend on when it is asked for, in seconds."""
-    return used + HALF_LIFE_S * math.log2(1 + uses)
-
-
-def clean_text(text: str) -> str:
-    """Raises UserError for a text that can be no memory."""
-    cleaned = text.strip()
-    if not cleaned:
-        raise UserError("an empty text was given to remember: give some words.")
-    if len(cleaned) > LONGEST:
-        raise UserError(
-            f"a text of {len(cleaned):,} characters was given to remember, and a memory has up to "
-            f"{LONGEST:,}: cut it into pieces that can be told one by one."
-        )
-    if "\x00" in cleaned or any("\ud800" <= letter <= "\udfff" for letter in cleaned):
-        raise UserError("a text to remember holds bytes that are no text: give it as UTF-8.")
-    return cleaned
-
-
-def hash_text(text: str) -> int:
-    """The same for texts that differ in letter case and white space alone. 63 bits: of a million
-    memories two others collide with a chance of 5e-8.
-    """
-    plain = " ".join(text.casefold().split())
-    return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "big") >> 1

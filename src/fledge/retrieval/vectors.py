@@ -8,12 +8,25 @@ One bit a dimension and a second look at a few hundred: 48 bytes a memory in pla
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 LOOKED_AT = 400  # by their vectors, after the signs
 ROUNDING = 127.0
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
+
+
+class TextEncoder(Protocol):
+    """Texts to vectors. name: tells one encoder's vectors from another's."""
+
+    name: str
+    dims: int
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """[N] -> [N, D]"""
+        ...
 
 
 def write_signs(vectors: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from fledge.errors import UserError
-from fledge.retrieval.store import Memory, MemoryStore
+from fledge.retrieval.memory import Memory
+from fledge.retrieval.store import MemoryStore
 from fledge.tools.tool import Tool
 
 COUNT = 5  # memories of a search
