@@ -152,6 +152,8 @@ def test_recall_reads_what_is_remembered(cli: Cli, tmp_path: Path) -> None:
         ("recall {tune} facts={rows}", "lacks one of `fact`"),
         ("chat {tune} memory_most=5", "memory_most was given without memory=FILE"),
         ("chat {tune} memory={text}", "not a database"),
+        ("chat {tune} memory=m.db", "the context has 64: give memory_tools=false"),
+        ("serve {tune} memory=m.db port=0", "the context has 64: give memory_tools=false"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -258,8 +258,8 @@ def test_a_kill_loses_nothing_that_was_committed(tmp_path: Path) -> None:
 
 def test_two_processes_write_and_a_third_reads(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
-    reader = MemoryStore(path, Directions())
     writers = [start_writer(path, name, 2500) for name in ("one", "two")]
+    reader = MemoryStore(path, Directions())  # a file that nobody has made yet is opened by three
     while any(writer.poll() is None for writer in writers):
         reader.search("process fact")
         reader.add("said while others wrote", "reader")

@@ -5,6 +5,7 @@ processes at once.
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from fledge.errors import UserError
@@ -52,10 +53,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         )
         database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _make_tables(database)
-        # WAL: readers go on while one writes, and after a kill what was committed is there. FULL:
-        # after a power cut, too.
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
+        _keep_log(database)
     except sqlite3.DatabaseError as error:
         raise UserError(explain(path, error)) from None
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
@@ -81,6 +79,23 @@ def _make_tables(database: sqlite3.Connection) -> None:
     except BaseException:
         database.execute("ROLLBACK")
         raise
+
+
+def _keep_log(database: sqlite3.Connection) -> None:
+    """WAL: readers go on while one writes, and after a kill what was committed is there. FULL:
+    after a power cut, too.
+    """
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            # The first change of the mode does not wait for another process that opens the file.
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+    database.execute("PRAGMA synchronous = FULL")
 
 
 def explain(path: Path, error: sqlite3.Error) -> str:

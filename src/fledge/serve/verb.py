@@ -13,6 +13,7 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.look.chat_memory import ChatMemory
 from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 
@@ -93,6 +94,10 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
+        if memory is not None and memory.tools:
+            for one in served.models.values():
+                told = ChatMemory(memory.store, memory.shown, True, one.tokenizer)
+                told.check_room(one.tokenizer, one.positions)
         port = opened.getsockname()[1]
         whole = run_app(
             build_app(served, options, page=bool(served.models), memory=memory),

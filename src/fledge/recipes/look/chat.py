@@ -120,6 +120,7 @@ class Talk:
         if store is not None:
             tools = config.memory_tools
             self.memory = ChatMemory(store, config.memory_shown, tools, self.model.tokenizer)
+            self.memory.check_room(self.model.tokenizer, self.model.network.config.context)
         self.dialogue = Dialogue(config.system, config.history)
         self.spoken: Conversation = []  # all of it, whatever was forgotten since
         self._say_system()

@@ -10,6 +10,7 @@ from fledge.errors import UserError
 from fledge.prompting.remembering import Remembering
 from fledge.retrieval.store import MemoryStore
 from fledge.rows.turns import Conversation
+from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
 from fledge.text.tool_calls import ToolCallReader, choose_form, state_form
 from fledge.tools.memory_tools import make_memory_tools, write_memories
@@ -25,6 +26,16 @@ class ChatMemory:
         self.store, self.shown = store, shown
         self.form = choose_form(tokenizer) if tools else None
         self._tools = make_memory_tools(store, SOURCE, lambda memories: None) if tools else []
+
+    def check_room(self, tokenizer: Tokenizer, context: int) -> None:
+        """Raises UserError where being told of the tools takes more than half of the context."""
+        told = self.tell_tools([{"role": "user", "content": "?"}])
+        taken = len(render(tokenizer, told, reply=True)[0])
+        if self.form is not None and 2 * taken > context:
+            raise UserError(
+                f"the memory's tools take {taken} tokens to be told of, and the context has "
+                f"{context}: give memory_tools=false, or a model with a longer context."
+            )
 
     def begin(self) -> Remembering:
         """For one answer."""
