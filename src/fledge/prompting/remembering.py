@@ -10,6 +10,7 @@ from typing import Any
 
 from fledge.retrieval.memory import Memory
 from fledge.retrieval.store import MemoryStore
+from fledge.rows.tools import read_calls
 from fledge.rows.turns import Conversation, Message
 from fledge.text.tool_calls import ToolCall
 from fledge.tools.memory_tools import make_memory_tools, write_memories
@@ -77,5 +78,6 @@ class Remembering:
 def write_called(said: str, calls: Sequence[ToolCall]) -> Message:
     return {
         "role": "assistant", "content": said, "train": False,
-        "tool_calls": [call.to_dict() for call in calls],
+        # With arguments as an object, as templates take them.
+        "tool_calls": read_calls([call.to_dict() for call in calls], "an answer"),
     }  # fmt: skip
