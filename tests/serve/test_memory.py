@@ -5,7 +5,6 @@ answered in the server, and every answer says what it stands on.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +114,6 @@ def test_the_page_shows_sources_as_text(remembers: Remembers) -> None:
         assert "hello <img src=x onerror=hacked=1> (a <b>page</b>, 2" in sources.inner_text()
         assert seen.page.locator(".sources img, .sources b").count() == 0
         assert ANSWER in seen.page.locator(".turn.assistant .said").inner_text()
-        if place := os.environ.get("FLEDGE_LOOK"):
-            seen.page.screenshot(path=place)
         assert not seen.troubles
     store.forget(number)
 

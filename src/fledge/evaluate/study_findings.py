@@ -49,7 +49,8 @@ class Finding:
 
     @property
     def seen(self) -> bool:
-        return self.p < ALPHA
+        """By the sets, and of effects with a sign by other questions too."""
+        return self.p < ALPHA and (self.by_chance > 0 or self.low > 0 or self.high < 0)
 
 
 def judge_order(said: Said, wanted: np.ndarray, random: np.random.Generator) -> Finding:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.evaluate.prompt_studies import STUDIES, Design, StudyName, run_study
-from fledge.evaluate.study_findings import ALPHA, Finding
+from fledge.evaluate.study_findings import Finding
 from fledge.prompting.label_prompt import Labelled, LabelPrompt
 from fledge.recipes.prompting.speaker_fields import SpeakerFields
 from fledge.report.show_page import check_show_page, write_show_page
@@ -153,7 +153,7 @@ def write_verdict(finding: Finding) -> str:
     seen = "seen" if finding.seen else "not seen"
     chance = f"; chance alone gives {100 * finding.by_chance:.1f}" if finding.by_chance else ""
     return (
-        f"{seen} (p = {finding.p:.2g}, seen below {ALPHA:g}): {100 * finding.effect:+.1f} points "
+        f"{seen} (p = {finding.p:.2g}): {100 * finding.effect:+.1f} points "
         f"({100 * finding.low:+.1f} to {100 * finding.high:+.1f}) {finding.unit}{chance}"
     )
 
