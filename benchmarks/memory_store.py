@@ -117,7 +117,7 @@ def main() -> None:
         count, vectors = int(sys.argv[-2]), sys.argv[-1] == "vectors"
         print(json.dumps(measure(count, vectors)))
         return
-    from side_by_side import finish, options, table
+    from side_by_side import finish, options, say, table
 
     given = options(__doc__)
     count = 20_000 if given.quick else 1_000_000
@@ -126,6 +126,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--child", str(count), name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures[name] = json.loads(done.stdout)
+        say(f"{name}: {figures[name]}")
     aims = []
     for name, what, aim, within in (
         ("search ms, 95th of 100", "search of a million, ms", SEARCH_MS, True),
