@@ -100,6 +100,7 @@ def test_signs_are_enumerated_by_hand() -> None:
     gaps = np.array([2, 1, -1]) / 4
     sums = [abs(np.dot(s, gaps)) for s in itertools.product([1, -1], repeat=3)]
     assert finding.effect == pytest.approx(gaps.mean())
+    assert finding.least == 2 / 8
     assert finding.p == np.mean([s >= abs(gaps.sum()) - 1e-12 for s in sums]) == 0.75
 
 

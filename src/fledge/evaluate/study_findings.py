@@ -46,6 +46,7 @@ class Finding:
     p: float
     unit: str  # of what it is a share
     by_chance: float = 0.0
+    least: float = 0.0  # p can be no smaller with so few sets
 
     @property
     def seen(self) -> bool:
@@ -142,7 +143,7 @@ def judge_random(said: Said, wanted: np.ndarray, random: np.random.Generator) ->
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Finding(
         _describe(said, wanted, value, random), "accuracy", effect, float(low), float(high), p,
-        "of accuracy by the examples' own labels",
+        "of accuracy by the examples' own labels", least=2 / 2 ** len(gaps),
     )  # fmt: skip
 
 

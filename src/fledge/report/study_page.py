@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fledge.evaluate.study_findings import Finding
+from fledge.evaluate.study_findings import ALPHA, Finding
 from fledge.report.page import Picture
 from fledge.report.show_page import Page, ShowChapter
 from fledge.report.whiskers import Whisker, draw_whiskers
@@ -65,6 +65,8 @@ def _draw_chapter(name: str, finding: Finding) -> ShowChapter:
         caption="" if name == "order" else "With 95 % intervals, over sets and questions.",
     )
     verdict = "is seen" if finding.seen else "is not seen"
+    if finding.least >= ALPHA:
+        verdict = "cannot be seen with so few sets"
     text = (
         f"{SUBJECTS[name].text} The effect {verdict} (p = {finding.p:.2g}): "
         f"{100 * finding.effect:+.1f} points ({100 * finding.low:+.1f} to "

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.evaluate.prompt_studies import STUDIES, Design, StudyName, run_study
-from fledge.evaluate.study_findings import Finding
+from fledge.evaluate.study_findings import ALPHA, Finding
 from fledge.prompting.label_prompt import Labelled, LabelPrompt
 from fledge.recipes.prompting.speaker_fields import SpeakerFields
 from fledge.report.show_page import check_show_page, write_show_page
@@ -151,6 +151,8 @@ def tell(name: str, finding: Finding, lost: float, show: Show) -> None:
 
 def write_verdict(finding: Finding) -> str:
     seen = "seen" if finding.seen else "not seen"
+    if finding.least >= ALPHA:
+        seen = f"cannot be seen with so few sets, whose p is {finding.least:.2g} or more"
     chance = f"; chance alone gives {100 * finding.by_chance:.1f}" if finding.by_chance else ""
     return (
         f"{seen} (p = {finding.p:.2g}): {100 * finding.effect:+.1f} points "
