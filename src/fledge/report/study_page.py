@@ -46,7 +46,8 @@ def draw_study(
     """facts: tiles at the head of the page. example: a prompt, as the model was given it."""
     seen = [SUBJECTS[name].title.lower() for name, each in findings.items() if each.seen]
     unseen = [SUBJECTS[name].title.lower() for name, each in findings.items() if not each.seen]
-    parts = [f"{' and '.join(seen)} matters" if seen else "", *(
+    matters = "matters" if len(seen) == 1 else "matter"
+    parts = [f"{' and '.join(seen)} {matters}" if seen else "", *(
         [f"no effect of {' and '.join(unseen)} is seen"] if unseen else []
     )]  # fmt: skip
     lead = "; ".join(part for part in parts if part)
