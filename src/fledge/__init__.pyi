@@ -23,6 +23,7 @@ from fledge.front.sequence_estimators import HiddenMarkovModel as HiddenMarkovMo
 from fledge.front.sequence_estimators import KalmanFilter as KalmanFilter
 from fledge.front.trained_run import TrainedRun as TrainedRun
 from fledge.front.verbs import align as align
+from fledge.front.verbs import ask as ask
 from fledge.front.verbs import chat as chat
 from fledge.front.verbs import compare as compare
 from fledge.front.verbs import compress as compress
@@ -44,6 +45,7 @@ from fledge.front.verbs import plan_table as plan_table
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer
 from fledge.front.verbs import pretrain as pretrain
+from fledge.front.verbs import recall as recall
 from fledge.front.verbs import report as report
 from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
@@ -58,6 +60,7 @@ from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
 from fledge.front.verbs import solve as solve
 from fledge.front.verbs import spell as spell
+from fledge.front.verbs import study as study
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune
 from fledge.front.verbs import vectors as vectors

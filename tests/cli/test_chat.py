@@ -115,7 +115,7 @@ def test_what_no_longer_fits_is_left_out_and_the_rest_kept(
     said = cli(words, folder=tmp_path, stdin="\n".join(lines)).result["messages"]
     turns = [(turn["role"], turn["content"]) for turn in said]
     assert turns[7][1] == greedy(speaker, turns[4:7])
-    alone = cli([*words, "memory=false"], folder=tmp_path, stdin="\n".join(lines[:2])).result
+    alone = cli([*words, "history=false"], folder=tmp_path, stdin="\n".join(lines[:2])).result
     assert alone["messages"][3]["content"] == greedy(speaker, turns[2:3])
 
 

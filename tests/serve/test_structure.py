@@ -14,7 +14,8 @@ import pytest
 from fledge.engine.constraint import Constraint
 from fledge.errors import UserError
 from fledge.serve.structure import build_constraint, list_tool_names
-from fledge.serve.tool_calls import (
+from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from fledge.text.tool_calls import (
     HERMES,
     LLAMA,
     MISTRAL,
@@ -22,7 +23,6 @@ from fledge.serve.tool_calls import (
     STATED,
     choose_form,
 )
-from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tests.serve.test_tool_calls import read_whole
 from tests.text.foreign_kinds import byte_level, write
 

@@ -52,6 +52,10 @@ TRADE_WORDS = {
     **dict.fromkeys(
         ("eval", "benchmark", "perplexity", "test"), "Measuring a model is `fledge evaluate`."
     ),
+    **dict.fromkeys(
+        ("prompt", "cot", "few_shot", "icl"), "Questions are asked by a program: `fledge ask`."
+    ),
+    **dict.fromkeys(("rag", "retrieve"), "A memory is measured by `fledge recall`."),
     **dict.fromkeys(("list", "ls", "status"), "Runs are listed by `fledge runs`."),
     **dict.fromkeys(("continue", "restart"), "A run is continued by `fledge resume`."),
     **dict.fromkeys(

@@ -192,6 +192,24 @@ VERBS: dict[str, Verb] = {
         "EvaluateConfig",
         bare="base",
     ),
+    "ask": Verb(
+        "answer questions by a prompting program, or by several side by side",
+        "fledge.recipes.prompting.ask",
+        "AskConfig",
+        bare="base",
+    ),
+    "study": Verb(
+        "what in a prompt matters: order, label_balance, label_coverage, random_labels",
+        "fledge.recipes.prompting.study",
+        "StudyConfig",
+        bare="study",
+    ),
+    "recall": Verb(
+        "facts that no model was trained on, answered with and without a memory",
+        "fledge.recipes.prompting.recall",
+        "RecallConfig",
+        bare="base",
+    ),
     "verify": Verb(
         "check every estimator, or your own FILE, by enumeration",
         "fledge.recipes.studies.verify",
@@ -377,6 +395,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge evaluate runs/pretrain data=python",
         "fledge evaluate runs/tune suite=arc_easy data=ARC-Easy-Test.jsonl",
         "fledge evaluate runs/imagine",
+    ),
+    "AskConfig": (
+        'fledge ask runs/align question="What is 17 times 4?" prompting=program_aided',
+        "fledge ask runs/align data=gsm8k.jsonl prompting=zero_shot,few_shot_cot,react",
+    ),
+    "StudyConfig": (
+        "fledge study order base=runs/align data=reviews.jsonl",
+        "fledge study random_labels base=http://localhost:8000 data=reviews.jsonl",
+    ),
+    "RecallConfig": (
+        "fledge recall runs/align",
+        "fledge recall runs/align facts=facts.jsonl others=1000",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "PlanConfig": (

@@ -296,6 +296,30 @@ def evaluate(
     return look_by_verb("evaluate", given, verbose)
 
 
+def ask(
+    base: Speaks, question: str | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """Answer a question, or a file of them with data=, by a prompting program: prompting="react",
+    or several with commas between, side by side. base: a model, or the URL of an endpoint.
+    """
+    return look_by_verb("ask", {"base": base, **_given(question=question), **fields}, verbose)
+
+
+def study(study: str, base: Speaks, data: Folder, *, verbose: bool = False, **fields: Any) -> Any:
+    """What in a prompt of labelled examples matters to a model: "order", "label_balance",
+    "label_coverage", "random_labels", or "all"; writes study.html.
+    """
+    given = {"study": study, "base": base, "data": data, **fields}
+    return look_by_verb("study", given, verbose)
+
+
+def recall(base: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Facts that no model was trained on, answered without a memory, with one, and with one that
+    holds 10,000 others.
+    """
+    return look_by_verb("recall", {"base": base, **fields}, verbose)
+
+
 def play(
     run: Folder | TrainedRun, *, world: Any = None, verbose: bool = False, **fields: Any
 ) -> dict[str, Any]:

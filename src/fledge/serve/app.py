@@ -26,7 +26,7 @@ from fledge.serve.api_errors import ApiError
 from fledge.serve.guard import Guard
 from fledge.serve.metrics import Metrics
 from fledge.serve.served import ServedModels
-from fledge.serve.service import Options, Service
+from fledge.serve.service import Options, ServedMemory, Service
 
 _PLAIN = {
     404: "there is nothing at {path}: the paths are listed in docs/serve.md.",
@@ -34,9 +34,15 @@ _PLAIN = {
 }
 
 
-def build_app(served: ServedModels, options: Options, *, page: bool = True) -> FastAPI:
-    """page: with the chat page, and what it asks for under /fledge/."""
-    service = Service(served, options)
+def build_app(
+    served: ServedModels,
+    options: Options,
+    *,
+    page: bool = True,
+    memory: ServedMemory | None = None,
+) -> FastAPI:
+    """page: with the chat page, and what it asks for under /fledge/. memory: of the chat."""
+    service = Service(served, options, memory)
     # No page of FastAPI's own: it would load scripts from another host.
     app = FastAPI(
         title="fledge",

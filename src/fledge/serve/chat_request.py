@@ -15,8 +15,8 @@ from fledge.serve.conversation import encode_chat, read_messages
 from fledge.serve.encoding import check_messages
 from fledge.serve.served import Served
 from fledge.serve.structure import build_constraint, list_tool_names
-from fledge.serve.tool_calls import ToolCallReader, ToolForm, choose_form, state_form
 from fledge.serve.wire import ChatBody, Sampling
+from fledge.text.tool_calls import ToolCallReader, ToolForm, choose_form, state_form
 
 # The fields that ask for structure, beside `response_format`: an error names the one it means.
 _STRUCTURE = (

@@ -18,7 +18,7 @@ from fledge.serve.answering import EventStream, Exchange, measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.asking import check_length, make_requests
 from fledge.serve.bodies import read_body
-from fledge.serve.chat_completions import DONE, open_usage, write_event
+from fledge.serve.chat_answer import DONE, open_usage, write_event
 from fledge.serve.chat_request import constrain
 from fledge.serve.encoding import encode_text, list_inputs
 from fledge.serve.measuring import measure_prompt

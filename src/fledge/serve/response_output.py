@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fledge.serve.spoken import Told
-from fledge.serve.tool_calls import ToolCall
+from fledge.text.tool_calls import ToolCall
 
 Event = tuple[str, dict[str, Any]]  # its type, and what else it says
 

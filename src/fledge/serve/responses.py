@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from fledge.engine.request import Completion
 from fledge.serve.answering import EventStream
 from fledge.serve.bodies import read_body
-from fledge.serve.chat_completions import ChatAnswer, open_chat
+from fledge.serve.chat_answer import ChatAnswer, open_chat
 from fledge.serve.response_input import as_chat, own_names, read_turns
 from fledge.serve.response_output import Event, ResponseOutput
 from fledge.serve.service import Service

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fledge.retrieval.store import MemoryStore
 from fledge.serve.metrics import Metrics
 from fledge.serve.served import ServedModels
 
@@ -31,7 +32,17 @@ class Options:
 
 
 @dataclass(frozen=True)
+class ServedMemory:
+    """shown: memories looked up for each question. tools: whether models are told of its tools."""
+
+    store: MemoryStore
+    shown: int
+    tools: bool
+
+
+@dataclass(frozen=True)
 class Service:
     served: ServedModels
     options: Options
+    memory: ServedMemory | None = None
     metrics: Metrics = field(default_factory=Metrics)

@@ -16,8 +16,8 @@ from fledge.engine.patterns import write_text
 from fledge.engine.structures import choice, grammar, json_object, json_schema, regex, write_json
 from fledge.engine.vocabulary import Vocabulary, vocabulary_of
 from fledge.errors import UserError
-from fledge.serve.tool_calls import ToolForm, choose_form
 from fledge.text.tokenizer import Tokenizer
+from fledge.text.tool_calls import ToolForm, choose_form
 
 KINDS = ("json", "json_object", "regex", "choice", "grammar")
 ANY = "(?s:.*)"

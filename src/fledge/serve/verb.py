@@ -13,6 +13,8 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.next_command import write_command
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.look.chat_memory import ChatMemory
+from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def _split(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class ServeConfig(FamilyField):
+class ServeConfig(FamilyField, MemoryFields):
     """Serve models: OpenAI's API under /v1, and a page to talk to them, and to play against runs of
     `fledge selfplay`. Several runs are told apart by their names. It answers this machine alone,
     unless `host` and a key say otherwise.
@@ -81,16 +83,27 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     """
     from fledge.serve.app import build_app
     from fledge.serve.http_server import open_socket, run_app
+    from fledge.serve.service import ServedMemory
 
     config.use_family()
     options = make_options(config)
     check_places(config)
+    store = config.open_memory()
+    memory = (
+        None if store is None else ServedMemory(store, config.memory_shown, config.memory_tools)
+    )
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
+        if memory is not None and memory.tools:
+            for one in served.models.values():
+                told = ChatMemory(memory.store, memory.shown, True, one.tokenizer)
+                told.check_room(one.tokenizer, one.positions)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(served, options, page=bool(served.models or served.players)),
+            build_app(
+                served, options, page=bool(served.models or served.players), memory=memory
+            ),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),
@@ -249,6 +262,8 @@ def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show)
         )
     for player in served.players.values():
         show.line(f"serve: {player.name}: plays {player.game.name} on the page")
+    if config.memory is not None:
+        show.line(f"serve: the chat remembers in {config.memory}")
     where = f"http://{host}:{port}"
     if served.players and not served.models:
         show.line(f"serve: listening at {where}: a page to play on")

@@ -81,6 +81,8 @@ class ChatBody(Sampling):
     tools: list[dict[str, Any]] | None = Field(None, max_length=128)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    # Of a server with a memory: false leaves it out of this answer.
+    memory: bool | None = None
     # Token ids that the answer begins with, as if the model had said them.
     continue_tokens: list[int] | None = None
 

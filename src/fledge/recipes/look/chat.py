@@ -8,24 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.engine.request import Request
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
+from fledge.prompting.remembering import ROUNDS
 from fledge.recipes.family_field import FamilyField
-from fledge.recipes.look.chat_commands import read_command, refuse_unknown, write_help
+from fledge.recipes.look.chat_commands import (
+    MEMORY_COMMANDS,
+    read_command,
+    refuse_unknown,
+    write_help,
+)
+from fledge.recipes.look.chat_memory import ChatMemory, write_sources
 from fledge.recipes.look.dialogue import Dialogue, Exchange
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.recipes.look.typed_lines import TypedLines
+from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 from fledge.seeds import generator_for
 from fledge.text.chat import Conversation
+from fledge.text.tool_calls import ToolCall, ToolCallReader
 
 
-class ChatConfig(FamilyField):
+class ChatConfig(FamilyField, MemoryFields):
     """Talk to a model. /help lists what else can be done; Ctrl-C stops an answer, Ctrl-D ends.
     Lines may come through a pipe, where an empty one ends.
     """
@@ -34,7 +43,7 @@ class ChatConfig(FamilyField):
 
     base: Path = Field(description="the run or model folder to talk to")
     system: str | None = Field(default=None, description="what stands before the conversation")
-    memory: bool = Field(
+    history: bool = Field(
         default=True,
         description=(
             "keep earlier turns in the context; false suits models tuned on single questions"
@@ -53,6 +62,13 @@ class ChatConfig(FamilyField):
     precision: Generation = Field(default="fp32", description="of the weights as they generate")
     seed: int = Field(default=0, ge=0, description="of the draws")
 
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: Any) -> Any:
+        if str(value).casefold() in ("true", "false"):
+            raise ValueError("it names a file now; earlier turns are kept or not by history=")
+        return value
+
 
 def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     """Reads lines from standard input, so a pipe can talk too. Raises UserError for what is no
@@ -62,8 +78,8 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     talk = Talk(config, show)
     if talk.lines.interactive:
         show.line(f"{config.base}: write a line and press Enter; /help lists what else there is.")
-        if not config.memory:
-            show.line("Each line stands alone; memory=true keeps the conversation.")
+        if not config.history:
+            show.line("Each line stands alone; history=true keeps the conversation.")
     with talk.lines.hold_interrupts():
         converse(talk, show)
     return {"base": str(config.base), "messages": talk.spoken}
@@ -99,7 +115,13 @@ class Talk:
         self.rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
         self.generator = generator_for(config.seed, "samples")
         self.lines = TypedLines(show)
-        self.dialogue = Dialogue(config.system, config.memory)
+        store = config.open_memory()
+        self.memory = None
+        if store is not None:
+            tools = config.memory_tools
+            self.memory = ChatMemory(store, config.memory_shown, tools, self.model.tokenizer)
+            self.memory.check_room(self.model.tokenizer, self.model.network.config.context)
+        self.dialogue = Dialogue(config.system, config.history)
         self.spoken: Conversation = []  # all of it, whatever was forgotten since
         self._say_system()
         self.saved: set[Path] = set()
@@ -118,7 +140,7 @@ class Talk:
     def _obey(self, name: str, rest: str) -> bool:
         """Raises UserError for a command that there is not, or that has nothing to work on."""
         if name == "/new":
-            self.dialogue = Dialogue(self.dialogue.system, self.config.memory)
+            self.dialogue = Dialogue(self.dialogue.system, self.config.history)
             if self.lines.interactive:
                 self.show.line("(a fresh start)")
         elif name in ("/edit", "/retry"):
@@ -132,7 +154,9 @@ class Talk:
         elif name == "/save":
             self._save(rest)
         elif name == "/help":
-            self.show.line(write_help())
+            self.show.line(write_help(remembers=self.memory is not None))
+        elif name in MEMORY_COMMANDS and self.memory is not None:
+            self.show.line(self.memory.obey(name, rest))
         else:
             raise UserError(refuse_unknown(name))
         return False
@@ -180,14 +204,10 @@ class Talk:
 
     def _answer(self, line: str) -> bool:
         """Raises UserError where it cannot be answered; it is then no part of the conversation."""
-        context = self.model.network.config.context
-        forgotten = self.dialogue.forgotten
-        prompt = self.dialogue.encode_prompt(
-            self.model.tokenizer, line, context, room=min(self.config.max_new_tokens, context // 2)
-        )
-        if self.dialogue.forgotten > forgotten and self.lines.interactive:
-            self.show.line(f"(the context of {context} tokens is full: the oldest turns are out)")
-        exchange, stopped = self._generate(line, prompt)
+        if self.memory is None:
+            exchange, _, stopped = self._generate(line, self._encode(line))
+        else:
+            exchange, stopped = self._answer_remembering(line, self.memory)
         if stopped and not exchange.answer:
             self.show.line("(stopped before the first word: this line is forgotten)")
             return True
@@ -195,15 +215,58 @@ class Talk:
         self.spoken += exchange.write_messages()
         return stopped
 
-    def _generate(self, line: str, prompt: list[int]) -> tuple[Exchange, bool]:
-        """An answer, shown as it comes: bytes wait until they are whole characters. And whether
-        Ctrl-C stopped it.
+    def _answer_remembering(self, line: str, memory: ChatMemory) -> tuple[Exchange, bool]:
+        """With what is remembered about the line before it, and calls of tools between."""
+        remembering, after = memory.begin(), Conversation()
+        asked = remembering.put_before(line)
+        left = ROUNDS  # of calls; then the model has no tools, and has to answer
+        while True:
+            told = {"prepare": memory.tell_tools} if left else {}
+            prompt = self._encode(asked, after=after, **told)
+            reader = memory.make_reader() if left else None
+            exchange, calls, stopped = self._generate(line, prompt, reader)
+            if not calls or stopped:
+                break
+            after += remembering.answer_calls(exchange.answer, calls)
+            left -= 1
+        for said in write_sources(remembering):
+            self.show.line(said)
+        return exchange, stopped
+
+    def _encode(self, line: str, **more: Any) -> list[int]:
+        context = self.model.network.config.context
+        forgotten = self.dialogue.forgotten
+        prompt = self.dialogue.encode_prompt(
+            self.model.tokenizer, line, context, min(self.config.max_new_tokens, context // 2),
+            **more,
+        )  # fmt: skip
+        if self.dialogue.forgotten > forgotten and self.lines.interactive:
+            self.show.line(f"(the context of {context} tokens is full: the oldest turns are out)")
+        return prompt
+
+    def _generate(
+        self, line: str, prompt: list[int], reader: ToolCallReader | None = None
+    ) -> tuple[Exchange, list[ToolCall], bool]:
+        """An answer, shown as it comes: bytes wait until they are whole characters, and what may be
+        a call until it is none. With the calls, and whether Ctrl-C stopped it.
         """
         tokenizer = self.model.tokenizer
         characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        said, calls = list[str](), list[ToolCall]()
+
+        def take(text: str, *, last: bool = False) -> None:
+            read = list[ToolCall]()
+            if reader is not None:
+                text, read = reader.take(text)
+                if last:
+                    rest, more = reader.end()
+                    text, read = text + rest, [*read, *more]
+            calls.extend(read)
+            said.append(text)
+            self.show.say(text)
 
         def appear(number: int, token: int) -> None:
-            self.show.say(characters.decode(tokenizer.decode_bytes([token])))
+            take(characters.decode(tokenizer.decode_bytes([token])))
 
         request = Request(
             prompt,
@@ -221,9 +284,11 @@ class Talk:
                 self.engine.cancel(number)
         if completion.error is not None:
             raise UserError(completion.error)
-        self.show.line(characters.decode(b"", final=True))
-        answer = tokenizer.decode(completion.tokens)
-        return Exchange(line, answer, completion.stopped), stop.is_set()
+        take(characters.decode(b"", final=True), last=True)
+        answer = "".join(said)
+        if answer or not calls:
+            self.show.line("")
+        return Exchange(line, answer, completion.stopped), calls, stop.is_set()
 
     def _say_system(self) -> None:
         if self.dialogue.system:

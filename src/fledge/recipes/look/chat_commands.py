@@ -15,6 +15,12 @@ COMMANDS = {
     "/save": ("FILE", "the conversation as a row that `fledge tune data=FILE` reads"),
     "/help": ("", "this list"),
 }
+# Where there is a memory=FILE.
+MEMORY_COMMANDS = {
+    "/remember": ("TEXT", "store a fact for this and later conversations"),
+    "/recall": ("[TEXT]", "what is remembered about it; without a text: the newest"),
+    "/forget": ("NUMBER", "remove a memory"),
+}
 KEYS = "Ctrl-C stops an answer; Ctrl-D, or Ctrl-C twice, ends."
 _NAME = re.compile(r"/[a-z]+")
 
@@ -29,8 +35,10 @@ def read_command(line: str) -> tuple[str, str] | None:
     return (name, rest.strip()) if _NAME.fullmatch(name) else None
 
 
-def write_help() -> str:
-    rows = [(f"{name} {what}".strip(), does) for name, (what, does) in COMMANDS.items()]
+def write_help(*, remembers: bool) -> str:
+    """remembers: whether there is a memory."""
+    known = COMMANDS | (MEMORY_COMMANDS if remembers else {})
+    rows = [(f"{name} {what}".strip(), does) for name, (what, does) in known.items()]
     width = max(len(left) for left, _ in rows)
     lines = [f"{left:<{width}}  {does}" for left, does in rows]
     return "\n".join([*lines, KEYS])
@@ -38,6 +46,8 @@ def write_help() -> str:
 
 def refuse_unknown(name: str) -> str:
     """One sentence about a command that there is not."""
+    if name in MEMORY_COMMANDS:
+        return f"{name} needs a memory: start `fledge chat` with memory=FILE."
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f" Perhaps you meant {near[0]}." if near else ""
     return (

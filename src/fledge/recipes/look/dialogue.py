@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,29 +32,43 @@ class Exchange:
 
 @dataclass
 class Dialogue:
-    """The exchanges since the last fresh start. memory: the model is given the earlier ones too."""
+    """The exchanges since the last fresh start. history: the model is given the earlier ones
+    too.
+    """
 
     system: str | None
-    memory: bool
+    history: bool
     exchanges: list[Exchange] = field(default_factory=list)
     forgotten: int = 0  # of the exchanges, the oldest, which no longer fit in the context
 
-    def encode_prompt(self, tokenizer: Tokenizer, line: str, context: int, room: int) -> list[int]:
+    def encode_prompt(
+        self,
+        tokenizer: Tokenizer,
+        line: str,
+        context: int,
+        room: int,
+        *,
+        after: Sequence[Message] = (),
+        prepare: Callable[[Conversation], Conversation] = lambda turns: turns,
+    ) -> list[int]:
         """The ids that the model is given for an answer to `line`. The oldest exchanges are left
         out until `room` tokens are left for the answer; left out once, they stay out.
+
+        after: calls of tools that have been answered since. prepare: makes the conversation what
+        the template is given.
 
         Raises UserError for what the chat template cannot say.
         """
         asked: Message = {"role": "user", "content": line}
         last = len(self.exchanges)
-        first = self.forgotten if self.memory else last
+        first = self.forgotten if self.history else last
         while True:
             turns = [*write_conversation(self.system, self.exchanges[first:]), asked]
-            prompt, _ = render(tokenizer, turns, reply=True)
+            prompt, _ = render(tokenizer, prepare([*turns, *after]), reply=True)
             if first == last or len(prompt) + room <= context:
                 break
             first += 1
-        if self.memory:
+        if self.history:
             self.forgotten = first
         return prompt
 
@@ -71,7 +85,7 @@ class Dialogue:
 
         Raises UserError where the file cannot be written.
         """
-        parts = [self.exchanges] if self.memory else [[each] for each in self.exchanges]
+        parts = [self.exchanges] if self.history else [[each] for each in self.exchanges]
         rows = [write_conversation(self.system, part, mark=True) for part in parts]
         text = "".join(json.dumps({"messages": row}, ensure_ascii=False) + "\n" for row in rows)
         try:

@@ -87,6 +87,7 @@ export class Talk {
     let first = 0;
     let due = 0;
     for await (const event of stream("v1/chat/completions", body, signal)) {
+      if (event.memory?.sources.length) turn.sources = event.memory.sources;
       const [choice] = event.choices ?? [];
       if (!choice) continue;
       turn.content += choice.delta?.content ?? "";

@@ -18,6 +18,7 @@ export function drawTurn(talk, turn) {
   view.body = body;
   if (view.shows === "tokens") showTokens(talk, turn, view);
   else fillAnswer(talk, turn);
+  if (turn.sources) article.append(drawSources(turn.sources));
   if (turn.error) article.append(make("p", { class: "failure", role: "alert" }, turn.error));
   if (turn.ended !== null && !talk.blind) article.append(drawActions(talk, turn, view));
   return article;
@@ -38,6 +39,21 @@ export function fillAnswer(talk, turn) {
   if (turn.role === "assistant" && !turn.content)
     body.append(make("p", { class: "quiet" }, turn.ended === null ? "…" : "(said nothing)"));
   if (low) box.scrollTop = box.scrollHeight;
+}
+
+// The memories that an answer stands on, folded up.
+function drawSources(sources) {
+  const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
+  const rows = sources.map((one) =>
+    make("li", {}, `[${one.id}] ${one.text} (${one.source}, ${day(one.written)})`),
+  );
+  const many = rows.length === 1 ? "1 memory" : `${rows.length} memories`;
+  return make(
+    "details",
+    { class: "sources" },
+    make("summary", {}, `From ${many}`),
+    make("ul", {}, ...rows),
+  );
 }
 
 function drawEditor(talk, turn, view) {

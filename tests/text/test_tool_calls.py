@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.serve.tool_calls import (
+from fledge.text.tool_calls import (
     HERMES,
     LLAMA,
     MISTRAL,

@@ -1,0 +1,1 @@
+"""The prompting programs, one plain file each."""

@@ -1,0 +1,1 @@
+"""Asking models: by prompting programs, in studies of prompts, with a memory."""

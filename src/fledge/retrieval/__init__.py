@@ -1,0 +1,1 @@
+"""Memory outside the weights: a file of texts that a model reads and writes."""

@@ -1,0 +1,113 @@
+"""The file that memories lie in: SQLite's, with FTS5 over the words, opened by any number of
+processes at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from fledge.errors import UserError
+
+APPLICATION = 0x666C6D31  # in the file's header, so that another program's database is told apart
+WAIT_S = 30.0  # for another process that writes
+CACHE_KIB = 24_000  # of pages held in memory; with the vectors' signs it decides the process's size
+SAMPLED = 256  # every so manieth memory is also in the sample that words are counted in
+
+# AUTOINCREMENT: a number that was forgotten is never given again, so that another process sees by
+# the largest number what has come since.
+_TABLES = f"""
+CREATE TABLE memories (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  text TEXT NOT NULL, source TEXT NOT NULL, written REAL NOT NULL, used REAL NOT NULL,
+  uses INTEGER NOT NULL, strength REAL NOT NULL, same INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX memories_same ON memories (same);
+CREATE INDEX memories_strength ON memories (strength);
+CREATE VIRTUAL TABLE words USING fts5 (
+  text, content = 'memories', content_rowid = 'id', tokenize = 'porter unicode61'
+);
+CREATE VIRTUAL TABLE sample USING fts5 (text, content = '', tokenize = 'porter unicode61');
+CREATE TABLE signs (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
+CREATE TABLE vectors (id INTEGER PRIMARY KEY, rounded BLOB NOT NULL);
+CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+PRAGMA application_id = {APPLICATION};
+"""
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """The connection; the file is made where there is none.
+
+    Raises UserError for a folder, for what is no file of memories, and for one that cannot be
+    written.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(
+            f"memory={path} can be no file: give one in a folder that there is, such as notes.db."
+        )
+    try:
+        # Transactions are ours to begin. Threads: a server asks from several, behind a lock.
+        database = sqlite3.connect(
+            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        _make_tables(database)
+        _keep_log(database)
+    except sqlite3.DatabaseError as error:
+        raise UserError(explain(path, error)) from None
+    if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        database.close()
+        raise UserError(
+            f"memory={path} is a database of another program: give another name, and the file is "
+            "made."
+        )
+    return database
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    """In one transaction: two processes may open a new file at once."""
+    if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in _TABLES.split(";\n"):
+                if statement.strip():
+                    database.execute(statement)
+        database.execute("COMMIT")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+
+
+def _keep_log(database: sqlite3.Connection) -> None:
+    """WAL: readers go on while one writes, and after a kill what was committed is there. FULL:
+    after a power cut, too.
+    """
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            # The first change of the mode does not wait for another process that opens the file.
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+    database.execute("PRAGMA synchronous = FULL")
+
+
+def explain(path: Path, error: sqlite3.Error) -> str:
+    """One sentence about a file that SQLite cannot use."""
+    said = str(error)
+    if "locked" in said:
+        return (
+            f"memory={path} has been written by another process for {WAIT_S:g} s: wait for it, or "
+            "end it."
+        )
+    if "fts5" in said:
+        return (
+            "this Python's SQLite was built without FTS5, which memory= needs: use another build."
+        )
+    return f"memory={path} cannot be used ({said}): give a file of memories, or another name."
