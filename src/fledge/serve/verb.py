@@ -101,9 +101,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
                 told.check_room(one.tokenizer, one.positions)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(
-                served, options, page=bool(served.models or served.players), memory=memory
-            ),
+            build_app(served, options, page=bool(served.models or served.players), memory=memory),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from fledge.rows.turns import Message
 from fledge.tasks.examples import Example, Task
 
 
@@ -42,12 +43,12 @@ def count_turns(task: Task) -> int:
     return task.turns if isinstance(task, Conversed) else 1
 
 
-def write_messages(task: Task | None, example: Example) -> list[dict[str, str]]:
+def write_messages(task: Task | None, example: Example) -> list[Message]:
     """The example, asked and answered as its `answer` says, in the turns of a conversation. It must
     have an answer.
     """
     assert example.answer is not None
-    asked = {"role": "user", "content": example.prompt}
+    asked: Message = {"role": "user", "content": example.prompt}
     if task is None or not isinstance(task, Conversed) or count_turns(task) == 1:
         return [asked, {"role": "assistant", "content": example.answer}]
     messages, said = [asked], list[str]()

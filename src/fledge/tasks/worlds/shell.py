@@ -12,7 +12,18 @@ from functools import cached_property
 from fledge.tasks.worlds.shell_commands import COMMANDS, Refused, Tree, list_paths
 from fledge.tasks.worlds.world import Draws, World
 
-STEMS: tuple[str, ...] = ("notes", "draft", "plan", "list", "report", "letter", "data", "log", "recipe", "diary")
+STEMS: tuple[str, ...] = (
+    "notes",
+    "draft",
+    "plan",
+    "list",
+    "report",
+    "letter",
+    "data",
+    "log",
+    "recipe",
+    "diary",
+)
 ENDS = ("txt", "md", "csv")
 FOLDERS: tuple[str, ...] = ("docs", "work", "old", "pictures", "music", "home", "tmp", "backup")
 WORDS: tuple[str, ...] = (
