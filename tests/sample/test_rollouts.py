@@ -23,13 +23,13 @@ from fledge.sample.rollouts import (
     Rollouts,
     Scorer,
     build_trajectories,
-    encode_prompt,
     summarise_groups,
 )
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, load_task
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import train_tokenizer
 from tests.subjects import same_bits, transformer
 

@@ -129,4 +129,4 @@ def load_textworld(name: str, seed: int) -> TextWorldTask:
         answer = "\n".join(way) if way else None
         sides.append(prompt)
         examples.append(Example(prompt, answer, name, hidden=str(file)))
-    return TextWorldTask(name, sides.deal(name, examples, seed, census), turns)
+    return TextWorldTask(name, sides.deal(name, examples, seed, [census]), turns)

@@ -13,7 +13,7 @@ from fledge.log_prob import Decoding
 from fledge.models.language.transformer import Transformer
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.policy import TokenPolicy
-from fledge.sample.rollouts import encode_prompt
+from fledge.text.asking import encode_prompt
 from tests.serve.models import make_model
 
 

@@ -14,7 +14,7 @@ from fledge.errors import UserError
 from fledge.evaluate.suites.questions import AskedQuestion
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
-from fledge.sample.rollouts import encode_prompt
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 
 SLOTS = 64

@@ -15,7 +15,7 @@ import torch
 from fledge.evaluate.suites.questions import ChoiceQuestion
 from fledge.micro_batches import cut_in_order
 from fledge.policy import TokenPolicy
-from fledge.sample.rollouts import encode_prompt
+from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 
