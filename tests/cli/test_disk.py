@@ -16,6 +16,15 @@ from tests.cli.commands import STAGES, Cli, Models, outcome
 
 TMPFS_KB = 4096
 
+# Of each kind of what is saved one stage; the others go through the same code, and are slow tests.
+FEW = (
+    "pretrain", "distill", "prefer adapter", "align ppo", "control sac", "control q_learning",
+    "fit gmm", "fit hmm",
+)  # fmt: skip
+KINDS_OF_STATE = [
+    pytest.param(stage, marks=() if stage in FEW else pytest.mark.slow) for stage in STAGES
+]
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -32,7 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", KINDS_OF_STATE)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     stage: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
@@ -57,7 +66,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", KINDS_OF_STATE)
 def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_once_there_is_room(
     stage: str, cli: Cli, models: Models, small_disk: Path
 ) -> None:
@@ -99,7 +108,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_once_there_is_room
         shutil.rmtree(run)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", KINDS_OF_STATE)
 def test_a_disk_that_is_full_at_the_export_ends_in_one_sentence_and_the_export_is_made_again(
     stage: str, cli: Cli, models: Models, small_disk: Path
 ) -> None:
@@ -154,7 +163,7 @@ def closed_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("out", ["closed", "closed/below/run"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", KINDS_OF_STATE)
 def test_a_folder_that_may_not_be_written_is_one_sentence(
     stage: str, out: str, cli: Cli, models: Models, closed_folder: Path
 ) -> None:
