@@ -23,8 +23,8 @@ from fledge.text.tool_calls import (
     STATED,
     choose_form,
 )
-from tests.serve.test_tool_calls import read_whole
 from tests.text.foreign_kinds import byte_level, write
+from tests.text.test_tool_calls import read_whole
 
 OURS = train_tokenizer("bytes", ["a"], 262)
 WEATHER = {
