@@ -47,7 +47,8 @@ class AlignConfig(
     task: TaskName = Field(
         description=(
             "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
-            "last, words, or a .jsonl or .py of your own"
+            "last, words, or a .jsonl or .py of your own; household, shell, shop: worlds that "
+            "answer, household:1-3 of several levels"
         )
     )
     curriculum: bool = Field(

@@ -92,7 +92,8 @@ class EvaluateConfig(
     task: PerhapsTaskName = Field(
         default=None,
         description=(
-            "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+            "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own; "
+            "household, shell, shop: worlds that answer"
         ),
     )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
