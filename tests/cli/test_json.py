@@ -16,7 +16,7 @@ READS = {
     ),
     "evaluate text": (
         "evaluate {tune} data={text} whole=true",
-        {"base", "bits_per_byte", "nats_per_token", "tokens", "bytes"},
+        {"base", "bits_per_byte", "nats_per_token", "perplexity", "tokens", "bytes"},
     ),
     "evaluate task": (
         "evaluate {tune} task={letters} prompts=4 max_new_tokens=8",

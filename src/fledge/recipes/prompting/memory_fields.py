@@ -16,7 +16,7 @@ from fledge.retrieval.store import MemoryStore
 
 
 class MemoryFields(BaseModel):
-    """A memory outside the weights."""
+    """What is remembered outside the weights."""
 
     memory: Path | None = Field(
         default=None,
