@@ -33,9 +33,9 @@ def _split(value: Any) -> Any:
 
 
 class ServeConfig(FamilyField, MemoryFields):
-    """Serve models: OpenAI's API under /v1, and a page to talk to them, and to play against runs of
-    `fledge selfplay`. Several runs are told apart by their names. It answers this machine alone,
-    unless `host` and a key say otherwise.
+    """Serve models: OpenAI's API under /v1, and a page to talk to them, and to play against what
+    `fledge selfplay` made. Several runs are told apart by their names. It answers this machine
+    alone, unless `host` and a key say otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

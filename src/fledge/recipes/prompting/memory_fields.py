@@ -16,7 +16,7 @@ from fledge.retrieval.store import MemoryStore
 
 
 class MemoryFields(BaseModel):
-    """What is remembered outside the weights."""
+    """A memory outside the weights."""
 
     memory: Path | None = Field(
         default=None,
