@@ -39,20 +39,29 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89), "syslog": (103, 116),
 }  # fmt: skip
 _KILL, _TGKILL, _PRLIMIT = (62, 129), (234, 131), (302, 261)
+_CAPGET, _CAPSET, _CAPABILITIES = (125, 90), (126, 91), 0x20080522  # the last: of which version
+_READ_ANYTHING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _CLONE, _CLONE3, _THREAD = (56, 220), (435, 435), 0x00010000
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ALLOW, _END, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _MACHINE, _FIRST = 0, 4, 16  # where they stand in what a filter sees
 
 
+def knows_processor() -> bool:
+    """Whether the numbers of this machine's calls are known."""
+    return sys.platform == "linux" and platform.machine() in _MACHINES
+
+
 def close_calls() -> bool:
-    """From now on these calls of this process end with EPERM; threads it may begin, processes not.
-    False where the kernel, or its processor, knows no such filter.
+    """From now on these calls of this process end with EPERM; threads it may begin, processes not;
+    and it has nothing of root's power over the machine. False where the kernel, or its processor,
+    knows no such filter.
     """
-    machine = _MACHINES.get(platform.machine())
-    if sys.platform != "linux" or machine is None:
+    if not knows_processor():
         return False
-    column, name = machine
+    column, name = _MACHINES[platform.machine()]
+    if not _give_up_power(column):
+        return False
     denied = [numbers[column] for numbers in _DENIED.values()]
     lines = [
         _load(_MACHINE),
@@ -73,6 +82,21 @@ def close_calls() -> bool:
     lines += _deny_unless(_CLONE[column], [_line(0x45, _THREAD, 1, 0)])
     lines.append(_answer(_ALLOW))
     return _install(b"".join(lines), len(lines))
+
+
+def _give_up_power(column: int) -> bool:
+    """Root's capabilities: by them a program makes itself a device of the machine's disk in its own
+    folder, or raises its limits. Those by which it reads files of others stay, for Python's own may
+    be theirs; which files, Landlock says.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("=Ii", _CAPABILITIES, 0)
+    held = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; the higher halves
+    if libc.syscall(ctypes.c_long(_CAPGET[column]), header, held):
+        return False
+    permitted = struct.unpack("=6I", held.raw)[1] & _READ_ANYTHING
+    kept = struct.pack("=6I", permitted, permitted, 0, 0, 0, 0)
+    return libc.syscall(ctypes.c_long(_CAPSET[column]), header, kept) == 0
 
 
 def _deny(number: int, error: int) -> list[bytes]:
