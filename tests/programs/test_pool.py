@@ -64,6 +64,12 @@ FORBIDDEN = {
         "import ctypes\nc = ctypes.CDLL(None)\nassert c.open(b'/etc/passwd', 0) >= 0"),
     "lists a folder": "import os\nos.listdir('/')",
     "writes outside": "open('/tmp/fledge-was-here', 'w')",
+    "cuts a file short": "import os\nos.truncate('/tmp/fledge-was-here', 0)",
+    "signals the owner of a pipe": (
+        "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())"),
+    "signals the owner of a socket": (
+        "import fcntl, os, socket, struct\none, other = socket.socketpair()\n"
+        "fcntl.ioctl(one, 0x8901, struct.pack('i', os.getppid()))"),
     "changes modes": "import os\nos.chmod('/tmp', 0o777)",
     "kills its parent": "import os\nos.kill(os.getppid(), 9)",
     "kills everybody": "import os\nos.kill(-1, 9)",
@@ -134,11 +140,15 @@ def test_a_program_reads_prints_writes_in_its_own_folder_and_has_threads(
     pool: ProgramPool,
 ) -> None:
     source = """
-import math, os, sys, threading
+import fcntl, math, os, sys, threading
 assert "FLEDGE_TEST_SECRET" not in os.environ
 assert os.listdir(".") == []
 with open("own", "w") as file:
     file.write(input())
+with open("own", "r+") as file:
+    file.read()
+    file.truncate()
+    assert fcntl.fcntl(file, fcntl.F_GETFL)
 print(open("own").read(), math.gcd(12, 18))
 thread = threading.Thread(target=lambda: print("thread", file=sys.stderr))
 thread.start()
