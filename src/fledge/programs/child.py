@@ -221,15 +221,19 @@ def read_end_of(pipe: int, mark: str) -> dict[str, str] | None:
     place = said.rfind(mark)
     if place < 0:
         return None
-    try:
-        answer = json.loads(said[place + len(mark) :])
-    except (ValueError, RecursionError):
-        answer = None
-    # The program may have written it: nothing but these reaches who asked.
-    fine = isinstance(answer, dict) and answer.keys() == {"ended", "error"}
-    if fine and answer["ended"] in ENDS and isinstance(answer["error"], str):
-        return answer
-    return {"ended": "raised", "error": said[place + len(mark) :][:300]}
+    told = said[place + len(mark) :]
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(told)
+        if is_end(answer):
+            return answer
+    return {"ended": "raised", "error": told[:300]}
+
+
+def is_end(answer: Any) -> bool:
+    """The program may have written it: nothing else reaches who asked."""
+    if not isinstance(answer, dict) or answer.keys() != {"ended", "error"}:
+        return False
+    return answer["ended"] in ENDS and isinstance(answer["error"], str)
 
 
 def end_others() -> None:
