@@ -105,12 +105,16 @@ def test_signs_are_enumerated_by_hand() -> None:
 
 
 def test_a_slope_is_least_squares() -> None:
-    said = {name: np.full((2, 10), 1) for name in "abcde"}
+    said = {f"{2 * i} of 8": np.full((2, 10), 1) for i in range(5)}
     for place, each in enumerate(said.values()):
         each[:, : 2 * place] = 0  # 0, 20, 40, 60, 80 % say the first label
     finding = study_findings.judge_balance(said, np.zeros(10, dtype=int), np.random.default_rng(0))
     assert finding.effect == pytest.approx(0.8)
     assert [one.mean for one in finding.conditions] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    # A quarter of six is two, and counts as a third: here each has exactly its share.
+    said = {f"{n} of 6": np.repeat([0, 1], [n, 6 - n])[None].repeat(2, 0) for n in (0, 2, 3, 4, 6)}
+    finding = study_findings.judge_balance(said, np.zeros(6, dtype=int), np.random.default_rng(0))
+    assert finding.effect == pytest.approx(1.0)
 
 
 def test_designs_are_what_they_say() -> None:

@@ -5,6 +5,7 @@ what they would have been without it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,10 @@ ATTACKS = {
     "says that it ended well": (
         "import os\nfor i in range(3, 60):\n  try: os.write(i, b'{\"ended\": \"whole\"}')\n"
         "  except OSError: pass\nos._exit(0)", "exited", "code 0"),
+    "says what is no end, with the mark of its parent": (
+        "import os, sys\nf = sys._getframe()\nwhile 'mark' not in f.f_locals: f = f.f_back\n"
+        "os.write(f.f_locals['write_end'], (f.f_locals['mark'] + '{\"x\": 1}').encode())\n"
+        "os._exit(0)", "raised", '{"x": 1}'),
     "crashes": ("import ctypes\nctypes.string_at(0)", "signal", "SIGSEGV"),
     "raises": ("1 / 0", "raised", "ZeroDivisionError: division by zero"),
     "raises what is no exception": ("raise BaseException('x')", "raised", "BaseException: x"),
@@ -59,12 +64,21 @@ FORBIDDEN = {
         "import ctypes\nc = ctypes.CDLL(None)\nassert c.open(b'/etc/passwd', 0) >= 0"),
     "lists a folder": "import os\nos.listdir('/')",
     "writes outside": "open('/tmp/fledge-was-here', 'w')",
+    "cuts a file short": "import os\nos.truncate('/tmp/fledge-was-here', 0)",
+    "signals the owner of a pipe": (
+        "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())"),
+    "signals the owner of a socket": (
+        "import fcntl, os, socket, struct\none, other = socket.socketpair()\n"
+        "fcntl.ioctl(one, 0x8901, struct.pack('i', os.getppid()))"),
     "changes modes": "import os\nos.chmod('/tmp', 0o777)",
     "kills its parent": "import os\nos.kill(os.getppid(), 9)",
     "kills everybody": "import os\nos.kill(-1, 9)",
     "kills by C": "import ctypes, os\nassert ctypes.CDLL(None).kill(os.getppid(), 9) == 0",
     "reads its parent's environment": "import os\nopen(f'/proc/{os.getppid()}/environ').read()",
     "leaves its group": "import os\nos.setsid()",
+    "makes itself a device": (
+        "import os, stat\nos.mknod('zero', stat.S_IFCHR | 0o600, os.makedev(1, 5))\n"
+        "open('zero', 'rb').read(1)"),
     "raises its limits": "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))",
 }  # fmt: skip
 
@@ -126,11 +140,15 @@ def test_a_program_reads_prints_writes_in_its_own_folder_and_has_threads(
     pool: ProgramPool,
 ) -> None:
     source = """
-import math, os, sys, threading
+import fcntl, math, os, sys, threading
 assert "FLEDGE_TEST_SECRET" not in os.environ
 assert os.listdir(".") == []
 with open("own", "w") as file:
     file.write(input())
+with open("own", "r+") as file:
+    file.read()
+    file.truncate()
+    assert fcntl.fcntl(file, fcntl.F_GETFL)
 print(open("own").read(), math.gcd(12, 18))
 thread = threading.Thread(target=lambda: print("thread", file=sys.stderr))
 thread.start()
@@ -167,6 +185,22 @@ def test_a_process_that_is_lost_costs_one_answer_and_is_begun_anew() -> None:
         assert pool.restarts == 1
         folder = pool._folder
     assert not Path(folder).exists()
+
+
+def test_what_is_broken_off_leaves_no_answer_to_what_comes_next() -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ProgramPool(ProgramLimits(seconds=30.0), workers=1) as pool:
+            pool.run([Program("print(0)")])
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                pool.run([Program("import time\ntime.sleep(1)\nprint(1)"), Program("print(2)")])
+            assert [one.output for one in pool.run([Program("print(3)")])] == ["3\n"]
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_limits_that_are_none_are_refused() -> None:

@@ -17,6 +17,7 @@ REFUSED = (
     "open('/usr/was-here', 'w')",
     "import os; os.remove('/etc/passwd')",
     "import os; os.listdir('/root')",
+    "import os; os.listdir('/usrs')",  # begins like /usr, and is not below it
     "import ctypes; ctypes.CDLL(None)",
 )
 

@@ -106,14 +106,14 @@ def test_self_refine_mends_until_it_finds_nothing(run: RunPrograms) -> None:
         good = turns[0]["content"] == "good?"
         if asked.startswith("Check"):
             right = good or turns[-2]["content"] == "The answer is 7."
-            return "CORRECT" if right else "It is wrong: add again."
+            return "**Correct.**" if right else "Correction: add again."
         if asked.startswith("Answer the question again"):
             return "The answer is 7."
         return "The answer is yes." if good else "The answer is 8."
 
     answered, bodies = ask("self_refine", script, ["good?", "3+4?"], run, rounds=3)
     assert [(one.answer, one.calls) for one in answered] == [("yes", 2), ("7", 4)]
-    assert len(bodies) == 6  # after CORRECT nothing more is asked
+    assert len(bodies) == 6  # where nothing is wrong nothing more is asked
     once, _ = ask("self_refine", script, ["3+4?"], run, rounds=1)
     assert once[0].answer == "7"
 

@@ -100,3 +100,11 @@ def test_what_python_cannot_read_is_left_to_python(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def (\n")
     (tmp_path / "task.py").write_text("import broken\nfrom ..... import broken\n")
     assert list_files(str(tmp_path / "task.py")) == [tmp_path / "task.py", tmp_path / "broken.py"]
+
+
+def test_games_are_the_files_of_their_task(tmp_path: Path) -> None:
+    for name in ("b.z8", "a.ulx", "notes.txt"):
+        (tmp_path / name).write_bytes(b"\0")
+    assert [file.name for file in list_files(f"textworld:{tmp_path}")] == ["a.ulx", "b.z8"]
+    assert list_files(f"textworld:{tmp_path}/b.z8") == [tmp_path / "b.z8"]
+    assert list_files("textworld:nowhere") == []

@@ -178,6 +178,30 @@ def test_what_is_replaced_goes_and_its_uses_stay(tmp_path: Path) -> None:
     store.check()
 
 
+def test_what_is_replaced_by_what_was_known_has_the_uses_of_both(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "m.db", now=Clock())
+    old, known = store.add_all(["the oak is red", "the oak is blue"], "a")
+    for _ in range(3):
+        store.mark_used(store.search("red blue", 2))
+    assert store.replace(old, "the oak is blue", "b") == known
+    [(uses, strength)] = store._ask("SELECT uses, strength FROM memories")
+    assert uses == 6
+    assert strength == pytest.approx(Clock().time + HALF_LIFE_S * math.log2(7))
+
+
+def test_what_is_said_now_stays_where_all_others_are_in_use(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "m.db", most=3)
+    store.add_all(["red", "blue", "amber"], "a")
+    store.mark_used(store.list_newest(3))
+    store.mark_used(store.search("red blue", 2))
+    number = store.add("tin", "b")
+    assert {each.text for each in store.list_newest(9)} == {"red", "blue", "tin"}
+    assert store.forget(number).text == "tin"
+    store.add_all(["oak", "fern", "kelp", "moss", "clay"], "c")
+    assert {each.text for each in store.list_newest(9)} == {"kelp", "moss", "clay"}
+    store.check()
+
+
 def test_the_weakest_are_forgotten_by_the_stated_rule(tmp_path: Path) -> None:
     """R = (1 + uses) 2^(−Δt/half-life), computed here for each, beside who is still there."""
     clock = Clock()
@@ -215,8 +239,9 @@ def test_forgotten_is_not_found(tmp_path: Path) -> None:
     assert store.forget(numbers[0]).text == "red oak"
     assert [memory.text for memory in store.search("red oak")] == ["blue fern"]
     assert store.add("red oak", "test") > numbers[1]  # no number is given twice
-    with pytest.raises(UserError, match="there is no memory 1"):
-        store.forget(numbers[0])
+    for number in (numbers[0], -1, 10**30):
+        with pytest.raises(UserError, match=f"there is no memory {number}"):
+            store.forget(number)
     store.check()
 
 
@@ -304,3 +329,5 @@ def test_files_that_are_none_are_said(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said) as raised:
             MemoryStore(path, encoder)
         assert "\n" not in str(raised.value)
+    [mode] = sqlite3.connect(tmp_path / "other").execute("PRAGMA journal_mode").fetchone()
+    assert mode == "delete"  # as its own program left it

@@ -4,6 +4,7 @@ answered in the server, and every answer says what it stands on.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from fledge.prompting.remembering import Remembering
 from fledge.retrieval.store import MemoryStore
+from fledge.serve.remembering import RememberingAnswer
+from fledge.serve.wire import ChatBody
 from tests.cli.commands import Cli
 from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
@@ -50,6 +54,26 @@ def remembers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remembers]:
 def cli() -> Iterator[Cli]:
     with Cli() as started:
         yield started
+
+
+def test_a_question_in_parts_is_looked_up_too(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "m.db")
+    store.add(FACT, "a book")
+    asked: list[Any] = []
+
+    async def open_answer(body: ChatBody) -> Any:
+        asked.append(body.messages[-1]["content"])
+
+    parts: list[Any] = [{"type": "text", "text": "which "}, {"type": "text", "text": "key?"}]
+    for content in (parts, "which key?", [{"type": "image_url"}], None):
+        body = ChatBody(messages=[{"role": "user", "content": content}])
+        answer = RememberingAnswer(body, Remembering(store, 1, "test"), open_answer, tools=False)
+        asyncio.run(answer.begin())
+    before, *rest = asked[0]
+    assert rest == parts
+    assert FACT in before["text"]
+    assert asked[1] == before["text"] + "which key?"
+    assert asked[2:] == [[{"type": "image_url"}], None]
 
 
 def test_a_call_is_answered_in_the_server_and_stored(remembers: Remembers) -> None:

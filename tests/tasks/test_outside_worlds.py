@@ -12,6 +12,7 @@ from fledge.errors import UserError
 from fledge.splits import SPLITS
 from fledge.tasks.conversed import Conversed, count_turns
 from fledge.tasks.named import check_task, load_task
+from fledge.tasks.reasoning_gym import ReasoningGymTask
 
 MISSING = "is not here .*: pip install 'fledge\\[text_worlds\\]'"
 
@@ -43,6 +44,22 @@ def test_a_dataset_of_reasoning_gym_is_judged_by_its_own_grader(dataset: str) ->
         assert entry["question"].strip() == example.prompt
         assert verdict.score == theirs.score_answer(text, entry)
         assert verdict.right == (text == example.answer)
+
+
+def test_a_dataset_of_one_question_is_one_sentence() -> None:
+    class Alone:
+        def __getitem__(self, number: int) -> dict[str, str]:
+            return {"question": "What is it?", "answer": "it"}
+
+    task = ReasoningGymTask("reasoning_gym:alone", 0, Alone())
+    told = []
+    for split in SPLITS:
+        try:
+            task.example(0, split)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) == 2  # it lies in one of the three
+    assert all("so few different questions" in each for each in told)
 
 
 def test_a_dataset_that_there_is_not_is_one_sentence() -> None:

@@ -79,7 +79,7 @@ class FledgeModel(LM):
                 self.tokenizer,
                 [self.encode(requests[place].args[0]) for place in places],
                 [stops] * len(places),
-                max_new_tokens=min(most, self.context - 1),
+                max_new_tokens=min(most, self.context // 2),  # the question has room too
                 rule=rule,
                 shared=True,
             )

@@ -82,12 +82,18 @@ def judge_order(said: Said, wanted: np.ndarray, random: np.random.Generator) -> 
 
 
 def judge_balance(said: Said, wanted: np.ndarray, random: np.random.Generator) -> Finding:
-    shares = np.linspace(0, 1, len(said))
+    shares = np.array([read_share(name) for name in said])
     value = {name: (each == 0).astype(float) for name, each in said.items()}
     return _judge_slope(
         said, wanted, value, shares, random, "how often the first label is said",
         "more often said, from none of the examples to all",
     )  # fmt: skip
+
+
+def read_share(name: str) -> float:
+    """Of a condition called "2 of 8": of few examples quarters are no whole numbers."""
+    first, _, of = name.partition(" of ")
+    return int(first) / int(of)
 
 
 def judge_coverage(said: Said, wanted: np.ndarray, random: np.random.Generator) -> Finding:

@@ -25,6 +25,7 @@ from typing import Any
 
 PIECE = 65_536
 SUBREAPER, DEATH_SIGNAL = 36, 1  # of prctl
+ENDS = ("whole", "raised", "exited", "memory")  # that a program's own process can tell of
 # what a program may read, apart from Python's own folders
 READ = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom")
 
@@ -43,7 +44,7 @@ def main() -> None:
     sys.path[:0] = opening["path"]
     from fledge.programs.landlock import close_files, find_landlock
     from fledge.programs.python_calls import close_python
-    from fledge.programs.system_calls import close_calls
+    from fledge.programs.system_calls import close_calls, knows_processor
 
     Files.close_files, Files.close_calls, Files.close_python = (
         close_files,
@@ -55,7 +56,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     gc.freeze()
-    say({"kernel": bool(find_landlock())})
+    say({"kernel": bool(find_landlock()) and knows_processor()})
     for line in requests:
         asked = json.loads(line)
         say(run(asked["source"], asked["stdin"], opening))
@@ -69,7 +70,8 @@ def say(answer: dict[str, Any]) -> None:
 def run(source: str, stdin: str, limits: dict[str, Any]) -> dict[str, Any]:
     """One program, in a folder of its own that is removed with what it holds."""
     folder = tempfile.mkdtemp(dir=limits["folder"])
-    mark = os.urandom(16).hex()  # a program that says how it ended does not know it
+    # A program that says how it ended does not know it, unless it looks through Python's frames.
+    mark = os.urandom(16).hex()
     read_out, write_out = os.pipe()
     read_end, write_end = os.pipe()
     began = time.monotonic()
@@ -87,7 +89,7 @@ def run(source: str, stdin: str, limits: dict[str, Any]) -> dict[str, Any]:
     os.close(write_end)
     try:
         ended, output, status = watch(child, read_out, began, limits)
-        answer = read_end_of(read_end, mark)
+        said = read_end_of(read_end, mark)
     finally:
         os.close(read_out)
         os.close(read_end)
@@ -101,8 +103,8 @@ def run(source: str, stdin: str, limits: dict[str, Any]) -> dict[str, Any]:
             "output": f"printed more than {limits['output_bytes']:,} bytes",
         }
         return told | {"ended": ended, "error": says[ended]}
-    if answer is not None:
-        return told | answer
+    if said is not None:
+        return told | said
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU:
@@ -137,8 +139,10 @@ def become(folder: str, stdin: str, out: int, limits: dict[str, Any]) -> None:
         (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, limits["output_bytes"]), (resource.RLIMIT_NOFILE, 64),
     ):  # fmt: skip
+        # At the hard limit of time comes SIGKILL, which has many causes; before it SIGXCPU.
+        hard = value + 1 if limit == resource.RLIMIT_CPU else value
         with suppress(ValueError, OSError):
-            resource.setrlimit(limit, (value, value))
+            resource.setrlimit(limit, (value, hard))
     read = [*READ, *{sys.prefix, sys.base_prefix, sys.exec_prefix}]
     files = Files.close_files(read, (folder, "/dev/null"))
     calls = Files.close_calls()
@@ -157,7 +161,7 @@ def execute(source: str) -> dict[str, str]:
     except SystemExit as error:
         with suppress(BaseException):
             sys.stdout.flush()
-        return {"ended": "exited", "error": f"ended by exit({error.code})"}
+        return {"ended": "exited", "error": f"ended by exit({error.code})"[:300]}
     except MemoryError:
         space.clear()
         return {"ended": "memory", "error": "took more memory than the limit"}
@@ -217,10 +221,19 @@ def read_end_of(pipe: int, mark: str) -> dict[str, str] | None:
     place = said.rfind(mark)
     if place < 0:
         return None
-    try:
-        return json.loads(said[place + len(mark) :])
-    except ValueError:
-        return {"ended": "raised", "error": said[place + len(mark) :][:300]}
+    told = said[place + len(mark) :]
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(told)
+        if is_end(answer):
+            return answer
+    return {"ended": "raised", "error": told[:300]}
+
+
+def is_end(answer: Any) -> bool:
+    """The program may have written it: nothing else reaches who asked."""
+    if not isinstance(answer, dict) or answer.keys() != {"ended", "error"}:
+        return False
+    return answer["ended"] in ENDS and isinstance(answer["error"], str)
 
 
 def end_others() -> None:

@@ -52,6 +52,15 @@ class ProgramPool:
 
     def run(self, programs: Sequence[Program]) -> list[Outcome]:
         """In their order. [N] -> [N]"""
+        try:
+            return self._run(programs)
+        except BaseException:  # such as Ctrl-C: what still runs is no answer to what comes next
+            for worker in self._workers:
+                worker.end()
+            self._workers.clear()
+            raise
+
+    def _run(self, programs: Sequence[Program]) -> list[Outcome]:
         waiting = list(enumerate(programs))[::-1]
         outcomes: dict[int, Outcome] = {}
         workers = self._begin(min(self.number, len(programs)))

@@ -25,7 +25,7 @@ def close_python(read: Sequence[str], folder: str) -> None:
     neither in its folder nor, to be read, below `read`.
     """
     own = os.path.realpath(folder) + os.sep
-    readable = tuple(os.path.realpath(path) for path in read)
+    readable = tuple(os.path.realpath(path).rstrip(os.sep) + os.sep for path in read)
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event.startswith(_FORBIDDEN):
@@ -42,7 +42,7 @@ def close_python(read: Sequence[str], folder: str) -> None:
             reads = event in ("open", "os.listdir", "os.scandir") and not (
                 isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             )
-            if not (reads and place.startswith(readable)):
+            if not (reads and (place + os.sep).startswith(readable)):
                 raise PermissionError(f"a program may not open {place}")
 
     sys.addaudithook(refuse)

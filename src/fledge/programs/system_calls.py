@@ -2,8 +2,8 @@
 signals to others. https://docs.kernel.org/userspace-api/seccomp_filter.html
 
 A filter is a program of the classic BPF: it loads a number of the call, jumps, and returns what is
-to happen. Landlock (landlock.py) knows nothing of chmod, chown and times of files, which are
-therefore here.
+to happen. Landlock (landlock.py) knows nothing of chmod, chown and times of files, nor before
+Linux 6.2 of truncate, which are therefore here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
+    "setxattrat": (463, 463), "removexattrat": (466, 466), "file_setattr": (469, 469),
+    "truncate": (76, 45),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
     "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
@@ -38,21 +40,33 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "sethostname": (170, 161), "settimeofday": (164, 170), "clock_settime": (227, 112),
     "acct": (163, 89), "syslog": (103, 116),
 }  # fmt: skip
+# What sends a signal to whoever is called the owner of a pipe or a socket, which may be any process
+# of the same user: F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP.
+_OWNERS = (((72, 25), (8, 10, 15)), ((16, 29), (0x8901, 0x8902)))  # fcntl, ioctl
 _KILL, _TGKILL, _PRLIMIT = (62, 129), (234, 131), (302, 261)
+_CAPGET, _CAPSET, _CAPABILITIES = (125, 90), (126, 91), 0x20080522  # the last: of which version
+_READ_ANYTHING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _CLONE, _CLONE3, _THREAD = (56, 220), (435, 435), 0x00010000
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ALLOW, _END, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _MACHINE, _FIRST = 0, 4, 16  # where they stand in what a filter sees
+_NUMBER, _MACHINE, _FIRST, _SECOND = 0, 4, 16, 24  # where they stand in what a filter sees
+
+
+def knows_processor() -> bool:
+    """Whether the numbers of this machine's calls are known."""
+    return sys.platform == "linux" and platform.machine() in _MACHINES
 
 
 def close_calls() -> bool:
-    """From now on these calls of this process end with EPERM; threads it may begin, processes not.
-    False where the kernel, or its processor, knows no such filter.
+    """From now on these calls of this process end with EPERM; threads it may begin, processes not;
+    and it has nothing of root's power over the machine. False where the kernel, or its processor,
+    knows no such filter.
     """
-    machine = _MACHINES.get(platform.machine())
-    if sys.platform != "linux" or machine is None:
+    if not knows_processor():
         return False
-    column, name = machine
+    column, name = _MACHINES[platform.machine()]
+    if not _give_up_power(column):
+        return False
     denied = [numbers[column] for numbers in _DENIED.values()]
     lines = [
         _load(_MACHINE),
@@ -65,6 +79,10 @@ def close_calls() -> bool:
     lines += _deny(_CLONE3[column], errno.ENOSYS)  # glibc then calls clone, whose flags are seen
     for number in denied:
         lines += [] if number is None else _deny(number, errno.EPERM)
+    for numbers, kinds in _OWNERS:
+        inside = [line for kind in kinds for line in _deny(kind, errno.EPERM)]
+        inside = [_load(_SECOND), *inside, _load(_NUMBER)]
+        lines += [_line(0x15, numbers[column], 0, len(inside)), *inside]
     own = os.getpid()
     for numbers in (_KILL, _TGKILL):
         lines += _deny_unless(numbers[column], [_skip_if_equal(own, 1)])
@@ -73,6 +91,21 @@ def close_calls() -> bool:
     lines += _deny_unless(_CLONE[column], [_line(0x45, _THREAD, 1, 0)])
     lines.append(_answer(_ALLOW))
     return _install(b"".join(lines), len(lines))
+
+
+def _give_up_power(column: int) -> bool:
+    """Root's capabilities: by them a program makes itself a device of the machine's disk in its own
+    folder, or raises its limits. Those by which it reads files of others stay, for Python's own may
+    be theirs; which files, Landlock says.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("=Ii", _CAPABILITIES, 0)
+    held = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; the higher halves
+    if libc.syscall(ctypes.c_long(_CAPGET[column]), header, held):
+        return False
+    permitted = struct.unpack("=6I", held.raw)[1] & _READ_ANYTHING
+    kept = struct.pack("=6I", permitted, permitted, 0, 0, 0, 0)
+    return libc.syscall(ctypes.c_long(_CAPSET[column]), header, kept) == 0
 
 
 def _deny(number: int, error: int) -> list[bytes]:

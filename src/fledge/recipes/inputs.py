@@ -14,6 +14,7 @@ from typing import Any
 from fledge.data_names import list_fitting
 from fledge.runs.lineage import FilesOf
 from fledge.tasks.given import list_given_files
+from fledge.tasks.textworld_games import list_games
 from fledge.text.folders import Links, Passed, text_files
 from fledge.user_code import FROM_PYTHON
 
@@ -36,6 +37,7 @@ def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> l
     A folder is its text files, in the order of names, and `rows-*.jsonl` all files that fit; a .py
     file brings the modules beside it that it imports, with the packages around them;
     `gridworld:map.txt`, `words:task.jsonl` and `mine.py:Mine` are the file in them,
+    `textworld:games/` the games of the folder,
     `my.module:Mine-v0` is a module of the present folder; what was given as an object of Python's
     is the files that `list_given_files` has.
     """
@@ -53,6 +55,8 @@ def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> l
     family, colon, rest = name.partition(":")
     if colon and family in ("gridworld", "words"):
         return list_files(rest)
+    if colon and family == "textworld":
+        return list_games(Path(rest).expanduser())
     module = tuple(family.split("."))
     if not colon or not all(part.isidentifier() for part in module):
         return []

@@ -53,10 +53,12 @@ def open_file(path: Path) -> sqlite3.Connection:
         )
         database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _make_tables(database)
-        _keep_log(database)
+        ours = database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION
+        if ours:  # of another program's nothing is changed
+            _keep_log(database)
     except sqlite3.DatabaseError as error:
         raise UserError(explain(path, error)) from None
-    if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+    if not ours:
         database.close()
         raise UserError(
             f"memory={path} is a database of another program: give another name, and the file is "

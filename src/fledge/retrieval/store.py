@@ -39,6 +39,7 @@ from fledge.retrieval.vectors import (
 )
 
 DEPTH = 50  # of each ranking that is fused
+LARGEST = 2**63 - 1  # number that SQLite has
 IN_ONE_COMMIT = 1_000  # memories of a long list: so many a kill can take at most
 
 
@@ -109,9 +110,11 @@ class MemoryStore:
             old = self._read(number)
             self._delete(database, [old])
             new = self._put(database, text, source, None if vectors is None else vectors[0])
+            # A text that was there already has uses of its own, too.
             database.execute(
-                "UPDATE memories SET uses = uses + ?, strength = ? WHERE id = ?",
-                (old.uses, find_strength(self.now(), old.uses), new),
+                "UPDATE memories SET uses = uses + ?, strength = ? + ? * log2_of(uses + ? + 1) "
+                "WHERE id = ?",
+                (old.uses, self.now(), HALF_LIFE_S, old.uses, new),
             )
             return new
 
@@ -168,8 +171,13 @@ class MemoryStore:
             if self.most is not None:
                 beyond = database.execute("SELECT count(*) FROM memories").fetchone()[0] - self.most
                 if beyond > 0:
+                    # What is said now stays, though all others may have been used lately.
+                    new = numbers[-self.most :]
+                    marks = ",".join("?" * len(new))
                     weakest = database.execute(
-                        f"SELECT {FIELDS} FROM memories ORDER BY strength, id LIMIT ?", (beyond,)
+                        f"SELECT {FIELDS} FROM memories WHERE id NOT IN ({marks}) "
+                        "ORDER BY strength, id LIMIT ?",
+                        (*new, beyond),
                     )
                     self._delete(database, [Memory(*row) for row in weakest.fetchall()])
             return numbers
@@ -221,7 +229,7 @@ class MemoryStore:
                 database.execute(f"DELETE FROM {table} WHERE id = ?", (memory.id,))
 
     def _read(self, number: int) -> Memory:
-        memories = self._list([number])
+        memories = self._list([number]) if 0 < number <= LARGEST else []
         if not memories:
             raise UserError(
                 f"there is no memory {number} in {self.path}: its numbers are shown by a search."

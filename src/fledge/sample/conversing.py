@@ -108,9 +108,11 @@ def answer_prompts(
             only=list(asked),
         )  # fmt: skip
         for row, turn in zip(asked, said, strict=True):
-            talk = rows[row]
-            talk.add_turn(turn, in_one_line(tokenizer.decode(turn.tokens)))
-            reply = task.reply(examples[row // samples], talk.said) if turn.stopped else None
+            talk, example = rows[row], examples[row // samples]
+            text = tokenizer.decode(turn.tokens)
+            # Of a mixture a part may ask for a single text, of which no line break is lost.
+            talk.add_turn(turn, text if count_turns(task, example) == 1 else in_one_line(text))
+            reply = task.reply(example, talk.said) if turn.stopped else None
             if turn.stopped and reply is None:
                 talk.ended = "stop"
             if reply is None or not talk.add_reply(encode_reply(tokenizer, reply), context):

@@ -63,11 +63,15 @@ class RememberingAnswer:
         place = max(
             (i for i, one in enumerate(messages) if one.get("role") == "user"), default=None
         )
-        if place is not None and isinstance(messages[place].get("content"), str):
-            question = messages[place]["content"]
+        content = None if place is None else messages[place].get("content")
+        parts = list_parts(content)
+        if place is not None and parts:
+            question = "".join(part["text"] for part in parts)
             # In a thread: SQLite may wait for another process.
             told = await asyncio.to_thread(self.remembering.put_before, question)
-            messages[place] = {**messages[place], "content": told}
+            before = {"type": "text", "text": told.removesuffix(question)}
+            changed = told if isinstance(content, str) else [before, *parts]
+            messages[place] = {**messages[place], "content": changed}
         await self._next(messages)
 
     async def whole(self, http: Request) -> dict[str, Any]:
@@ -131,6 +135,15 @@ class RememberingAnswer:
         self.current = await self.open(self.body.model_copy(update=changed))
         if head is not None:
             self.current.head = head  # one answer has one id
+
+
+def list_parts(content: Any) -> list[dict[str, Any]]:
+    """Of a message, whose content is a text or a list of parts; none where one is no text."""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    fine = isinstance(parts, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+    )
+    return list(parts) if fine else []
 
 
 def read_events(chunk: bytes) -> list[dict[str, Any]]:

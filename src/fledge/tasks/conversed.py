@@ -38,8 +38,21 @@ def join_turns(said: Sequence[str]) -> str:
     return "\n".join(said)
 
 
-def count_turns(task: Task) -> int:
-    """1 where an answer is a single text."""
+@runtime_checkable
+class Mixed(Protocol):
+    """Several tasks as one."""
+
+    def find_part(self, example: Example) -> Task:
+        """The one that an example is of."""
+        ...
+
+
+def count_turns(task: Task, example: Example | None = None) -> int:
+    """1 where an answer is a single text. example: of a mixture, whose own part is meant; else the
+    most of all parts.
+    """
+    if example is not None and isinstance(task, Mixed):
+        task = task.find_part(example)
     return task.turns if isinstance(task, Conversed) else 1
 
 
@@ -49,7 +62,7 @@ def write_messages(task: Task | None, example: Example) -> list[Message]:
     """
     assert example.answer is not None
     asked: Message = {"role": "user", "content": example.prompt}
-    if task is None or not isinstance(task, Conversed) or count_turns(task) == 1:
+    if task is None or not isinstance(task, Conversed) or count_turns(task, example) == 1:
         return [asked, {"role": "assistant", "content": example.answer}]
     messages, said = [asked], list[str]()
     for turn in example.answer.split("\n"):

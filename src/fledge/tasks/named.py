@@ -91,11 +91,14 @@ class TaskMixture:
 
     def reply(self, example: Example, said: Sequence[str]) -> str | None:
         """What the example's own part answers; nothing where that asks for a single text."""
-        part = next(part for part in self.parts if part.name == example.task)
+        part = self.find_part(example)
         if count_turns(part) == 1:
             return None
         assert isinstance(part, Conversed)
         return part.reply(example, said)
+
+    def find_part(self, example: Example) -> Task:
+        return next(part for part in self.parts if part.name == example.task)
 
     def example(self, index: int, split: Split) -> Example:
         turn, place = divmod(index, len(self.parts))

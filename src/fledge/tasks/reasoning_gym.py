@@ -5,7 +5,6 @@ end, judged by their own graders.
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from fledge.tasks.examples import Example, Verdict, draw_integer
 
 PREFIX = "reasoning_gym:"
 MANY = 10**9  # entries of a dataset, each made when it is asked for
+ATTEMPTS = 2_000  # a part has one in twenty of them, or more
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class ReasoningGymTask:
 
     def example(self, index: int, split: Split) -> Example:
         """The entry at `index`, drawn again until its question lies in the split; `hidden` is its
-        number in the dataset.
+        number in the dataset. Raises UserError for a dataset of so few questions that none does.
         """
-        for attempt in itertools.count():
+        for attempt in range(ATTEMPTS):
             key = f"{self.seed} {self.name} {checked(split)} {index} {attempt}"
             number = draw_integer(key, 30) % MANY
             entry = self.dataset[number]
@@ -42,7 +42,10 @@ class ReasoningGymTask:
                 prompt = entry["question"].strip()
                 said = None if answer is None else str(answer)
                 return Example(prompt, said, self.name, hidden=str(number))
-        raise AssertionError
+        raise UserError(
+            f"{self.name} has so few different questions that of {ATTEMPTS:,} none lies in the "
+            f"{split} part: take another dataset."
+        )
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
         """The dataset's own scores.  [B], [B] -> [B]"""

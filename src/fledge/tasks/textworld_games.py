@@ -95,6 +95,11 @@ def start_game(file: str) -> tuple[Any, Any]:
     return game, game.reset()
 
 
+def list_games(place: Path) -> list[Path]:
+    """The file itself, or those of a folder, by their names."""
+    return [place] if place.is_file() else sorted(f for k in KINDS for f in place.glob(f"*{k}"))
+
+
 def load_textworld(name: str, seed: int) -> TextWorldTask:
     """textworld:FILE or textworld:FOLDER of .z8 or .ulx files. Raises UserError where the package
     is not installed, or there are no games.
@@ -107,7 +112,7 @@ def load_textworld(name: str, seed: int) -> TextWorldTask:
             "pip install 'fledge[text_worlds]'."
         ) from None
     place = Path(name.removeprefix(PREFIX)).expanduser()
-    files = [place] if place.is_file() else sorted(f for k in KINDS for f in place.glob(f"*{k}"))
+    files = list_games(place)
     if not files or files[0].suffix not in KINDS:
         raise UserError(
             f"{place} holds no games of TextWorld: give a .z8 or .ulx file that tw-make has "

@@ -17,9 +17,18 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
+
+
+def round_to(value: Any, places: Any = 0) -> Any:
+    """Raises UserError for more places than a number has here."""
+    if places != int(places) or abs(places) > DIGITS:
+        raise UserError(f"numbers are rounded to a whole number of places, up to {DIGITS}.")
+    return round(value, int(places)) if places else round(value)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "sin": math.sin, "cos": math.cos,
-    "tan": math.tan, "abs": abs, "round": round, "min": min, "max": max, "floor": math.floor,
+    "tan": math.tan, "abs": abs, "round": round_to, "min": min, "max": max, "floor": math.floor,
     "ceil": math.ceil,
 }  # fmt: skip
 _NAMES = {"pi": math.pi, "e": math.e}

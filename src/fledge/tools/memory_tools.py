@@ -60,9 +60,12 @@ def make_search_tool(store: MemoryStore) -> Tool:
 
 
 def write_memories(memories: Sequence[Memory]) -> str:
-    """A line each, with its number, its day and whose word it is."""
+    """A line each, with its number, its day and whose word it is: in one line, so that no memory
+    can hold what looks like another with another source.
+    """
     return "\n".join(
-        f"[{memory.id}] {memory.text} ({memory.source}, {write_day(memory.written)})"
+        f"[{memory.id}] {' '.join(memory.text.split())} "
+        f"({memory.source}, {write_day(memory.written)})"
         for memory in memories
     )
 

@@ -47,7 +47,7 @@ def call_tool(tools: Sequence[Tool], name: str, arguments: str | Mapping[str, An
         return f"Error: there is no tool {name!r}: {', '.join(each.name for each in tools)}."
     try:
         given = json.loads(arguments) if isinstance(arguments, str) else dict(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"Error: the arguments of {name} are no JSON."
     if not isinstance(given, dict):
         return f"Error: the arguments of {name} are no object."
@@ -56,7 +56,12 @@ def call_tool(tools: Sequence[Tool], name: str, arguments: str | Mapping[str, An
     if unknown := [each for each in given if each not in tool.parameters]:
         return f"Error: {name} takes no {unknown[0]}."
     try:
-        result = tool.call(**{key: str(value) for key, value in given.items()})
+        result = tool.call(**{key: _clean(str(value)) for key, value in given.items()})
     except UserError as error:
         return f"Error: {error}"
     return result if len(result) <= SHOWN else f"{result[:SHOWN]} …"
+
+
+def _clean(text: str) -> str:
+    """JSON may hold halves of characters, of which there is no UTF-8."""
+    return text.encode(errors="replace").decode()

@@ -55,7 +55,7 @@ def test_thousands_have_commas_in_the_key_too() -> None:
         ("\\text{Evelyn}", "Evelyn", True), (".5", "0.5", True), ("12\\text{ cm}", "12", True),
         ("\\sqrt2", "\\sqrt{2}", True), ("-\\frac{1}{3}", "-1/3", True),
         ("1/2", "1/3", False), ("(1,2)", "(2,1)", False), ("", "", False), ("5", "-5", False),
-        ("12", "1,2", False),
+        ("12", "1,2", False), ("1e999999999", "5", False),
     ],
 )  # fmt: skip
 def test_mathematics_is_the_same_where_only_its_spelling_differs(
@@ -104,3 +104,11 @@ def test_programs_are_right_that_pass_their_tests() -> None:
     assert [m.right for m in marks] == [True, False, False, False, True, True, False]
     assert not any(mark.error for mark in marks)
     assert complete_program(question, "    return 1") == PROMPT + "    return 1"
+
+
+def test_what_the_prompt_defines_before_stays_where_the_function_comes_whole() -> None:
+    prompt = f"def one():\n    return 1\n\n\n{PROMPT}"
+    question = ask(prompt=prompt, test=TEST, entry_point="double")
+    said = "```python\ndef double(x):\n    return x * (one() + one())\n```"
+    space: dict[str, Any] = {}
+    exec(f"{complete_program(question, said)}\n{TEST}\ncheck(double)", space)

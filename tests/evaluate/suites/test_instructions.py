@@ -71,6 +71,12 @@ def test_all_have_to_be_followed_and_a_first_line_may_be_passed_over() -> None:
     assert marks[2].read == ", ".join(rules)
 
 
+def test_keywords_are_words_and_depth_is_no_json() -> None:
+    assert follows("keywords:existence", {"keywords": ["*c++ (new)"]}, "of *C++ (new) code", "")
+    assert not follows("keywords:existence", {"keywords": ["a.c"]}, "abc", "")
+    assert not follows("detectable_format:json_format", {}, "[" * 100_000, "")
+
+
 def test_a_rule_that_nobody_judges_is_said() -> None:
     row = {"prompt": "", "rules": ["language:response_language"], "settings": [{"language": "de"}]}
     [mark] = judge_ifeval([AskedQuestion("", "", (), "", row)], ["ja"])

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fledge.evaluate.suites.lineage_texts import list_trained, read_trained
+from fledge.evaluate.suites.lineage_texts import list_trained, read_texts, read_trained
 
 
 def write(run: Path, **said: Any) -> None:
@@ -33,6 +33,12 @@ def test_a_run_has_the_texts_of_its_parents_too(tmp_path: Path) -> None:
     assert not trained.prose
     texts = list(read_trained(trained))
     assert sorted(texts) == ["a book", "a turn"]
+
+
+def test_a_line_that_was_left_out_hides_none_of_those_behind_it(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "one"}\n{"text": \n{"text": "two"}\n')
+    assert [text.strip() for text in read_texts(file)] == ["one", '{"text":', "two"]
 
 
 def test_a_model_without_a_lineage_says_nothing(tmp_path: Path) -> None:

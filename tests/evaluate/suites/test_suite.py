@@ -95,7 +95,8 @@ def test_questions_in_words_are_asked_as_the_harness_asks_them(tmp_path: Path) -
     rows = {
         "gsm8k": ({"question": "1 + 1?", "answer": "It is 2.\n#### 2"},
                   "Question: 1 + 1?\nAnswer:"),
-        "math": ({"problem": "1 + 1?", "solution": "\\boxed{2}"}, "Problem:\n1 + 1?\n\nSolution:"),
+        "math": ({"problem": "1 + 1?", "solution": "\\boxed{2}", "answer": 2},
+                 "Problem:\n1 + 1?\n\nSolution:"),
         "bbh": ({"input": "not True is", "target": "False"}, "Q: not True is\nA:"),
         "humaneval": ({"prompt": "def f():\n", "test": "t", "entry_point": "f"}, "def f():\n"),
         "ifeval": ({"prompt": "Say.", "instruction_id_list": ["punctuation:no_comma"],
@@ -118,6 +119,7 @@ def test_questions_in_words_are_asked_as_the_harness_asks_them(tmp_path: Path) -
         ("winogrande", FORMS["winogrande"][0] | {"answer": ""}, "kept secret"),
         ("gsm8k", {"question": "Q?"}, "no text `answer`"),
         ("ifeval", {"prompt": "Say.", "instruction_id_list": ["a"], "kwargs": []}, "as many"),
+        ("ifeval", {"prompt": "Say.", "instruction_id_list": ["a"], "kwargs": ["b"]}, "as many"),
         ("piqa", {"task": "boolq", "question": "Q"}, "none is of piqa"),
     ],
 )  # fmt: skip
@@ -133,10 +135,12 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("x")
     (tmp_path / "q.json").write_text("[1]")
     (tmp_path / "q.csv").write_text("a,b\n")
+    (tmp_path / "long.csv").write_text(f"{'a' * 200_000},b\n")
     said = {
         "q.txt": "no file of questions",
         "q.json": "one object a question",
         "q.csv": "2 cells and not 6",
+        "long.csv": "is no CSV",
         "none.jsonl": "does not exist",
     }
     for file, sentence in said.items():

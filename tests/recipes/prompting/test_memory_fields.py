@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from fledge.errors import UserError
 from fledge.hub.folder import load_labeller
@@ -41,6 +43,18 @@ def test_a_text_beyond_the_context_is_found_by_its_beginning(encoder: Path, tmp_
     assert store is not None
     store.add("fox dog " * 400, "a long text")
     assert len(store.search("one two")) == 1
+
+
+def test_another_encoder_in_a_folder_of_the_same_name_is_refused(
+    encoder: Path, tmp_path: Path
+) -> None:
+    MemoryFields(memory=tmp_path / "m.db", memory_encoder=encoder).open_memory()
+    same = shutil.copytree(encoder, tmp_path / "copy" / encoder.name)
+    MemoryFields(memory=tmp_path / "m.db", memory_encoder=same).open_memory()
+    [weights] = same.glob("*.safetensors")
+    save_file({name: 2 * each for name, each in load_file(weights).items()}, weights)
+    with pytest.raises(UserError, match="the vectors in"):
+        MemoryFields(memory=tmp_path / "m.db", memory_encoder=same).open_memory()
 
 
 def test_fields_without_a_file_and_what_is_no_encoder_are_said(tmp_path: Path) -> None:

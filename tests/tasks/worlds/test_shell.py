@@ -118,6 +118,14 @@ def test_what_commands_write() -> None:
     assert shell.over
 
 
+def test_no_folder_is_overwritten_by_a_file() -> None:
+    shell = make_shell()
+    shell.act("mkdir work/notes.txt")
+    for name in ("mv", "cp"):
+        assert shell.act(f"{name} notes.txt work").startswith(f"{name}: work: a folder")
+    assert shell.act("ls work") == "notes.txt/"
+
+
 def test_what_harms_earns_less() -> None:
     shell = make_shell()
     assert shell.progress == 0.0

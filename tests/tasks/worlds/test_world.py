@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,7 +109,27 @@ def test_levels_are_named_alone_and_together() -> None:
         assert (reply is None) == (example.task == "reverse")
 
 
-@pytest.mark.parametrize("name", ["household:0", "household:9", "shell:x", "shop:1-7", "shop:-1"])
+def test_a_single_text_in_a_mixture_keeps_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "poems.jsonl"
+    file.write_text("".join(f'{{"prompt": "{i}", "answer": "one\\ntwo"}}\n' for i in range(40)))
+    mixed = load_task(f"shop:1,{file}")
+    [poem, *_] = [e for i in range(2) if (e := mixed.example(i, "train")).task == str(file)]
+    assert count_turns(mixed, poem) == 1
+    assert write_messages(mixed, poem) == [
+        {"role": "user", "content": poem.prompt},
+        {"role": "assistant", "content": "one\ntwo"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["household:3-1", "household:0-2", "shop:1-7", "shell:1-999999999999"]
+)
+def test_levels_that_are_none_are_one_sentence(name: str) -> None:
+    with pytest.raises(UserError, match=r"names no levels of \w+: it has 1 to 5"):
+        load_task(name)
+
+
+@pytest.mark.parametrize("name", ["household:0", "household:9", "shell:x", "shop:-1"])
 def test_a_level_that_is_none_is_one_sentence(name: str) -> None:
     with pytest.raises(UserError, match=r"names no level of \w+: it has 1 to 5"):
         load_task(name)

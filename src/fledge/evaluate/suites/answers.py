@@ -18,6 +18,8 @@ _SAID = re.compile(r"(?:the|final) answer is:?\s*(.+)", re.IGNORECASE)
 def read_number(text: str) -> Fraction | None:
     """Of digits with commas, a dollar sign and a point at the end: exactly."""
     bare = text.strip().replace(",", "").replace("$", "").rstrip(".").removesuffix("%")
+    if "e" in bare.lower():  # 1e999999999 would be written out
+        return None
     try:
         return Fraction(bare)
     except (ValueError, ZeroDivisionError):

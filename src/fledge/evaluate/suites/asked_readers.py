@@ -23,7 +23,8 @@ def read_gsm8k(row: Mapping[str, Any], where: str) -> AskedQuestion:
 
 def read_math(row: Mapping[str, Any], where: str) -> AskedQuestion:
     problem, solution = _texts(row, where, "problem", "solution")
-    kept = {"answer": row.get("answer"), "solution": solution}
+    answer = row.get("answer")
+    kept = {"answer": None if answer is None else str(answer), "solution": solution}
     return AskedQuestion(
         f"Problem:\n{problem}\n\nSolution:", f" {solution}", ("Problem:", *TURNS), problem, kept
     )
@@ -46,10 +47,12 @@ def read_humaneval(row: Mapping[str, Any], where: str) -> AskedQuestion:
 def read_ifeval(row: Mapping[str, Any], where: str) -> AskedQuestion:
     (prompt,) = _texts(row, where, "prompt")
     rules, given = row.get("instruction_id_list"), row.get("kwargs")
-    if not isinstance(rules, list) or not isinstance(given, list) or len(rules) != len(given):
+    fine = isinstance(rules, list) and isinstance(given, list) and len(rules) == len(given)
+    if not fine or not all(each is None or isinstance(each, dict) for each in given or ()):
         raise UserError(
             f"{where} has no `instruction_id_list` with as many `kwargs`: IFEval's rows have."
         )
+    assert isinstance(given, list)
     settings = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
     return AskedQuestion(
         prompt, "", (), prompt, {"prompt": prompt, "rules": rules, "settings": settings}

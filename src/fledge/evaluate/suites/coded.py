@@ -32,8 +32,10 @@ def complete_program(question: AskedQuestion, text: str) -> str:
     """
     block = _BLOCK.search(text)
     code = text if block is None else block[1]
-    if re.search(rf"^\s*def {re.escape(question.row['entry_point'])}\b", code, re.MULTILINE):
-        before = question.row["prompt"].partition("def ")[0]  # its imports
+    begins = rf"^\s*def {re.escape(question.row['entry_point'])}\b"
+    if re.search(begins, code, re.MULTILINE):
+        # Its imports, and functions that it or the tests call.
+        before = re.split(begins, question.row["prompt"], maxsplit=1, flags=re.MULTILINE)[0]
         return f"{before}\n{code}"
     return question.row["prompt"] + code
 

@@ -59,11 +59,11 @@ def count_matches(pattern: str, text: str) -> int:
 
 
 def has_all(s: Settings, text: str) -> bool:
-    return all(count_matches(word, text) for word in s["keywords"])
+    return all(count_matches(re.escape(word), text) for word in s["keywords"])
 
 
 def has_none(s: Settings, text: str) -> bool:
-    return not any(count_matches(rf"\b{word}\b", text) for word in s["forbidden_words"])
+    return not any(count_matches(rf"\b{re.escape(word)}\b", text) for word in s["forbidden_words"])
 
 
 def count_sentences(text: str) -> int:
@@ -111,7 +111,7 @@ def is_json(s: Settings, text: str) -> bool:
     bare = re.sub(r"^```(?:json)?", "", text.strip(), flags=re.IGNORECASE)
     try:
         json.loads(bare.removesuffix("```").strip())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -148,7 +148,7 @@ def counts_capitals(s: Settings, text: str) -> bool:
 RULES: dict[str, Callable[[Settings, str], bool]] = {
     "keywords:existence": has_all,
     "keywords:frequency": lambda s, t: compare(
-        count_matches(str(s["keyword"]).strip(), t), s, "frequency"
+        count_matches(re.escape(str(s["keyword"]).strip()), t), s, "frequency"
     ),
     "keywords:forbidden_words": has_none,
     "keywords:letter_frequency": lambda s, t: compare(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fledge.errors import UserError
 from fledge.runs.lineage import EMBEDDED, run_of
-from fledge.text.files import is_suffixed, json_lines, open_bytes
+from fledge.text.files import is_suffixed, open_bytes
 from fledge.text.python_prose import python_prose
 
 DEPTH = 50  # runs one after the other
@@ -65,7 +64,7 @@ def list_trained(base: Path) -> Trained:
 
 def read_trained(trained: Trained) -> Iterator[str]:
     """Every text in them: of rows, whatever their form, all that is text. A file that is no text,
-    such as shards of tokens, is left out.
+    such as shards of tokens, is left out. Raises UserError for one that cannot be opened.
     """
     if trained.prose:
         yield from (text for _, text in python_prose())
@@ -74,18 +73,21 @@ def read_trained(trained: Trained) -> Iterator[str]:
 
 
 def read_texts(file: Path) -> Iterator[str]:
-    """Raises UserError for a file that cannot be opened."""
-    if is_suffixed(file, (".jsonl",)):
-        try:
-            for line in json_lines(file):
-                yield "\n".join(_list_strings(line.row))
-        except UserError:
+    """Raises UserError for a file that cannot be opened. A line that is no JSON, which a run may
+    have left out, is a text as it is.
+    """
+    with open_bytes(file) as opened:
+        if is_suffixed(file, (".jsonl",)):
+            for line in opened:
+                try:
+                    said = json.loads(line)
+                except (ValueError, RecursionError):
+                    said = line.decode(errors="replace")
+                yield "\n".join(_list_strings(said))
             return
-    else:
-        with open_bytes(file) as opened:
-            content = opened.read()
-        if b"\0" not in content[:4096]:
-            yield content.decode(errors="replace")
+        content = opened.read()
+    if b"\0" not in content[:4096]:
+        yield content.decode(errors="replace")
 
 
 def _list_strings(value: Any) -> Iterator[str]:

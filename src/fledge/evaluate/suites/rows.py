@@ -85,7 +85,10 @@ def _read_csv(path: Path) -> Iterator[Row]:
     """MMLU's have no line of names: question, four choices, the letter."""
     with open_bytes(path) as file:
         text = file.read().decode("utf-8-sig", errors="replace")
-    lines = list(csv.reader(io.StringIO(text)))
+    try:
+        lines = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise UserError(f"{path} is no CSV ({error}): is it whole?") from None
     named = bool(lines) and "question" in [cell.lower() for cell in lines[0]]
     names = lines[0] if named else _MMLU
     for number, cells in enumerate(lines[named:], 1 + named):

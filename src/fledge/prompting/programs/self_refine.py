@@ -4,6 +4,7 @@ finds nothing or the rounds are over. Madaan et al. 2023, algorithm 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -17,7 +18,7 @@ CRITIQUE = (
     "Otherwise say what is wrong with it."
 )
 REFINE = 'Answer the question again, and mend that. End with "The answer is" and the answer.'
-_FINE = "correct"
+_FINE = re.compile(r"\W*correct\b", re.IGNORECASE)  # and no correction
 
 
 class Settings(ProgramSettings):
@@ -38,7 +39,7 @@ def self_refine(asking: Asking, questions: Sequence[str], settings: Settings) ->
         for place, text in zip(open_, judged, strict=True):
             turns[place].append(say_assistant(text))
             calls[place] += 1
-            if not text.strip().casefold().startswith(_FINE):
+            if not _FINE.match(text):
                 turns[place].append(ask_user(REFINE))
                 still.append(place)
         mended = asking.say([turns[place] for place in still], 2 * round + 2)

@@ -5,6 +5,7 @@ reward model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 
 from fledge import ranks
 from fledge.algorithms.likelihood.search_teacher import SearchTeacher
@@ -224,13 +225,17 @@ def make_typical_rows(
     config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
 ) -> Trajectories:
     """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
-    tokens as an answer may take; conversations that reach the goal where the task answers.
+    tokens as an answer may take; conversations that reach the goal where the task answers and
+    knows such.
     """
     if count_turns(task) > 1:
         examples = [task.example(i, "train") for i in range(config.prompts_per_step)]
-        talks = [render_example(base.tokenizer, example, task) for example in examples]
-        times = config.samples_per_prompt
-        return from_rows([ids for ids, _ in talks] * times, [own for _, own in talks] * times)
+        known = [example for example in examples if example.answer is not None]
+        if known:
+            talks = [render_example(base.tokenizer, example, task) for example in known]
+            rows = config.prompts_per_step * config.samples_per_prompt
+            talks = list(islice(cycle(talks), rows))
+            return from_rows([ids for ids, _ in talks], [own for _, own in talks])
     room = [
         min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
     ]

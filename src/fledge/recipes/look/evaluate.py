@@ -41,6 +41,7 @@ from fledge.recipes.look.suite_fields import EvaluateSuiteConfig, asks_suite
 from fledge.runs.show import Show
 from fledge.sample.objective_rows import PairWriter
 from fledge.score.verifier import Verifier
+from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.asking import encode_prompt
 from fledge.text.documents import AnyDocument
@@ -168,6 +169,11 @@ def evaluate(
             figures["interpolated"] = interpolate(config, model, corpus, show)
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
+        if config.search != "none" and count_turns(task) > 1:
+            raise UserError(
+                f"search={config.search} looks for one text, and {task.name} answers what it is "
+                "told, turn by turn: leave search out."
+            )
         examples = draw_questions(task, "test", config.prompts)
         if config.search == "none":
             figures |= judge_task(

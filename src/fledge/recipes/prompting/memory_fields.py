@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fledge.hub.folder import Loaded, load_labeller
 from fledge.hub.sentence_texts import embed_texts
 from fledge.models.language.encoder import Encoder
 from fledge.retrieval.store import MemoryStore
+from fledge.runs.atomic import known_sha256
 
 
 class MemoryFields(BaseModel):
@@ -69,7 +71,10 @@ class LoadedEncoder:
         if not isinstance(self.loaded.network, Encoder):
             raise UserError(f"memory_encoder={folder} is no encoder of texts: give one.")
         self.dims: int = self.loaded.network.config.width
-        self.name = folder.name
+        # Folders are called model/ alike: by their weights encoders are told apart.
+        weights = sorted(self.loaded.folder.glob("*.safetensors"))
+        content = "".join(map(known_sha256, weights)).encode()
+        self.name = f"{folder.name} {hashlib.sha256(content).hexdigest()[:12]}"
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         vectors = embed_texts(self.loaded, [self._fit(text) for text in texts])

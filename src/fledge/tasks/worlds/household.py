@@ -156,9 +156,7 @@ def begin(level: int, draws: Draws) -> Household:
     """Level 1: two rooms, two holders, two things. Each further one has one more of each; some
     holders are shut from 2 on; from 4 on there are two goals, and at 5 a thing is dirty.
     """
-    names = draws.several(ROOMS, min(level + 1, len(ROOMS)))
-    if level >= 5 and not set(names) & set(WATER):
-        names[0] = "kitchen"
+    names = draws.several(ROOMS, level + 1)  # at 5 all there are, water in some
     rooms: dict[str, list[str]] = {names[0]: []}
     for name in names[1:]:
         other = draws.one(list(rooms))

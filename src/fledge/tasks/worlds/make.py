@@ -14,11 +14,19 @@ WORLDS: dict[str, World] = {world.name: world for world in (HOUSEHOLD, SHELL, SH
 
 
 def list_levels(name: str) -> list[str]:
-    """household:1-3 as its three levels; another name as it is."""
+    """household:1-3 as its three levels; another name as it is. Raises UserError for levels that
+    there are none of.
+    """
     said = re.fullmatch(r"(\w+):(\d+)-(\d+)", name)
     if said is None or said[1] not in WORLDS:
         return [name]
-    return [f"{said[1]}:{level}" for level in range(int(said[2]), int(said[3]) + 1)]
+    first, last, levels = int(said[2]), int(said[3]), WORLDS[said[1]].levels
+    if not 1 <= first <= last <= levels:
+        raise UserError(
+            f"{name!r} names no levels of {said[1]}: it has 1 to {levels}, the lower one first, "
+            f"such as {said[1]}:1-{levels}."
+        )
+    return [f"{said[1]}:{level}" for level in range(first, last + 1)]
 
 
 def make_world(name: str, seed: int) -> WorldTask | None:

@@ -82,6 +82,8 @@ def transfer(root: Tree, here: list[str], words: list[str], *, keep: bool) -> st
         into, called = (place, name) if isinstance(place, dict) else find_parent(root, here, target)
     if into is parent and called == name:
         raise Refused(f"{source}: the same file")
+    if isinstance(into.get(called), dict):
+        raise Refused(f"{target}: a folder of that name is there")
     into[called] = deepcopy(value)
     if not keep:
         del parent[name]
