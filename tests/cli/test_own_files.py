@@ -112,7 +112,7 @@ def test_the_chain_on_a_users_own_files(cli: Cli, folder: Path) -> None:
         ]
         < 20
     )
-    talk = run("chat a memory=true max_new_tokens=5", "colour of hat 1?\nand of the door?\n")
+    talk = run("chat a history=true max_new_tokens=5", "colour of hat 1?\nand of the door?\n")
     assert [turn["role"] for turn in talk["messages"]] == ["user", "assistant"] * 2
     listed = {row["run"]: row for row in run("runs .")["runs"]}
     assert set(listed) == {"base", "tuned", "judge", "a", "b", "c"}
