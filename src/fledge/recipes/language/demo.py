@@ -146,7 +146,7 @@ def walk(config: DemoConfig, show: Show, run: Run) -> dict[str, Any]:
     show.print(draw_road_table(summary))
     aligned = run.folder / "align-verifier"
     # It was tuned on single questions: earlier turns are nothing it knows.
-    talk = write_command("chat", base=aligned, memory="false")
+    talk = write_command("chat", base=aligned, history="false")
     show.line(f"\nTalk to it:   {talk}   # try: {find_answered_prompt(aligned)}")
     show.line(f"The report:   {page}")
     return summary
