@@ -62,6 +62,14 @@ def test_a_dataset_of_one_question_is_one_sentence() -> None:
     assert all("so few different questions" in each for each in told)
 
 
+def test_what_a_grader_cannot_read_earns_nothing() -> None:
+    pytest.importorskip("reasoning_gym")
+    task = load_task("reasoning_gym:prime_factorization")
+    example = task.example(0, "train")
+    right, wrong = task.judge([example, example], [str(example.answer), "no number"])
+    assert (right.right, wrong.right, wrong.score) == (True, False, 0.0)
+
+
 def test_a_dataset_that_there_is_not_is_one_sentence() -> None:
     pytest.importorskip("reasoning_gym")
     with pytest.raises(UserError, match="perhaps you meant reasoning_gym:leg_counting"):

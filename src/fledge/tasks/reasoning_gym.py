@@ -52,9 +52,16 @@ class ReasoningGymTask:
         verdicts = []
         for example, completion in zip(examples, completions, strict=True):
             entry = self.dataset[int(example.hidden)]
-            score = float(self.dataset.score_answer(completion.strip(), entry))
+            score = self._grade(completion.strip(), entry)
             verdicts.append(Verdict(score, score >= 1.0))
         return verdicts
+
+    def _grade(self, text: str, entry: Any) -> float:
+        """0 for what a grader cannot read: some raise on a text that is no number."""
+        try:
+            return float(self.dataset.score_answer(text, entry))
+        except Exception:  # theirs, whatever it is
+            return 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {}
