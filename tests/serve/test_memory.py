@@ -66,7 +66,7 @@ def test_a_question_in_parts_is_looked_up_too(tmp_path: Path) -> None:
 
     parts: list[Any] = [{"type": "text", "text": "which "}, {"type": "text", "text": "key?"}]
     for content in (parts, "which key?", [{"type": "image_url"}], None):
-        body = ChatBody(messages=[{"role": "user", "content": content}])
+        body = ChatBody.model_validate({"messages": [{"role": "user", "content": content}]})
         answer = RememberingAnswer(body, Remembering(store, 1, "test"), open_answer, tools=False)
         asyncio.run(answer.begin())
     before, *rest = asked[0]
