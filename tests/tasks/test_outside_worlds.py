@@ -62,6 +62,14 @@ def test_a_dataset_of_one_question_is_one_sentence() -> None:
     assert all("so few different questions" in each for each in told)
 
 
+def test_that_string_hashes_move_its_questions_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("reasoning_gym")
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    assert "start with PYTHONHASHSEED=0" in str(load_task("reasoning_gym:ransom_note").note)
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    assert load_task("reasoning_gym:ransom_note").note is None
+
+
 def test_what_a_grader_cannot_read_earns_nothing() -> None:
     pytest.importorskip("reasoning_gym")
     task = load_task("reasoning_gym:prime_factorization")

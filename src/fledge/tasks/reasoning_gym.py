@@ -5,6 +5,7 @@ end, judged by their own graders.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,4 +88,11 @@ def load_reasoning_gym(name: str, seed: int) -> ReasoningGymTask:
         near = difflib.get_close_matches(wanted, DATASETS, n=1)
         hint = f"perhaps you meant {PREFIX}{near[0]}" if near else "see its list of datasets"
         raise UserError(f"reasoning-gym has no dataset {wanted!r}: {hint}.")
-    return ReasoningGymTask(name, seed, create_dataset(wanted, size=MANY, seed=seed))
+    # Some of its datasets draw from sets of strings, whose order is another in every process.
+    note = None
+    if os.environ.get("PYTHONHASHSEED", "random") == "random":
+        note = (
+            f"{name} may ask other questions when the run is resumed, since some datasets of "
+            "reasoning-gym go by Python's string hashes: start with PYTHONHASHSEED=0 to keep them."
+        )
+    return ReasoningGymTask(name, seed, create_dataset(wanted, size=MANY, seed=seed), note)
