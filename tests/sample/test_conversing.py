@@ -89,6 +89,7 @@ def test_a_turn_that_is_cut_ends_the_conversation_and_so_does_a_full_context() -
     for one in cut:
         assert isinstance(one, Spoken)
         assert one.stopped == (one.tokens[-1] in BYTES.ends and len(one.said) == task.turns)
+        assert one.out_of_turns == one.stopped
         if not one.stopped:
             assert one.own[-1]
     longest = max(len(encode_prompt(BYTES, e.prompt)) for e in examples)
@@ -183,6 +184,25 @@ def test_the_expected_gradient_is_that_of_the_expected_reward_by_enumeration() -
     loss = (logp.sum(1) * torch.tensor(weights)).sum()
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), exact, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_turns_that_ran_out_are_truncated_and_an_end_of_the_world_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = load_task("shop:1")
+    assert isinstance(task, Conversed)
+    examples = [task.example(i, "train") for i in range(2)]
+    idle = "\n".join(["back"] * task.turns)
+    monkeypatch.setattr(conversing, "generate", Reader([str(examples[0].answer), idle]))
+    won, late = answer_task(make_policy(4096), BYTES, task, examples, max_new_tokens=40)
+    marks = Verifier(task)(examples, [won, late], [read_text(BYTES, one) for one in (won, late)])
+    assert marks["exact_match"] == [1.0, 0.0]
+    assert isinstance(late, Spoken)
+    assert late.said == ["back"] * task.turns
+    assert mark_own(late)[-1]
+    batch = build_trajectories([won, late], marks["reward"], [0, 1])
+    assert batch.truncated.any(1).tolist() == [False, True]
+    assert batch.terminated.any(1).tolist() == [True, True]  # the verdict is final
 
 
 def test_no_gradient_comes_from_what_was_answered() -> None:

@@ -26,17 +26,25 @@ class Spoken(Completion):
     """A conversation behind its first prompt. `tokens` and `logp` run through all of it; `own` says
     which of them the policy said, and what was answered it never did. `said`: its turns.
 
-    It stopped where the task said that it is over, and was cut where a turn was, or where the
+    It stopped where the task said that it is over, or where it was `out_of_turns`: then it is
+    judged by how far it came, and its row is truncated. It was cut where a turn was, or where the
     context had no room for another.
     """
 
     own: list[bool] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    out_of_turns: bool = False
 
 
 def mark_own(completion: Completion) -> list[bool]:
     """Which of its tokens the policy chose: all, but for what was answered in a conversation."""
     return completion.own if isinstance(completion, Spoken) else [True] * len(completion.tokens)
+
+
+def is_truncated(completion: Completion) -> bool:
+    """Whether time or length ran out."""
+    out = isinstance(completion, Spoken) and completion.out_of_turns
+    return out or not completion.stopped
 
 
 def read_text(tokenizer: Tokenizer, completion: Completion) -> str:
@@ -109,13 +117,18 @@ def answer_prompts(
         )  # fmt: skip
         for row, turn in zip(asked, said, strict=True):
             talk, example = rows[row], examples[row // samples]
-            text = tokenizer.decode(turn.tokens)
+            text, turns = tokenizer.decode(turn.tokens), count_turns(task, example)
             # Of a mixture a part may ask for a single text, of which no line break is lost.
-            talk.add_turn(turn, text if count_turns(task, example) == 1 else in_one_line(text))
+            talk.add_turn(turn, text if turns == 1 else in_one_line(text))
             reply = task.reply(example, talk.said) if turn.stopped else None
-            if turn.stopped and reply is None:
+            talk.out_of_turns = reply is not None and len(talk.said) == turns
+            if turn.stopped and (reply is None or talk.out_of_turns):
                 talk.ended = "stop"
-            if reply is None or not talk.add_reply(encode_reply(tokenizer, reply), context):
+            if (
+                reply is None
+                or talk.out_of_turns
+                or not talk.add_reply(encode_reply(tokenizer, reply), context)
+            ):
                 talking.discard(row)
     return [talk.finish() for talk in rows.values()]
 
@@ -155,6 +168,7 @@ class Talk:
     own: list[bool] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     ended: Ended = "length"
+    out_of_turns: bool = False
     version: int = 0
 
     def add_turn(self, turn: Completion, text: str) -> None:
@@ -176,5 +190,5 @@ class Talk:
     def finish(self) -> Spoken:
         return Spoken(
             self.prompt, self.tokens, self.logp, self.ended, version=self.version, own=self.own,
-            said=self.said,
+            said=self.said, out_of_turns=self.out_of_turns,
         )  # fmt: skip

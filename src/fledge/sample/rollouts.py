@@ -16,7 +16,13 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
-from fledge.sample.conversing import GrowingEngine, answer_prompts, mark_own, read_text
+from fledge.sample.conversing import (
+    GrowingEngine,
+    answer_prompts,
+    is_truncated,
+    mark_own,
+    read_text,
+)
 from fledge.sample.curriculum import Curriculum
 from fledge.sample.generate import SLOTS, Answers, Completion
 from fledge.sample.served import Served
@@ -269,8 +275,8 @@ def build_trajectories(
     Token ids in, token ids out. What was answered in a conversation is not chosen.
 
     The reward is the verdict on the whole completion, so every row ends with it: `terminated`, and
-    `truncated` too where the length limit cut it. A critic's value after the cut would pay the row
-    twice, and by a number that nothing ever trains.
+    `truncated` too where the length limit cut it, or a conversation's turns were used up. A
+    critic's value after the cut would pay the row twice, and by a number that nothing ever trains.
 
     Raises UserError for a reward that is not finite.
     """
@@ -290,7 +296,7 @@ def build_trajectories(
                 f"the reward of completion {i} is {reward[i]}: a reward must be a finite number."
             )
         worth[i, last] = reward[i]
-        terminated[i, last], truncated[i, last] = True, not c.stopped
+        terminated[i, last], truncated[i, last] = True, is_truncated(c)
     return Sampled(
         obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=torch.tensor(group)
     )

@@ -22,8 +22,8 @@ class Conversed(Protocol):
 
     def reply(self, example: Example, said: Sequence[str]) -> str | None:
         """What is answered to the last of `said`, all the turns so far, each as `in_one_line` makes
-        it; None where it is over. A function of nothing else, so that nothing of a conversation has
-        to be kept for a run that is resumed.
+        it; None where it is over, which running out of turns is not. A function of nothing else,
+        so that nothing of a conversation has to be kept for a run that is resumed.
         """
         ...
 

@@ -59,7 +59,7 @@ class TextWorldTask(OfRows):
 
     def reply(self, example: Example, said: Sequence[str]) -> str | None:
         state = self.play(example, said)
-        return None if is_over(state) or len(said) >= self.turns else read_feedback(state)
+        return None if is_over(state) else read_feedback(state)
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
         """By the points at the end of the commands, one a line.  [B], [B] -> [B]"""

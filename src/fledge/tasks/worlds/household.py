@@ -50,7 +50,7 @@ class Household:
 
     @property
     def progress(self) -> float:
-        """Of each thing half for having it or having it washed, all for its place."""
+        """Of each thing half while it is held, all in its place: clean, where that is wanted."""
         reached = 0.0
         for thing, holder in self.goals.items():
             if thing not in self.dirty and self.where[thing] == holder:

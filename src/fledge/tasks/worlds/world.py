@@ -146,4 +146,4 @@ class WorldTask:
 @lru_cache(maxsize=4096)
 def _reply(task: WorldTask, example: Example, said: tuple[str, ...]) -> str | None:
     world, reply = task.play(example, said)
-    return None if world.over or len(said) >= task.turns else reply
+    return None if world.over else reply
