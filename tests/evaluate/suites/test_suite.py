@@ -15,6 +15,7 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.evaluate.suites.suite import SUITES, open_suite
+from fledge.text.labelled_files import MOST_CELL
 from tests.evaluate.suites.files import ASKED, FORMS
 
 
@@ -135,7 +136,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("x")
     (tmp_path / "q.json").write_text("[1]")
     (tmp_path / "q.csv").write_text("a,b\n")
-    (tmp_path / "long.csv").write_text(f"{'a' * 200_000},b\n")
+    (tmp_path / "long.csv").write_text(f"{'a' * (MOST_CELL + 1)},b\n")
     said = {
         "q.txt": "no file of questions",
         "q.json": "one object a question",

@@ -13,6 +13,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.text.files import is_suffixed, json_lines, open_bytes
+from fledge.text.labelled_files import MOST_CELL
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 _MMLU = ("question", "A", "B", "C", "D", "answer")
@@ -83,6 +84,7 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 def _read_csv(path: Path) -> Iterator[Row]:
     """MMLU's have no line of names: question, four choices, the letter."""
+    csv.field_size_limit(MOST_CELL)  # the process has one: whoever reads says what it means
     with open_bytes(path) as file:
         text = file.read().decode("utf-8-sig", errors="replace")
     try:
