@@ -27,14 +27,21 @@ def rows_of(lengths: tuple[int, ...]) -> Trajectories:
     return from_rows(rows, [[i > 0 for i in range(n)] for n in lengths])
 
 
-def price(groups: list[list[list[int]]], cost: int) -> int:
-    """Steps with padding, and `cost` for each group; a row has one length or more."""
-    return sum(cost + len(g) * sum(map(max, zip(*g, strict=True))) for g in groups)
+def price(groups: list[list[list[int]]], cost: int, padding: float = 1.0) -> float:
+    """Steps, `padding` for each that is padding, and `cost` for each group; a row has one length or
+    more.
+    """
+    whole = [len(g) * sum(map(max, zip(*g, strict=True))) for g in groups]
+    own = [sum(map(sum, g)) for g in groups]
+    return sum(cost + a + padding * (b - a) for a, b in zip(own, whole, strict=True))
 
 
 @pytest.mark.parametrize("sequences", [1, 2])
+@pytest.mark.parametrize("padding", [1.0, 0.25])
 @pytest.mark.parametrize("seed", range(6))
-def test_no_other_cut_of_rows_sorted_by_length_costs_less(sequences: int, seed: int) -> None:
+def test_no_other_cut_of_rows_sorted_by_length_costs_less(
+    sequences: int, padding: float, seed: int
+) -> None:
     """By enumeration of all 2^(B−1) cuts that keep the bound, a single row being always allowed."""
     lengths, tokens, cost = torch.randint(1, 40, (9, sequences), generator=seeded(seed)), 90, 7
     ordered = sorted(lengths.tolist(), key=sum, reverse=True)
@@ -42,11 +49,11 @@ def test_no_other_cut_of_rows_sorted_by_length_costs_less(sequences: int, seed: 
     for cuts in itertools.product([False, True], repeat=len(ordered) - 1):
         ends = [i + 1 for i, cut in enumerate(cuts) if cut] + [len(ordered)]
         groups = [ordered[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        if all(len(g) == 1 or price([g], 0) <= tokens for g in groups):
-            allowed.append(price(groups, cost))
-    made = group_by_length(lengths, tokens, cost)
+        if all(len(g) == 1 or price([g], 0, padding) <= tokens for g in groups):
+            allowed.append(price(groups, cost, padding))
+    made = group_by_length(lengths, tokens, cost, padding=padding)
     assert sorted(torch.cat(made).tolist()) == list(range(9))
-    assert price([lengths[g].tolist() for g in made], cost) == min(allowed)
+    assert price([lengths[g].tolist() for g in made], cost, padding) == min(allowed)
 
 
 @given(

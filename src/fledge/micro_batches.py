@@ -19,6 +19,8 @@ Row = TypeVar("Row")
 # What a micro-batch costs beside its tokens, in tokens: reading the weights twice, and products too
 # narrow to keep the cores busy.
 COST = 64
+# What a step of padding costs, in tokens, where only attention computes it.
+ATTENDED = 0.25
 # Tokens that are read at a time where nothing is learned, padding included: as many rows as have
 # so many, since what a network holds meanwhile grows with the tokens and not with the rows.
 READ = 4096
@@ -27,9 +29,10 @@ READ = 4096
 @dataclass(frozen=True)
 class MicroBatches:
     """rows: so many at a time. tokens: in place of it, as many rows as have so many steps together,
-    padding included, and at least one. Neither: the whole batch at once. shared: rows of the same
-    prompt are computed with it once, and so are kept together. padded: whether padding is computed;
-    if not, tokens are counted without it, and a batch is cut for memory alone.
+    padding included, and at least one. Neither: the whole batch at once. shared: rows are laid end
+    to end, so that padding costs attention alone, and rows of the same prompt, computed with it
+    once, are kept together. padded: whether padding is computed; if not, tokens are counted without
+    it, and a batch is cut for memory alone.
     """
 
     rows: int | None = None
@@ -97,7 +100,10 @@ class MicroBatches:
             return divide_evenly(lengths.sum(1), self.tokens)
         prompts = batch.prompts if self.shared else None
         return group_by_length(
-            lengths, self.tokens, prompts=None if prompts is None else prompts.cpu()[chosen]
+            lengths,
+            self.tokens,
+            prompts=None if prompts is None else prompts.cpu()[chosen],
+            padding=ATTENDED if self.shared else 1.0,
         )
 
 
@@ -128,11 +134,15 @@ def gather_rows(
 
 
 def group_by_length(
-    lengths: Tensor, tokens: int, cost: int = COST, prompts: Tensor | None = None
+    lengths: Tensor,
+    tokens: int,
+    cost: int = COST,
+    prompts: Tensor | None = None,
+    padding: float = 1.0,
 ) -> list[Tensor]:
-    """Rows in groups of at most `tokens` steps, padding included, for which the sum of steps, and
-    of `cost` for each group, is least among all ways to cut rows sorted by length.  -> their
-    numbers, the longest first
+    """Rows in groups of at most `tokens` steps, each step of padding counted as so much of one, for
+    which the sum of steps, and of `cost` for each group, is least among all ways to cut rows sorted
+    by length.  -> their numbers, the longest first
 
     lengths: [B, K], steps of each of the K sequences that a row consists of, which are padded each
     for itself. prompts: [B, 2], which prompt is how many of a row's steps: a group has each of its
@@ -150,12 +160,14 @@ def group_by_length(
     least, begins = [0.0], [0]  # of the first n rows, and where their last group begins
     for end in range(1, len(ordered) + 1):
         best, begin = float("inf"), end - 1
-        longest, prompt, different, seen = [0] * lengths.shape[1], 0, 0, -1
+        longest, prompt, different, seen, own = [0] * lengths.shape[1], 0, 0, -1, 0
         for start in range(end - 1, -1, -1):
             longest = list(map(max, longest, ordered[start]))
             name, first = names[start]
+            own += sum(ordered[start]) + (first if name != seen else 0)
             prompt, different, seen = max(prompt, first), different + (name != seen), name
-            steps = (end - start) * sum(longest) + different * prompt
+            whole = (end - start) * sum(longest) + different * prompt
+            steps = own + padding * (whole - own)
             room = tokens if different != 1 else max(tokens, prompt + tokens // 2)
             if steps > room and start < end - 1:
                 break

@@ -158,10 +158,9 @@ class Trajectories(Rows):
 
     @property
     def prompts(self) -> Tensor | None:
-        if self.group is None:
-            return None
         first = torch.where(self.chosen.any(1), self.chosen.int().argmax(1) + 1, 1)
-        return torch.stack([self.group, first], 1)
+        each = torch.arange(len(self), device=first.device) if self.group is None else self.group
+        return torch.stack([each, first], 1)
 
     def trim(self) -> Self:
         used = self.chosen.any(dim=0).nonzero()

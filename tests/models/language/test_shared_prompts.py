@@ -1,5 +1,5 @@
-"""Rows with the same prompt say together what each says alone, and teach the same; the prompt is
-read once.
+"""Rows laid end to end say together what each says alone, and teach the same; a prompt that several
+have is read once, and padding never.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tests.subjects import learner, policy_of, seeded, transformer
 
 PROMPTS = (9, 6, 9)  # tokens; the first and the last are of the same length, and differ
 ANSWERS = (5, 3, 1, 4)  # to each of them
+# Each prompt once, and of every answer all but the last token, which foretells nothing.
+READ = sum(PROMPTS) + len(PROMPTS) * sum(n - 1 for n in ANSWERS)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +89,7 @@ def test_rows_say_and_teach_what_they_do_alone(variant: str) -> None:
     network = transformer(dtype=torch.float64, **VARIANTS[variant])
     policy, batch = policy_of(network), answers()
     logp, gradient, read = ask(policy, batch)
-    assert read == 3 * 9 + 12 * 4  # the last token of an answer is never read
+    assert read == READ
     alone, gradient_alone = ask_alone(policy, batch)
     torch.testing.assert_close(logp, alone, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradient, gradient_alone, rtol=1e-9, atol=1e-9)
@@ -108,7 +110,7 @@ def test_adapters_too(checkpointing: bool) -> None:
     network.gradient_checkpointing = checkpointing
     policy = policy_of(network)
     logp, gradient, read = ask(policy, batch)
-    assert read == (1 + checkpointing) * (3 * 9 + 12 * 4)
+    assert read == (1 + checkpointing) * READ
     alone, gradient_alone = ask_alone(policy, batch)
     torch.testing.assert_close(logp, alone, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradient, gradient_alone, rtol=1e-9, atol=1e-9)
@@ -121,8 +123,8 @@ def test_adapters_too(checkpointing: bool) -> None:
 
 
 def test_what_cannot_be_shared_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window shorter than the rows; several documents; prompts that nobody has in common; a
-    network that is none of ours; a narrow one.
+    """A window shorter than the rows; several documents; prompts that nobody has in common, in rows
+    of one length; a network that is none of ours; a narrow one.
     """
     batch = answers()
 
@@ -137,7 +139,9 @@ def test_what_cannot_be_shared_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch)
     apart = batch.obs.clone()
     apart[:, :1] = other
     apart[:, 1:2] = torch.arange(12)[:, None] // 9 + 2
-    assert count(transformer(), batch.replace(obs=apart, action=apart[:, 1:])) == whole
+    rows = batch.replace(obs=apart, action=apart[:, 1:])
+    of_one_length = batch.chosen | (torch.arange(batch.chosen.shape[1]) >= 8)
+    assert count(transformer(), rows.replace(chosen=of_one_length)) == whole
 
     class Derived(Transformer):
         pass
@@ -149,9 +153,26 @@ def test_what_cannot_be_shared_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch)
     assert count(transformer()) == whole
 
 
-@pytest.mark.parametrize(("tokens", "most"), [(32, 100), (8, 110)])
+@pytest.mark.parametrize("bare", [False, True])
+def test_rows_that_share_nothing_are_read_without_their_padding(bare: bool) -> None:
+    """bare: of rows that have no prompt, everything behind the first token is chosen."""
+    draw = seeded(5)
+    sizes = (14, 3, 9, 5, 4, 11)
+    rows = [torch.randint(2, 11, (n,), generator=draw).tolist() for n in sizes]
+    own = [[(bare and j > 0) or j > n // 2 for j in range(n)] for n in sizes]
+    policy, batch = policy_of(transformer(dtype=torch.float64)), from_rows(rows, own)
+    logp, gradient, read = ask(policy, batch)
+    # What is asked twice, the first token of two rows that begin alike, may be read once.
+    firsts = {row[0] for row in rows} if bare else rows
+    assert read == sum(n - 1 for n in sizes) - (len(sizes) - len(firsts))
+    alone, gradient_alone = ask_alone(policy, batch)
+    torch.testing.assert_close(logp, alone, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradient, gradient_alone, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(32, 80), (8, 99)])
 def test_micro_batches_keep_answers_to_a_prompt_together(tokens: int, most: int) -> None:
-    """Of 75 tokens, where apart they are 123; also of prompts that alone are longer than the bound.
+    """Of 51 tokens, where apart they are 123; also of prompts that alone are longer than the bound.
     And their numbers are the same.
     """
     policy, batch = policy_of(transformer(dtype=torch.float64)), answers()

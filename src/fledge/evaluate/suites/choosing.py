@@ -2,7 +2,7 @@
 that makes the answer, under four rules.
 
 What a question's choices have in common is computed once (a network that `shares_prompts`), and
-questions of like length go together, so that little is computed of padding.
+padding costs attention alone, of which there is little: questions of like length go together.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def arrange(rows: Sequence[Row]) -> list[int]:
     follows it first, which there are several of, and then by its own length; the longest first,
     which is where memory ends.
 
-    Of 400 questions of ARC-Easy so many tokens are computed, padding included: 24,500, of 17,900
-    that there are; by the beginning's length first, 26,100; each row for itself, 50,500.
+    Of 400 questions of ARC-Easy 17,000 tokens are computed, and attention has 23,200 places for
+    them; sorted by whole rows 24,200, and 39,100; each row for itself, 48,900.
     """
     longest: dict[tuple[int, ...], int] = {}
     for row in rows:
