@@ -9,6 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 
 from fledge.errors import UserError
-from fledge.retrieval import lexical
+from fledge.retrieval import lexical, schema, vectors
 from fledge.retrieval.fusion import fuse_ranks
 from fledge.retrieval.memory import HALF_LIFE_S
 from fledge.retrieval.store import MemoryStore
@@ -247,6 +249,8 @@ def test_forgotten_is_not_found(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import threading
+import time
 from fledge.retrieval.store import MemoryStore
 store = MemoryStore(sys.argv[1])
 texts = (f"process {sys.argv[2]} fact f{i} of many words" for i in range(int(sys.argv[3])))
@@ -297,6 +301,33 @@ def test_two_processes_write_and_a_third_reads(tmp_path: Path) -> None:
     assert late._ask("SELECT count(*) FROM signs")[0][0] == 5001
 
 
+def test_whoever_writes_without_pause_lets_others_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """80 writes, each within a second, beside one that hardly leaves the file."""
+    monkeypatch.setattr(schema, "WAIT_S", 1.0)
+    path, ended = tmp_path / "m.db", threading.Event()
+    store = MemoryStore(path)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def write_on() -> None:
+        while not ended.is_set():
+            schema.begin_writing(other)
+            time.sleep(0.02)
+            other.execute("COMMIT")
+            time.sleep(5e-5)
+
+    busy = threading.Thread(target=write_on)
+    busy.start()
+    try:
+        for number in range(80):
+            store.add(f"fact {number}", "test")
+    finally:
+        ended.set()
+        busy.join()
+    assert len(store) == 80
+
+
 def test_an_index_sees_what_another_connection_added(tmp_path: Path) -> None:
     one, other = (MemoryStore(tmp_path / "m.db", Directions()) for _ in range(2))
     one.add("red oak", "a")
@@ -305,6 +336,24 @@ def test_an_index_sees_what_another_connection_added(tmp_path: Path) -> None:
     index = SignIndex(96)
     index.update(other._database)
     assert index.count == 2
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 200])
+def test_the_nearest_signs_are_those_of_a_plain_comparison(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over several blocks, whose last is cut short, ties and all: of 150 memories, bit by bit."""
+    monkeypatch.setattr(vectors, "BLOCK", 32)
+    random = np.random.default_rng(count)
+    signs = random.integers(0, 2**16, (150, 2), dtype=np.uint64)  # few bits: many are equally far
+    index, asked = SignIndex(96), random.integers(0, 2**16, 2, dtype=np.uint64)
+    index.count, index._ids, index._signs = 150, np.arange(150) * 3, signs.T.copy()
+    far = [
+        sum((int(a) ^ int(b)).bit_count() for a, b in zip(row, asked, strict=True)) for row in signs
+    ]
+    last = sorted(far)[min(count, 150) - 1]
+    wanted = [3 * i for i, each in enumerate(far) if each <= last]
+    assert index.nearest(asked, count).tolist() == wanted
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "a\x00b", "x" * 20_001, "half \ud800"])

@@ -4,6 +4,7 @@ processes at once.
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from fledge.errors import UserError
 
 APPLICATION = 0x666C6D31  # in the file's header, so that another program's database is told apart
 WAIT_S = 30.0  # for another process that writes
+LOOK_S = 0.004  # at most, between two looks whether it has ended
 CACHE_KIB = 24_000  # of pages held in memory; with the vectors' signs it decides the process's size
 SAMPLED = 256  # every so manieth memory is also in the sample that words are counted in
 
@@ -67,11 +69,33 @@ def open_file(path: Path) -> sqlite3.Connection:
     return database
 
 
+def begin_writing(database: sqlite3.Connection) -> None:
+    """A transaction that writes, once no other process does. Raises sqlite3.OperationalError after
+    WAIT_S.
+
+    SQLite's own wait looks ten times a second: behind a process that writes memory after memory,
+    and is between two of them for less than a millisecond, it ended without a turn.
+    """
+    until = time.monotonic() + WAIT_S
+    database.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0, LOOK_S))
+    finally:
+        database.execute(f"PRAGMA busy_timeout = {int(1000 * WAIT_S)}")
+
+
 def _make_tables(database: sqlite3.Connection) -> None:
     """In one transaction: two processes may open a new file at once."""
     if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return
-    database.execute("BEGIN IMMEDIATE")
+    begin_writing(database)
     try:
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in _TABLES.split(";\n"):

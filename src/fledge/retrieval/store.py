@@ -28,7 +28,7 @@ from fledge.retrieval.memory import (
     find_strength,
     hash_text,
 )
-from fledge.retrieval.schema import SAMPLED, explain, open_file
+from fledge.retrieval.schema import SAMPLED, begin_writing, explain, open_file
 from fledge.retrieval.vectors import (
     SignIndex,
     TextEncoder,
@@ -281,7 +281,7 @@ class MemoryStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all of it is on disk at the end, or none."""
         with self._lock, self._telling():
-            self._database.execute("BEGIN IMMEDIATE")
+            begin_writing(self._database)
             try:
                 yield self._database
                 self._database.execute("COMMIT")

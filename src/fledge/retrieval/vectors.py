@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 LOOKED_AT = 400  # by their vectors, after the signs
+BLOCK = 16_384  # memories compared at a time: what is made of them stays in the cache
 ROUNDING = 127.0
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
@@ -80,15 +81,21 @@ class SignIndex:
         """Numbers of the memories whose signs [W] differ in the fewest places: `count` or, where
         some are equally far, more.
         """
-        if self.count == 0:
-            return self._ids[:0]
-        apart = np.zeros(self.count, dtype=np.uint16)
-        for word in range(self.words):
-            apart += count_bits(self._signs[word, : self.count] ^ signs[word])
-        if self.count <= count:
-            return self._ids[: self.count]
-        bound = np.partition(apart, count)[count]
-        return self._ids[: self.count][apart <= bound]
+        places, apart = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint16)
+        bound = 64 * self.words  # no farther than this are those that may be among the nearest
+        other = np.empty(BLOCK, dtype=np.uint64)  # a fresh one costs as much as the rest
+        for begin in range(0, self.count, BLOCK):
+            block = self._signs[:, begin : min(begin + BLOCK, self.count)]
+            far = np.zeros(block.shape[1], dtype=np.uint16)
+            for stored, asked in zip(block, signs, strict=True):
+                far += count_bits(np.bitwise_xor(stored, asked, out=other[: len(stored)]))
+            near = np.flatnonzero(far <= bound)
+            places = np.concatenate([places, begin + near])
+            apart = np.concatenate([apart, far[near]])
+            if len(apart) > count:
+                bound = np.partition(apart, count - 1)[count - 1]
+                places, apart = places[apart <= bound], apart[apart <= bound]
+        return self._ids[places]
 
     def _grow(self, needed: int) -> None:
         if needed <= len(self._ids):
