@@ -14,7 +14,8 @@ import numpy as np
 
 from fledge.evaluate.intervals import ratio_interval
 from fledge.evaluate.likelihood import Likelihood
-from fledge.evaluate.suites.choosing import AT_A_TIME, Row, measure_rows
+from fledge.evaluate.suites.beginnings import Row
+from fledge.evaluate.suites.choosing import AT_A_TIME, measure_rows
 from fledge.policy import TokenPolicy
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents

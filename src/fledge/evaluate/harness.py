@@ -22,7 +22,8 @@ from lm_eval.utils import (  # pyright: ignore[reportMissingImports]
 )
 
 from fledge.evaluate.suites.answering import say
-from fledge.evaluate.suites.choosing import AT_A_TIME, Row, measure_rows
+from fledge.evaluate.suites.beginnings import Row
+from fledge.evaluate.suites.choosing import AT_A_TIME, measure_rows
 from fledge.hub.folder import load_model
 from fledge.log_prob import Decoding
 from fledge.text.chat import render

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fledge.evaluate.suites.answering import answer
-from fledge.evaluate.suites.choosing import Chosen, Row, arrange, choose, encode_pair, measure_rows
+from fledge.evaluate.suites.beginnings import Row
+from fledge.evaluate.suites.choosing import Chosen, arrange, choose, encode_pair, measure_rows
 from fledge.evaluate.suites.questions import AskedQuestion, ChoiceQuestion
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding

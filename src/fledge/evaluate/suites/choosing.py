@@ -1,8 +1,9 @@
 """Answers chosen by their likelihood: log π of every choice behind its question, and which choice
 that makes the answer, under four rules.
 
-What a question's choices have in common is computed once (a network that `shares_prompts`), and
-padding costs attention alone, of which there is little: questions of like length go together.
+What most begin with, such as examples, is computed once, or else what a question's choices have in
+common (a network that `shares_prompts`); then padding costs attention alone. Questions of like
+length go together.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fledge.evaluate.suites.beginnings import Row, find_beginning
 from fledge.evaluate.suites.questions import ChoiceQuestion
 from fledge.micro_batches import cut_in_order
+from fledge.models.language.virtual_tokens import read_behind
 from fledge.policy import TokenPolicy
 from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
@@ -23,14 +26,6 @@ AT_A_TIME = 2048  # tokens of a forward pass, what is shared counted each time
 CHUNK = 512  # tokens whose logits exist at a time
 LIKE = 2  # tokens by which the longest of what follows may differ before the beginning counts
 RULES = ("raw", "byte", "token", "pmi")
-
-
-@dataclass(frozen=True)
-class Row:
-    """Tokens, of which those from `start` on are asked about."""
-
-    tokens: list[int]
-    start: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +110,19 @@ def measure_rows(
     """Of each row Σ log π of its tokens from `start` on, and whether each of them is the likeliest
     one where it stands.  [N] -> [N], in their order.
     """
+    number, behind = find_beginning(policy, rows)
+    if not number:
+        return _measure(policy, rows, at_a_time)
+    first = torch.tensor(rows[behind.index(True)].tokens[:number])
+    with read_behind(policy.network, first.to(policy.network.unembedding.device)):
+        cut = [row.cut(number) for row, own in zip(rows, behind, strict=True) if own]
+        those = iter(_measure(policy, cut, at_a_time))
+    others = [row for row, own in zip(rows, behind, strict=True) if not own]
+    these = iter(_measure(policy, others, at_a_time))
+    return [next(those if own else these) for own in behind]
+
+
+def _measure(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int) -> list[tuple[float, bool]]:
     order = arrange(rows)
     measured = [(0.0, False)] * len(rows)
     device = policy.network.unembedding.device

@@ -11,6 +11,8 @@ before every row: they are computed once a pass, whatever the number of rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -73,6 +75,34 @@ class Prompt(VirtualTokens):
             if layer + 1 < c.layers:
                 h = block(h, turn, _see_before(self.number, c.window_of(layer), h.device))
         return before
+
+
+class KeptPrompt(Prompt):
+    """Tokens that many rows begin with, whose keys and values are computed once for all of them:
+    nothing here may learn meanwhile.
+    """
+
+    def __init__(self, embedding: Tensor) -> None:
+        super().__init__(embedding)
+        self._kept: dict[bool, list[KeysValues]] = {}
+
+    def read(self, network: Any, long: bool = False) -> list[KeysValues]:
+        if long not in self._kept:
+            self._kept[long] = super().read(network, long)
+        return self._kept[long]
+
+
+@contextmanager
+def read_behind(network: Any, tokens: Tensor) -> Iterator[None]:
+    """Meanwhile a Transformer without virtual tokens reads every row as if these tokens [N] stood
+    before it, by what it says of them now.
+    """
+    with torch.no_grad():
+        network.virtual = KeptPrompt(network.embed_tokens(tokens))
+    try:
+        yield
+    finally:
+        network.virtual = None
 
 
 def _see_before(number: int, window: int, device: torch.device) -> Tensor | None:
