@@ -21,13 +21,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "a window": {"window": 16},
     "windows in turn": {"windows": (16, 0)},
     "scaled embedding": {"embedding_scale": 4.0, "qk_norm": True},
+    "wide": {"width": 512},  # which reads a question's answers together
 }
 
 
 def make_policy(border: int | None = None, **fields: Any) -> TokenPolicy:
     config = TransformerConfig(
-        vocab_size=50, layers=2, width=32, heads=4, kv_heads=2, mlp_width=48, context=64, **fields
-    )
+        **{"width": 32} | fields, vocab_size=50, layers=2, heads=4, kv_heads=2, mlp_width=48,
+        context=64,
+    )  # fmt: skip
     network = Transformer(config, border, torch.Generator().manual_seed(3))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -77,8 +79,10 @@ def test_rows_behind_one_beginning_have_the_nats_of_each_alone(which: str) -> No
     assert (number, behind) == (EXAMPLES, [True] * 3 + [False] + [True] * 3)
     nats, read = count_read(policy, rows)
     assert nats == pytest.approx([measure_alone(policy, row) for row in rows], abs=1e-5)
-    # The beginning once, the others with their padding: 6 rows of up to 13, and one of 13.
-    assert read == EXAMPLES + 6 * 13 + 13
+    # The beginning once, and one row that has another, of 13. The others with their padding, 6 of
+    # up to 13; or the questions of 6, 3 and 9, and of each answer all but its last token.
+    asked = sum({size for size, _ in SIZES}) + sum(own - 1 for _, own in SIZES)
+    assert read == EXAMPLES + 13 + (asked if policy.shares_prompts else 6 * 13)
     assert policy.network.virtual is None
     assert count_read(policy, rows)[0] == nats  # nothing stays behind
 

@@ -4,7 +4,7 @@ have is read once, and padding never.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from fledge.models.language import transformer as networks
 from fledge.models.language.adapters import LoRA, Target, adapt_network
 from fledge.models.language.transformer import Transformer
+from fledge.models.language.virtual_tokens import put_before, start_from
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories, from_rows
 from tests.subjects import learner, policy_of, seeded, transformer
@@ -120,6 +121,18 @@ def test_adapters_too(checkpointing: bool) -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             rounded[name] = torch.cat([policy.log_prob(r.obs, r.action, r.chosen) for r in rows])
     torch.testing.assert_close(rounded["together"], rounded["alone"], rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_behind_virtual_tokens_too(kind: Literal["prefix", "prompt"]) -> None:
+    network, batch = transformer(dtype=torch.float64), answers()
+    put_before(network, start_from(kind, network, torch.tensor([3, 7, 2, 5])))
+    policy = policy_of(network)
+    logp, gradient, read = ask(policy, batch)
+    assert read == READ + (4 if kind == "prompt" else 0)  # which a block reads, too
+    alone, gradient_alone = ask_alone(policy, batch)
+    torch.testing.assert_close(logp, alone, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, gradient_alone, rtol=1e-6, atol=1e-6)
 
 
 def test_what_cannot_be_shared_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

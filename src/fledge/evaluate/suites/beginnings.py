@@ -29,8 +29,6 @@ class Row:
 def find_beginning(policy: TokenPolicy, rows: Sequence[Row]) -> tuple[int, list[bool]]:
     """How many tokens are to be read once, and which rows begin with them; 0 and none where little
     is gained, or the network cannot.
-
-    Beside it stands what is computed otherwise: whatever rows have up to `start`, once.
     """
     none = 0, [False] * len(rows)
     network = policy.network
@@ -49,9 +47,8 @@ def find_beginning(policy: TokenPolicy, rows: Sequence[Row]) -> tuple[int, list[
     border = network.border
     if border is not None and any(border in row.tokens[1:] for row in ours):
         return none  # what stands behind a border does not see what stands before it
-    once = {tuple(row.tokens[: row.start]) for row in ours}
-    plain = sum(map(len, once)) + sum(len(row.tokens) - row.start for row in ours)
-    cut = n + sum(len(row.tokens) - n for row in ours)
+    cut = n + _count([row.cut(n) for row in ours], policy.shares_prompts)
+    plain = _count(ours, policy.shares_prompts)
     return (n, behind) if cut < (1 - LEAST_SAVED) * plain else none
 
 
@@ -61,6 +58,14 @@ def can_read_behind(network: object) -> bool:
         return False
     compiled = network._compiled_call_impl is not None
     return not compiled and network.virtual is None and network.config.scaling.kind != "longrope"
+
+
+def _count(rows: Sequence[Row], shared: bool) -> int:
+    """Tokens that are computed. shared: what several have up to `start` is so once."""
+    if not shared:
+        return sum(len(row.tokens) for row in rows)
+    once = {tuple(row.tokens[: row.start]) for row in rows}
+    return sum(map(len, once)) + sum(len(row.tokens) - row.start for row in rows)
 
 
 def _count_alike(first: Sequence[int], row: Row) -> int:

@@ -38,18 +38,33 @@ class SharedPrompts:
     positions: Tensor  # [1, N] in its row
     sees: Tensor  # [B, 1, S, P + S] bool: what an answer's tokens may look at
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
-        """Every prompt reads itself, every answer its prompt and itself.  q [1, heads, N, d], k and
-        v [1, kv_heads, N, d] -> as q
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attend: Attend,
+        before: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Every prompt reads itself, every answer its prompt and itself, and all of them what
+        stands before all: keys and values [1, kv_heads, M, d].  q [1, heads, N, d], k and v [1,
+        kv_heads, N, d] -> as q
         """
-        q_first, k_first, v_first = (_rows(x, self.prompts) for x in (q, k, v))
+        q_first, *first = (_rows(x, self.prompts) for x in (q, k, v))
         q_own, *own = (_rows(x, self.answers) for x in (q, k, v))
-        before = (x[self.group] for x in (k_first, v_first))  # [B, kv_heads, P, d]
-        keys, values = (torch.cat(two, dim=2) for two in zip(before, own, strict=True))
-        read = (
-            attend(q_first, k_first, v_first, None),
-            attend(q_own, keys, values, self.sees),
-        )
+        causal, sees = None, self.sees
+        if before is not None:
+            many = [
+                part.to(x.dtype).expand(len(x), -1, -1, -1)
+                for part, x in zip(before, first, strict=True)
+            ]
+            first = [torch.cat(two, dim=2) for two in zip(many, first, strict=True)]
+            places, number = self.prompts.shape[1], before[0].shape[2]
+            causal = sees.new_ones(places, number + places).tril(number)[None, None]
+            sees = torch.cat([sees.new_ones(1).expand(*sees.shape[:3], number), sees], dim=3)
+        shared = (x[self.group] for x in first)  # [B, kv_heads, M + P, d]
+        keys, values = (torch.cat(two, dim=2) for two in zip(shared, own, strict=True))
+        read = (attend(q_first, *first, causal), attend(q_own, keys, values, sees))
         # In memory [N, heads, d], as the projection that follows reads it.
         places = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in read])
         return places.index_select(0, self.back).transpose(0, 1)[None]

@@ -83,12 +83,7 @@ class Block(nn.Module):
         """
         x = self.attention_norm(h)
         q, k, v = self.attention.project(x, turns)
-        if before is not None:
-            k, v = (
-                torch.cat([part.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
-                for part, own in zip(before, (k, v), strict=True)
-            )
-        read = self.attention_out_norm(self.attention.attend(q, k, v, mask))
+        read = self.attention_out_norm(self.attention.attend(q, k, v, mask, before))
         if self.config.residual == "in turn":
             h = h + read
             return h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
@@ -203,20 +198,20 @@ class Transformer(nn.Module):
     @property
     def shares_prompts(self) -> bool:
         """Whether rows with the same prompt are read with it once. Not where each row draws for
-        itself (dropout), nor where what is first in a row is not first in its attention.
+        itself (dropout).
         """
         # One that is derived, divided or compiled does something else than what stands here.
         plain = type(self) is Transformer and self._compiled_call_impl is None
         fits = self.config.width >= WIDE and self.config.scaling.kind != "longrope"
         drops = any(adapter.drops for adapter in list_adapters(self))
-        return plain and fits and self.virtual is None and not drops
+        return plain and fits and not drops
 
     def share_prompts(self, tokens: Tensor, chosen: Tensor) -> SharedPrompts | None:
         """For `forward`, in place of no mask: hidden states are then those of the steps up to each
         row's last chosen one. None where nothing is gained.  [B, T], [B, T] bool
         """
         c, t = self.config, tokens.shape[1]
-        near = any(0 < window < t for window in {c.window, *c.windows})
+        near = any(0 < window < self.lead + t for window in {c.window, *c.windows})
         return None if near or not self.shares_prompts else find_shared(tokens, chosen)
 
     def _reach(self, tokens: Tensor, window: int) -> Tensor:
@@ -266,8 +261,10 @@ class Transformer(nn.Module):
         c, t = self.config, tokens.shape[1]
         self.reach_position(t)
         if isinstance(mask, SharedPrompts):
-            h = self.embed(mask.tokens, mask.positions)
-            read = self._run(h, self.turn(mask.positions, h), [mask] * c.layers)
+            places = self.lead + mask.positions
+            h = self.embed(mask.tokens, places)
+            before = None if self.virtual is None else self.virtual.read(self)
+            read = self._run(h, self.turn(places, h), [mask] * c.layers, before)
             return mask.lay_back(read, t)
         if c.scaling.kind != "longrope" or self.lead + t <= c.scaling.original:
             return self._read(tokens, mask)
