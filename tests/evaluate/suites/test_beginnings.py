@@ -26,10 +26,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def make_policy(border: int | None = None, **fields: Any) -> TokenPolicy:
-    config = TransformerConfig(
-        **{"width": 32} | fields, vocab_size=50, layers=2, heads=4, kv_heads=2, mlp_width=48,
-        context=64,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_width": 48}
+    config = TransformerConfig(vocab_size=50, context=64, **sizes | fields)
     network = Transformer(config, border, torch.Generator().manual_seed(3))
     with torch.no_grad():
         for parameter in network.parameters():
