@@ -21,6 +21,7 @@ from fledge.models.language.frozen_weights import FrozenWeights
 
 SCORE = "score.weight"  # of a reward model, a row; of one that labels a row a label
 READERS = 4  # tensors read side by side
+ROUNDED = 2**25  # bytes of matrices that were whole for a moment, and are then given back
 
 
 def check_header(
@@ -127,6 +128,8 @@ def fill(
             above, _, called = parent.rpartition(".")
             assert isinstance(place, nn.Linear)
             setattr(network.get_submodule(above), called, AdaptedLinear(place, frozen))
+            del place, own
+            trim_heap(ROUNDED)
 
     # A bias goes with its matrix into what takes the place of both, so it is read before. Only
     # names: whoever held the tensors would keep every matrix that has been rounded.
@@ -135,8 +138,6 @@ def fill(
     with ThreadPoolExecutor(min(torch.get_num_threads(), READERS)) as pool:
         for done in [pool.submit(read, name) for name in names]:
             done.result()
-    if layers:
-        trim_heap(0)  # of matrices that were whole for a moment
 
 
 def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:
