@@ -52,6 +52,10 @@ WHOLE = FrozenBase("fp32")  # every matrix as it is
 Freeze = Callable[[nn.Module], FrozenBase]  # asked of a network before its weights are read
 
 
+def keep_whole(network: nn.Module) -> FrozenBase:
+    return WHOLE
+
+
 def list_places(network: nn.Module) -> Places:
     """Raises UserError for a network of no family."""
     linear: dict[str, list[Target]] = {}

@@ -24,7 +24,7 @@ from fledge.hub.adapter_folder import (
     read_notes,
     stands_beside,
 )
-from fledge.hub.adapter_targets import WHOLE, Freeze, FrozenBase
+from fledge.hub.adapter_targets import WHOLE, Freeze, FrozenBase, keep_whole
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config
@@ -45,12 +45,7 @@ from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.transformer import Transformer
-from fledge.runs.model_files import (
-    GGUF,
-    check_model,
-    find_standing_model,
-    how_to_have_a_model,
-)
+from fledge.runs.model_files import GGUF, check_model, find_standing_model, how_to_have_a_model
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 from fledge.trained_state import share_weights
 
@@ -85,12 +80,8 @@ def find_model(path: Path) -> Path:
     )
 
 
-def _keep_whole(network: Any) -> FrozenBase:
-    return WHOLE
-
-
 def load_model(
-    path: Path, *, as_stored: bool = False, backward: bool = False, freeze: Freeze = _keep_whole
+    path: Path, *, as_stored: bool = False, backward: bool = False, freeze: Freeze = keep_whole
 ) -> Loaded:
     """The model of a run or a model folder, in float32.
 
@@ -210,7 +201,7 @@ def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
 
 
 def _load(
-    folder: Path, as_stored: bool, freeze: Freeze = _keep_whole
+    folder: Path, as_stored: bool, freeze: Freeze = keep_whole
 ) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
