@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from fledge import rank_sums, ranks
 from fledge.dropout import drop_by_row
 from fledge.errors import UserError
-from fledge.heap import trim_heap
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw, lay_out_moments
 from fledge.overflow import check_gradient, check_norm, check_share
@@ -37,10 +36,6 @@ Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 # overflow.
 ABSURD_RATE = 1.0
 USUAL = adamw()
-# Bytes free in the heap after a step. The next one's rows have other lengths, whose tensors do not
-# fit between what is left: without it the memory of a process grew by a tenth a step, for some
-# steps.
-STEP_HOLES = 64 * 2**20
 
 
 class Learner:
@@ -198,8 +193,6 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.clock.tick()
-        if self.micro_batches.tokens is not None:  # of a large model
-            trim_heap(STEP_HOLES)
         if rate * max(1.0, self.heaviest_decay) > ABSURD_RATE:
             self._check_step(loss, batch, rate)
         return said
