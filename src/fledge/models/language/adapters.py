@@ -118,7 +118,8 @@ class AdaptedLinear(nn.Module):
         self, target: Target, settings: LoRA, generator: torch.Generator | None = None
     ) -> LowRank:
         """An adapter on some rows: none has two."""
-        adapter = LowRank(target, self.in_features, settings, self.base.restore(self.dtype)[:0])
+        like = next(self.base.parameters()).new_empty(0, dtype=self.dtype)  # its device
+        adapter = LowRank(target, self.in_features, settings, like)
         adapter.reset(generator)
         if settings.dora:
             rows = self.base.restore(adapter.down.dtype)[target.start : target.end]
