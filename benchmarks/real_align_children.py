@@ -29,6 +29,7 @@ def begin_ours(given: Given) -> tuple[Any, Any, Any]:
     """
     import torch
 
+    from fledge.hub.adapter_targets import FrozenBase
     from fledge.hub.folder import load_model
     from fledge.learner import Learner, Schedule
     from fledge.models.language.adapters import LoRA
@@ -36,9 +37,10 @@ def begin_ours(given: Given) -> tuple[Any, Any, Any]:
     from fledge.policy import TokenPolicy
     from fledge.recipes.training import MICRO_BATCH
 
-    loaded = load_model(Path(given["model"])).adapt(
+    held = FrozenBase(given["weights"])
+    loaded = load_model(Path(given["model"]), freeze=lambda network: held).adapt(
         LoRA(16, 32.0),
-        weights=given["weights"],
+        weights=held.weights,
         generator=torch.Generator().manual_seed(given["seed"]),
     )
     loaded.network.gradient_checkpointing = given.get("checkpointing", False)

@@ -59,6 +59,7 @@ def cold_transformers(given: dict[str, Any]) -> dict[str, float]:
 def tune_ours(given: dict[str, Any]) -> dict[str, float]:
     """The parts of `fledge tune` with its defaults for a model of this size."""
     from fledge.algorithms.likelihood.supervised import Supervised
+    from fledge.hub.adapter_targets import FrozenBase
     from fledge.hub.folder import load_model
     from fledge.learner import Learner, Schedule
     from fledge.models.language.adapters import LoRA
@@ -67,7 +68,9 @@ def tune_ours(given: dict[str, Any]) -> dict[str, float]:
     from fledge.sample.conversations import ConversationRows, Shuffled
     from fledge.stopwatch import Stopwatch
 
-    loaded = load_model(Path(given["model"])).adapt(LoRA(16, 32.0), weights=given["weights"])
+    held = FrozenBase(given["weights"])
+    loaded = load_model(Path(given["model"]), freeze=lambda network: held)
+    loaded = loaded.adapt(LoRA(16, 32.0), weights=held.weights)
     loaded.network.gradient_checkpointing = given.get("checkpointing", False)
     policy = loaded.policy()
     learner = Learner(

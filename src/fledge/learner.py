@@ -18,6 +18,7 @@ from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw, lay_out_moments
 from fledge.overflow import check_gradient, check_norm, check_share
+from fledge.primitive_cache import bound_primitive_cache
 from fledge.read_rows import gather_by_row
 from fledge.schedule import Clock, Schedule
 from fledge.seeds import seed_for
@@ -65,6 +66,8 @@ class Learner:
         precision: str = "fp32",
         seed: int = 0,
     ) -> None:
+        if tokens_per_micro_batch is not None:  # of a large model, in pieces of any length
+            bound_primitive_cache()
         self.module = module
         self.schedule = schedule
         self.clip = clip

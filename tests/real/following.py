@@ -28,15 +28,17 @@ GREEDY_PROMPTS = (
 
 def follow(
     model: Loaded, server: LlamaServer, new: int, *, nats: float,
-    prompts: Sequence[str] = GREEDY_PROMPTS, first: Sequence[int] = (),
+    prompts: Sequence[str | list[int]] = GREEDY_PROMPTS, first: Sequence[int] = (),
 ) -> tuple[int, int]:  # fmt: skip
     """(tokens compared, near ties) of greedy completions of `new` tokens.
 
     Where the two part, llama.cpp's token must be within `nats` of our best one: else an
-    AssertionError. From there on we follow its text. first: what a model expects before any text.
+    AssertionError. From there on we follow its text. prompts: texts, or their tokens. first: what a
+    model expects before any text.
     """
     engine = Engine(model.policy(), slots=len(prompts), positions=64)
-    begun = [[*first, *model.tokenizer.encode(text)] for text in prompts]
+    encode = model.tokenizer.encode
+    begun = [[*first, *(encode(one) if isinstance(one, str) else one)] for one in prompts]
     theirs = [server.go_on(prompt, new) for prompt in begun]
     at, ties = [0] * len(prompts), 0
     while live := [i for i, place in enumerate(at) if place < len(theirs[i])]:

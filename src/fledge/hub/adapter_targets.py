@@ -4,7 +4,7 @@ family has for them, and which of them a user means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from fledge.errors import UserError
 from fledge.hub.families import family_of
 from fledge.hub.weight_names import TRANSPOSED
-from fledge.models.language.adapters import Target, adapt_network
+from fledge.models.language.adapters import AdaptedLinear, Target, adapt_network
 from fledge.models.language.frozen_weights import FrozenWeights
 
 ALL_LINEAR = "all-linear"
@@ -21,11 +21,39 @@ _WEIGHT = ".weight"
 
 class Places(NamedTuple):
     """linear: the name of every linear layer in the network's blocks, and which rows of it are
-    which module of theirs. whole: every parameter of ours that is one of theirs, by their module.
+    which module of theirs. whole: every parameter of ours that is one of theirs, by their module,
+    but matrices that are held in fewer bits already.
     """
 
     linear: dict[str, list[Target]]
     whole: dict[str, list[str]]
+
+
+class FrozenBase(NamedTuple):
+    """How the matrices of a base are held under an adapter, but those of modules that learn whole
+    (`saved`, by the ends of their names): known before its weights are read.
+    """
+
+    weights: FrozenWeights
+    saved: Sequence[str] = ()
+
+    def choose_layers(self, network: nn.Module) -> set[str]:
+        """The linear layers whose matrices are to be rounded as they are read. Raises UserError for
+        a saved module that the network has not.
+        """
+        if self.weights == "fp32":
+            return set()
+        places = list_places(network)
+        trained = choose_trained(places, self.saved, "adapter_saves")
+        return {layer for layer in places.linear if f"{layer}.weight" not in trained}
+
+
+WHOLE = FrozenBase("fp32")  # every matrix as it is
+Freeze = Callable[[nn.Module], FrozenBase]  # asked of a network before its weights are read
+
+
+def keep_whole(network: nn.Module) -> FrozenBase:
+    return WHOLE
 
 
 def list_places(network: nn.Module) -> Places:
@@ -33,22 +61,25 @@ def list_places(network: nn.Module) -> Places:
     linear: dict[str, list[Target]] = {}
     whole: dict[str, list[str]] = {}
     held = dict(network.named_parameters())
+    rounded = {name for name, m in network.named_modules() if isinstance(m, AdaptedLinear)}
     for weight in family_of(network).weights(network.config):
-        if weight.ours not in held:
-            continue
         module = weight.ours.removesuffix(_WEIGHT)
+        frozen = module in rounded and weight.ours.endswith(_WEIGHT)
+        if weight.ours not in held and not frozen:
+            continue
         inside = weight.ours.startswith("blocks.") and weight.ours.endswith(_WEIGHT)
-        if inside and isinstance(network.get_submodule(module), nn.Linear):
+        place = network.get_submodule(module) if inside else None
+        if isinstance(place, nn.Linear | AdaptedLinear):
             if weight.layout not in (None, TRANSPOSED):
                 continue  # rows in another order, in which an adapter's would have to be
             start, targets = 0, []
             for name, shape in weight.theirs:
                 # A layout that turns a matrix around (GPT-2's) has one name.
-                rows = shape[0] if weight.layout is None else len(held[weight.ours])
+                rows = shape[0] if weight.layout is None else place.out_features
                 targets.append(Target(name.removesuffix(_WEIGHT), start, start + rows))
                 start += rows
             linear[module] = targets
-        if len(weight.theirs) == 1:
+        if len(weight.theirs) == 1 and not frozen:
             ((name, _),) = weight.theirs
             whole.setdefault(name.rpartition(".")[0], []).append(weight.ours)
     return Places(linear, whole)

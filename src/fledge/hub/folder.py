@@ -24,6 +24,7 @@ from fledge.hub.adapter_folder import (
     read_notes,
     stands_beside,
 )
+from fledge.hub.adapter_targets import WHOLE, Freeze, FrozenBase, keep_whole
 from fledge.hub.arpa_model import is_arpa, open_arpa
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config
@@ -44,12 +45,7 @@ from fledge.models.language.decoder_labels import DecoderLabels
 from fledge.models.language.encoder import Encoder
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.transformer import Transformer
-from fledge.runs.model_files import (
-    GGUF,
-    check_model,
-    find_standing_model,
-    how_to_have_a_model,
-)
+from fledge.runs.model_files import GGUF, check_model, find_standing_model, how_to_have_a_model
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 from fledge.trained_state import share_weights
 
@@ -84,14 +80,18 @@ def find_model(path: Path) -> Path:
     )
 
 
-def load_model(path: Path, *, as_stored: bool = False, backward: bool = False) -> Loaded:
+def load_model(
+    path: Path, *, as_stored: bool = False, backward: bool = False, freeze: Freeze = keep_whole
+) -> Loaded:
     """The model of a run or a model folder, in float32.
 
     as_stored: in the precision of its file. backward: one that reads texts from their end, too.
+    freeze: how an adapter is going to hold its matrices, each of which is rounded as it is read;
+    not asked about the base of an adapter's folder, which says it.
     Raises UserError for one that is missing, damaged or not of a known kind, and for a reward
     model.
     """
-    loaded, score = _load(find_model(path), as_stored)
+    loaded, score = _load(find_model(path), as_stored, freeze)
     if score is not None:
         raise UserError(
             f"{path} is a reward model, which scores texts and writes none: give the model it was "
@@ -200,7 +200,9 @@ def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     return model, loaded
 
 
-def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
+def _load(
+    folder: Path, as_stored: bool, freeze: Freeze = keep_whole
+) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
@@ -209,7 +211,9 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     check_model(folder.parent if is_gguf(folder) else folder)
     file = use_family_of(folder)
     loaded, score = (
-        _load_with_adapter(folder) if holds_adapter(folder) else _load_whole(folder, as_stored)
+        _load_with_adapter(folder)
+        if holds_adapter(folder)
+        else _load_whole(folder, as_stored, freeze)
     )
     if score is not None and len(score) > 1:
         network = stand_labels(loaded.network, score, loaded.config, str(folder))
@@ -217,7 +221,7 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     return replace(loaded, family=file or loaded.family), score
 
 
-def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
+def _load_whole(folder: Path, as_stored: bool, freeze: Freeze) -> tuple[Loaded, Tensor | None]:
     if is_gguf(folder):
         raw, weights, tokenizer = open_gguf(folder)
         family, config = check_config(raw, folder)
@@ -229,7 +233,9 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     tokenizer = family.tokenizer(tokenizer, sizes)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
-    fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
+    dtype = find_dtype(weights) if as_stored else torch.float32
+    frozen = freeze(network)
+    fill(network, weights, family, dtype, frozen.weights, frozen.choose_layers(network))
     network.eval()  # no dropout unless it is being trained
     pooling = read_pooling(folder, raw) if isinstance(network, Encoder) else None
     loaded = Loaded(network, tokenizer, folder, raw, pooling=pooling)
@@ -238,7 +244,12 @@ def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
 
 def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     base = find_base(folder)
-    under = load_encoder(base.path) if is_encoder(base.path) else load_model(base.path)
+    # Where a part learned whole, `put_on` may make another network of the base's own tensors.
+    frozen = FrozenBase(base.weights) if stands_beside(folder) else WHOLE
+    if is_encoder(base.path):
+        under = load_encoder(base.path)
+    else:
+        under = load_model(base.path, freeze=lambda network: frozen)
     if is_adapted(under.network):  # one on top of another
         merge_adapters(under.network)
     return _put_adapter(under, base, folder)

@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterator, Mapping
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ _OF_NO_TRUNK = ("lm_head.", "embed_out.", "score.")
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
 }  # fmt: skip
+PIECE = 2**20  # numbers that become another precision at a time
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -63,29 +65,43 @@ class StoredWeights(Mapping[str, Tensor]):
             raise _damaged(held.file, error) from error
 
     def copy_to(self, own: Tensor, name: str) -> None:
-        """Into a tensor of the same shape, in its precision. Where the file holds the same bytes
-        they are read in place: through the memory map they would be in memory a second time, and
-        each page of it costs a fault.
+        """Into a tensor of the same shape, in its precision. Where the file holds the numbers as
+        memory would, their bytes are read in place, or a piece at a time into the other precision:
+        through the memory map they would be in memory a second time, and each page of it costs a
+        fault.
         """
         held = self.header[name]
-        same = held.start is not None and DTYPES.get(held.dtype) == own.dtype
-        if not same or not own.is_contiguous() or own.device.type != "cpu" or not own.numel():
+        dtype = DTYPES.get(held.dtype)
+        plain = own.is_contiguous() and own.device.type == "cpu" and own.numel()
+        if held.start is None or dtype is None or not plain:
             own.copy_(self[name])
             return
-        content = own.detach().view(-1).view(torch.uint8).numpy().data
+        flat = own.detach().view(-1)
         with held.file.open("rb", buffering=0) as file:
-            file.seek(held.start or 0)
-            while content:
-                size = file.readinto(content)
-                if not size:
-                    raise UserError(f"{held.file} is cut off: write or download it again.")
-                content = content[size:]
+            file.seek(held.start)
+            if dtype == own.dtype:
+                _read_into(flat, file, held.file)
+                return
+            room = torch.empty(min(len(flat), PIECE), dtype=dtype)
+            for part in flat.split(PIECE):
+                _read_into(room[: len(part)], file, held.file)
+                part.copy_(room[: len(part)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.header)
 
     def __len__(self) -> int:
         return len(self.header)
+
+
+def _read_into(own: Tensor, file: RawIOBase, path: Path) -> None:
+    """Its bytes, from where the file stands."""
+    content = own.view(torch.uint8).numpy().data
+    while content:
+        size = file.readinto(content)
+        if not size:
+            raise UserError(f"{path} is cut off: write or download it again.")
+        content = content[size:]
 
 
 def has_weights(folder: Path) -> bool:

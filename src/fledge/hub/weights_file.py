@@ -5,7 +5,7 @@ names and layouts ours and theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 
@@ -13,11 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from fledge.errors import UserError
+from fledge.heap import trim_heap
 from fledge.hub.family import Family, Weight
 from fledge.hub.stored_weights import DTYPES, StoredWeights
+from fledge.models.language.adapters import AdaptedLinear
+from fledge.models.language.frozen_weights import FrozenWeights
 
 SCORE = "score.weight"  # of a reward model, a row; of one that labels a row a label
 READERS = 4  # tensors read side by side
+ROUNDED = 2**25  # bytes of matrices that were whole for a moment, and are then given back
 
 
 def check_header(
@@ -96,23 +100,44 @@ def translate(
         yield from ((name, piece) for (name, _), piece in zip(weight.theirs, pieces, strict=True))
 
 
-def fill(network: nn.Module, weights: StoredWeights, family: Family, dtype: torch.dtype) -> None:
+def fill(
+    network: nn.Module,
+    weights: StoredWeights,
+    family: Family,
+    dtype: torch.dtype,
+    frozen: FrozenWeights = "fp32",
+    layers: Collection[str] = (),
+) -> None:
     """Put the weights, which `check_header` has compared with its config, into a network: a few
     tensors at a time, so that they are in memory once. Parameters become of this dtype.
+
+    layers: names of linear layers that an adapter freezes: the matrix of each is held in `frozen`
+    as soon as it is read, so that the model is never whole in this dtype.
     """
     named = {weight.ours: weight for weight in family.weights(network.config)}
-    rooms: list[tuple[Tensor, Weight]] = []
-    for name, own in network.state_dict(keep_vars=True).items():
+
+    def read(name: str) -> None:
+        parent, _, leaf = name.rpartition(".")
+        place = network.get_submodule(parent)
+        own = getattr(place, leaf)
         if isinstance(own, nn.Parameter) and own.dtype != dtype:
-            room = torch.empty(own.shape, dtype=dtype)
-            parent, _, leaf = name.rpartition(".")
-            network.get_submodule(parent).register_parameter(leaf, nn.Parameter(room))
-            own = room
-        rooms.append((own.detach(), named[name]))
+            own = nn.Parameter(torch.empty(own.shape, dtype=dtype))
+            place.register_parameter(leaf, own)
+        _copy(own.detach(), named[name], weights)
+        if leaf == "weight" and parent in layers:
+            above, _, called = parent.rpartition(".")
+            assert isinstance(place, nn.Linear)
+            setattr(network.get_submodule(above), called, AdaptedLinear(place, frozen))
+            del place, own
+            trim_heap(ROUNDED)
+
+    # A bias goes with its matrix into what takes the place of both, so it is read before. Only
+    # names: whoever held the tensors would keep every matrix that has been rounded.
+    names = sorted(network.state_dict(), key=lambda name: name.endswith(".weight"))
     # Reading and decoding wait for memory, and not for each other.
     with ThreadPoolExecutor(min(torch.get_num_threads(), READERS)) as pool:
-        for read in [pool.submit(_copy, own, weight, weights) for own, weight in rooms]:
-            read.result()
+        for done in [pool.submit(read, name) for name in names]:
+            done.result()
 
 
 def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from fledge.models.language.frozen_weights import (
     FROZEN_WEIGHTS,
     NF4,
+    PIECE,
     FrozenWeights,
     bits_per_weight,
     freeze_matrix,
@@ -15,6 +17,8 @@ from fledge.models.language.frozen_weights import (
 from tests.subjects import seeded
 
 WEIGHT = torch.randn(48, 80, generator=seeded(0))
+# Rounded in two pieces and a part of a third.
+LONG = torch.randn(2 * PIECE // 128 + 5, 128, generator=seeded(0))
 
 
 @pytest.mark.parametrize("kind", FROZEN_WEIGHTS)
@@ -30,14 +34,16 @@ def test_the_product_is_that_of_the_restored_matrix(kind: FrozenWeights) -> None
     assert not any(p.requires_grad for p in matrix.parameters())
 
 
-def test_eight_bits_are_within_their_bound() -> None:
-    off = (freeze_matrix(WEIGHT, "int8").restore(torch.float32) - WEIGHT).abs()
-    assert bool((off.amax(1) <= WEIGHT.abs().amax(1) / 254 * (1 + 1e-5)).all())
+@pytest.mark.parametrize("weight", [WEIGHT, LONG], ids=["one piece", "pieces"])
+def test_eight_bits_are_within_their_bound(weight: Tensor) -> None:
+    off = (freeze_matrix(weight, "int8").restore(torch.float32) - weight).abs()
+    assert bool((off.amax(1) <= weight.abs().amax(1) / 254 * (1 + 1e-5)).all())
 
 
-def test_four_bits_take_the_nearest_code() -> None:
-    restored = freeze_matrix(WEIGHT, "nf4").restore(torch.float32).flatten().view(-1, 64)
-    blocks = WEIGHT.flatten().view(-1, 64)
+@pytest.mark.parametrize("weight", [WEIGHT, LONG], ids=["one piece", "pieces"])
+def test_four_bits_take_the_nearest_code(weight: Tensor) -> None:
+    restored = freeze_matrix(weight, "nf4").restore(torch.float32).flatten().view(-1, 64)
+    blocks = weight.flatten().view(-1, 64)
     largest = blocks.abs().amax(1, keepdim=True)
     each = largest[..., None] * torch.tensor(NF4)  # every number that could have been taken
     nearest = (blocks[..., None] - each).abs().amin(-1)

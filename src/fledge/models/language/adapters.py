@@ -106,6 +106,7 @@ class AdaptedLinear(nn.Module):
     def __init__(self, base: nn.Linear, kind: FrozenWeights) -> None:
         super().__init__()
         self.out_features, self.in_features = base.weight.shape
+        self.kind = kind
         self.base: FrozenMatrix = freeze_matrix(base.weight, kind)
         self.dtype = torch.promote_types(base.weight.dtype, torch.float32)  # of adapters, of sums
         bias = base.bias
@@ -117,7 +118,8 @@ class AdaptedLinear(nn.Module):
         self, target: Target, settings: LoRA, generator: torch.Generator | None = None
     ) -> LowRank:
         """An adapter on some rows: none has two."""
-        adapter = LowRank(target, self.in_features, settings, self.base.restore(self.dtype)[:0])
+        like = next(self.base.parameters()).new_empty(0, dtype=self.dtype)  # its device
+        adapter = LowRank(target, self.in_features, settings, like)
         adapter.reset(generator)
         if settings.dora:
             rows = self.base.restore(adapter.down.dtype)[target.start : target.end]
@@ -193,7 +195,8 @@ def adapt_network(
 ) -> None:
     """Freeze the network in place, hold its matrices in `weights`, and put adapters beside them.
 
-    chosen: the name of every linear layer that is frozen, and which rows of it are adapted.
+    chosen: the name of every linear layer that is frozen, and which rows of it are adapted; some
+    may be held in `weights` already, since they were read.
     trained: names of parameters that go on learning whole. generator: where the adapters begin.
     """
     network.requires_grad_(False)
@@ -204,8 +207,10 @@ def adapt_network(
             continue
         parent, _, own = layer.rpartition(".")
         whole = network.get_submodule(layer)
-        assert isinstance(whole, nn.Linear)
-        linear = AdaptedLinear(whole, weights)
+        assert isinstance(whole, nn.Linear | AdaptedLinear)
+        linear = AdaptedLinear(whole, weights) if isinstance(whole, nn.Linear) else whole
+        if linear.kind != weights:
+            raise ValueError(f"{layer} was read to be held in {linear.kind}, and not in {weights}")
         for target in targets:
             linear.add(target, settings, generator)
         setattr(network.get_submodule(parent), own, linear)

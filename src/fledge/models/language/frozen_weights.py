@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FrozenWeights = Literal["fp32", "bf16", "int8", "nf4"]
 FROZEN_WEIGHTS: tuple[FrozenWeights, ...] = get_args(FrozenWeights)
 
 NF4_BLOCK = 64  # numbers that share a scale
+PIECE = 2**18  # numbers rounded at a time: what stands between lies in a core's cache
 # The quantiles of a standard normal distribution at which 16 codes are equally often used, scaled
 # to [−1, 1], with an exact zero (QLoRA, appendix E).
 NF4 = (
@@ -86,10 +88,17 @@ class Int8Matrix(FrozenMatrix):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.shape)
-        weight = weight.detach().float()
-        scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        scale = torch.empty(len(weight), 1, device=weight.device)
+        rounded = torch.empty_like(weight, dtype=torch.int8)
+        rows = max(1, PIECE // weight.shape[1])
+        for start in range(0, len(weight), rows):
+            part = weight.detach()[start : start + rows].float()
+            tiny = torch.finfo(torch.float32).tiny
+            own = part.abs().amax(1, keepdim=True).clamp(min=tiny) / 127
+            scale[start : start + rows] = own
+            rounded[start : start + rows] = (part / own).round_()
         self.scale = _fix(scale)  # [O, 1]
-        self.weight = _fix((weight / scale).round().to(torch.int8))
+        self.weight = _fix(rounded)
 
     def restore(self, dtype: torch.dtype) -> Tensor:
         return self.weight.to(dtype) * self.scale.to(dtype)
@@ -100,17 +109,17 @@ class NF4Matrix(FrozenMatrix):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.shape)
-        flat = weight.detach().float().flatten()
-        filled = torch.nn.functional.pad(flat, (0, -flat.numel() % NF4_BLOCK))
-        blocks = filled.view(-1, NF4_BLOCK)
-        scale = blocks.abs().amax(1, keepdim=True)
-        table = torch.tensor(NF4, device=flat.device)
-        # The nearest code is the one between whose neighbours' midpoints the number lies.
-        middles = (table[1:] + table[:-1]) / 2
-        tiny = torch.finfo(torch.float32).tiny
-        codes = torch.bucketize(blocks / scale.clamp(min=tiny), middles).to(torch.uint8).flatten()
+        flat = weight.detach().flatten()
+        blocks = -(-flat.numel() // NF4_BLOCK)
+        scale = torch.empty(blocks, 1, device=flat.device)
+        codes = torch.empty(blocks * NF4_BLOCK // 2, dtype=torch.uint8, device=flat.device)
+        for start in range(0, flat.numel(), PIECE):
+            part = flat[start : start + PIECE].float()
+            own, pairs = _round_nf4(F.pad(part, (0, -len(part) % NF4_BLOCK)).view(-1, NF4_BLOCK))
+            scale[start // NF4_BLOCK :][: len(own)] = own
+            codes[start // 2 :][: len(pairs)] = pairs
         self.scale = _fix(scale)  # [blocks, 1]
-        self.codes = _fix(codes[::2] << 4 | codes[1::2])
+        self.codes = _fix(codes)
 
     def restore(self, dtype: torch.dtype) -> Tensor:
         table = torch.tensor(NF4, dtype=dtype, device=self.codes.device)
@@ -121,6 +130,17 @@ class NF4Matrix(FrozenMatrix):
         blocks = restored.view(-1, NF4_BLOCK).mul_(self.scale.to(dtype))
         rows, columns = self.shape
         return blocks.flatten()[: rows * columns].view(rows, columns)
+
+
+def _round_nf4(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales and codes, two of them a byte.  [N, NF4_BLOCK] -> [N, 1], [N·NF4_BLOCK/2]"""
+    scale = blocks.abs().amax(1, keepdim=True)
+    table = torch.tensor(NF4, device=blocks.device)
+    # The nearest code is the one between whose neighbours' midpoints the number lies.
+    middles = (table[1:] + table[:-1]) / 2
+    along = blocks / scale.clamp(min=torch.finfo(torch.float32).tiny)
+    codes = torch.bucketize(along, middles, out_int32=True).to(torch.uint8).flatten()
+    return scale, codes[::2] << 4 | codes[1::2]
 
 
 def freeze_matrix(weight: Tensor, kind: FrozenWeights) -> FrozenMatrix:

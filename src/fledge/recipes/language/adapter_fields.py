@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field
+from torch import nn
 
 from fledge.errors import UserError
+from fledge.hub.adapter_targets import WHOLE, FrozenBase
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.bottleneck import Houlsby
@@ -72,8 +74,7 @@ class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
         """
         self.use_family()
         self._check_kind()
-        loaded = load_model(path)
-        large = count_parameters(loaded.network) >= LARGE
+        loaded = load_model(path, freeze=self._freeze)
         has_one = is_adapted(loaded.network)
         asked = self.adapter not in ("auto", "none")
         if self.freeze and (asked or (self.adapter == "auto" and has_one)):
@@ -83,7 +84,7 @@ class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
             )
         if self.adapter == "none" and has_one:
             loaded = loaded.merged()
-        elif asked or (self.adapter == "auto" and large and not has_one and not self.freeze):
+        elif asked or (not has_one and self._suits_adapter(loaded.network)):
             modules, saved = split_names(self.adapter_modules), split_names(self.adapter_saves)
             loaded = loaded.adapt(
                 self._settings(), modules, saved,
@@ -94,6 +95,18 @@ class AdapterFields(LoraFields, FamilyField, FreezeFields, TrainingConfig):
         size = count_parameters(loaded.network)
         suited = self.large.suit(self, size, adapted=is_adapted(loaded.network))
         return loaded, suited.keep_family(loaded)
+
+    def _suits_adapter(self, network: nn.Module) -> bool:
+        """Whether a base that has none gets one."""
+        large = count_parameters(network) >= LARGE
+        return not self.freeze and self.adapter != "none" and (large or self.adapter != "auto")
+
+    def _freeze(self, network: nn.Module) -> FrozenBase:
+        """How the matrices of a base that has no adapter are held."""
+        if not self._suits_adapter(network):
+            return WHOLE
+        saved = split_names(self.adapter_saves) if self.adapter in ("auto", "lora") else []
+        return FrozenBase(self.base_weights, saved)
 
     def _check_kind(self) -> None:
         """Raises UserError for a field that is of another kind of adapter than the one asked
