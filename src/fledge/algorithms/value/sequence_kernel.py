@@ -83,7 +83,11 @@ def weigh_sequences(
 
 @torch.no_grad()
 def follow(
-    library: Any, world: WorldEnsemble, obs: Tensor, sequences: Tensor, gamma: float,
+    library: Any,
+    world: WorldEnsemble,
+    obs: Tensor,
+    sequences: Tensor,
+    gamma: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Every member's way along every sequence.  -> what it paid and the chance that it still goes

@@ -46,18 +46,23 @@ static inline Lane hold(Lane x, float low, float high) {
 
 /* 1 / (1 + e^−x) to 1e-6: e^y is 2^n times a polynomial of what is left. */
 static inline Lane squash(Lane x) {
+    Lane y = x * -1.44269504f;
+#ifdef __AVX512F__ /* a quarter of a wide layer's time is here */
+    y = (Lane)_mm512_min_ps((__m512)y, _mm512_set1_ps(100));
+    Lane whole = (Lane)_mm512_roundscale_ps((__m512)y, 0), f = y - whole;
+#else
     const float nearest = 12582912; /* 1.5 · 2^23: added and taken away, it rounds */
-    Lane y = hold(x * -1.44269504f, -100, 100);
+    y = hold(y, -100, 100);
     Lane whole = (y + nearest) - nearest, f = y - whole;
-    Bits power = (__builtin_convertvector(whole, Bits) + 127) << 23;
+#endif
     Lane e = 1.f + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f
              + f * (0.00133336f + f * 0.00015404f)))));
-    Lane under = 1.f + e * (Lane)power;
 #ifdef __AVX512F__
+    Lane under = 1.f + (Lane)_mm512_scalef_ps((__m512)e, (__m512)whole);
     Lane guess = (Lane)_mm512_rcp14_ps((__m512)under); /* and Newton's step: a division costs more */
     return guess * (2.f - under * guess);
 #else
-    return 1.f / under;
+    return 1.f / (1.f + e * (Lane)((__builtin_convertvector(whole, Bits) + 127) << 23));
 #endif
 }
 
