@@ -22,6 +22,7 @@ from fledge.sample.replay import Replay, Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.make import make_world
+from fledge.worlds.world import Choices
 from tests.subjects import figures_close, seeded
 
 
@@ -66,12 +67,15 @@ def test_a_value_begins_with_what_goes_on_for_ever_as_it_was() -> None:
     )
     x = torch.randn(50, 4, generator=seeded(1))
     assert float(value(x).abs().max()) < 0.05  # nothing was paid yet
+    assert value.paid is not None
     value.paid.count_in(torch.tensor([[1.0], [3.0]]))
     said = value(x)
     assert (said - 20).abs().max() < 0.05 * 5**0.5 * 10
     with torch.no_grad():
         value.network[-1].bias.add_(1.0)
         torch.testing.assert_close(value(x), said + 5**0.5 * 10)
+    table = StateValue(Choices((3,)), generator=seeded(0), widths=(8,), gamma=0.9)
+    assert table(torch.eye(3)).tolist() == [0.0] * 3  # one of them may be the end
 
 
 def test_the_values_target_is_the_formula_and_only_termination_ends_it() -> None:

@@ -17,18 +17,18 @@ from fledge.models.control.running_scale import SMALLEST, RunningScale
 from fledge.models.control.world_ensemble import SIGMAS, WorldEnsemble
 from fledge.worlds.world import Choices, Space
 
-
 MOST_STEPS = 1000  # that a reward is thought to go on for, however little is discounted
 
 
 class StateValue(nn.Module):
     """V(s) = (m + r·n(s)) / (1 − γ): m and r are the rewards' mean and root mean square so far, n a
-    perceptron over scaled numbers, or one number for each choice.
+    perceptron over scaled numbers. Of states that can be counted V is one number for each, 0 at
+    first: what has ended is among them, and earns nothing.
 
-    So a network that begins near 0 says that it goes on for ever as it was on average: of what has
-    not been visited nothing bad is thought, and of what is learned the unit is known. Without
-    either, seeds of CartPole learned for a thousand steps how large a hundred is, and leaned to the
-    side that they had happened to see.
+    A network that begins near 0 so says that it goes on for ever as it was on average: nothing bad
+    is thought of what was never visited, and the unit of what is to be learned is known. In units
+    of 1 it learned for a thousand steps of CartPole how large a hundred is, and leaned to the side
+    that it had happened to see.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StateValue(nn.Module):
     ) -> None:
         super().__init__()
         self.reach = min(1 / (1 - gamma), MOST_STEPS) if gamma < 1 else float(MOST_STEPS)
-        self.paid = RunningScale(1)
+        self.paid = None if isinstance(observation, Choices) else RunningScale(1)
         if isinstance(observation, Choices):
             self.network = nn.Sequential(nn.Linear(observation.sizes[0], 1, bias=False))
             nn.init.zeros_(self.network[0].weight)  # pyright: ignore[reportArgumentType]
@@ -52,12 +52,15 @@ class StateValue(nn.Module):
     @property
     def unit(self) -> Tensor:
         """What an output of 1 is worth; 1 before anything was paid.  -> [1]"""
+        if self.paid is None:
+            return torch.ones(1)
         size = (self.paid.variance + self.paid.mean.square()).sqrt() * self.reach
         return torch.where(size > SMALLEST, size, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., O], or the chance of every state [..., S] -> [...]"""
-        return self.reach * self.paid.mean + self.unit * self.network(x).squeeze(-1)
+        said = self.network(x).squeeze(-1)
+        return said if self.paid is None else self.reach * self.paid.mean + self.unit * said
 
 
 class Foresight(nn.Module):
@@ -103,7 +106,7 @@ class Foresight(nn.Module):
         """Steps that have come are counted into what numbers are scaled by.  [N, *O], [N], [N,
         *O]
         """
-        if self.value is not None:
+        if self.value is not None and self.value.paid is not None:
             self.value.paid.count_in(reward[:, None])
         if self.world is not None:
             self.world.watch(obs, reward, next_obs)
