@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fledge.algorithms.value.sequence_kernel import weigh_sequences
 from fledge.models.control.world_ensemble import WorldEnsemble
 from fledge.plan.looking_ahead import LookingAhead
-from fledge.plan.rolling_out import roll_out
 from fledge.plan.shooting import CrossEntropy, PathIntegral, Search
 from fledge.worlds.world import Box
 from side_by_side import alternate, finish, options, say, speed_up, table
@@ -48,7 +48,7 @@ def ours(widths: tuple[int, ...], search: Search) -> Callable[[np.ndarray], Any]
         widths=widths,
     )  # fmt: skip
     looking = LookingAhead(
-        action, search, lambda obs, a, random: roll_out(world, obs, a, 1.0, random), HORIZON
+        action, search, lambda obs, a, random: weigh_sequences(world, obs, a, 1.0, random), HORIZON
     )
     random = torch.Generator().manual_seed(1)
     return lambda obs: looking.act(torch.from_numpy(obs)[None], random)

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
+from fledge.algorithms.value.sequence_kernel import weigh_sequences
 from fledge.learner import Learner
 from fledge.models.control.foresight import Foresight
 from fledge.models.control.world_ensemble import MemberSteps, disagreement
 from fledge.plan.curious import Curious
 from fledge.plan.looking_ahead import LookingAhead
 from fledge.plan.proposals import draw_anything
-from fledge.plan.rolling_out import Dynamics, roll_out
+from fledge.plan.rolling_out import Dynamics
 from fledge.plan.shooting import CrossEntropy, PathIntegral, Search, Slope
 from fledge.sample.replay import Replay, Transitions
 from fledge.stopwatch import Stopwatch
@@ -133,13 +134,13 @@ class ModelPredictive:
         return Curious(self.dynamics, new, s.novelty_weight)
 
     def _look_in(self, dynamics: Dynamics) -> LookingAhead:
-        known, value = self.foresight, self.foresight.value
+        s, known, value = self.settings, self.foresight, self.foresight.value
         final = None if value is None else lambda seen: value(known.scale(seen))
 
         def worth(obs: Tensor, sequences: Tensor, generator: torch.Generator) -> Tensor:
-            return roll_out(dynamics, obs, sequences, self.settings.gamma, generator, final)
+            return weigh_sequences(dynamics, obs, sequences, s.gamma, generator, final)
 
-        return LookingAhead(self.action, self.settings.search(), worth, self.settings.horizon)
+        return LookingAhead(self.action, s.search(), worth, s.horizon)
 
     @property
     def unfinished(self) -> Trajectories | None:
@@ -247,7 +248,7 @@ class ModelPredictive:
             share, said = torch.zeros(()), {}
             if value is not None:
                 error = value(self.foresight.scale(some.obs)) - self.target(some)
-                share = share + 0.5 * error.square().sum() / count
+                share = share + 0.5 * (error / value.unit).square().sum() / count
                 said["value_error"] = error.detach().abs().sum() / count
             if novelty is not None:
                 strange = novelty.error(self.foresight.scale(some.obs))
