@@ -29,7 +29,9 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.seeds import seed_for
 from fledge.tasks import judge_child
+from fledge.tasks.conversed import Unanswered
 from fledge.tasks.examples import Verdict
+from fledge.tasks.own_replies import say_when
 from fledge.tasks.shown_output import ShownOutput
 from fledge.user_code import abbreviate, read_source
 
@@ -67,13 +69,14 @@ class JudgeProcess:
 
     Raises UserError for a file that is no task, hangs or dies while it is loaded; later where its
     first answer fails, and where too many do. `pairs`: each prompt with its answer or None.
+    `turns`: 1 where completions are single texts.
     """
 
     def __init__(self, path: Path, seed: int, limits: Limits) -> None:
         read_source(path)  # said as plainly without a process
         self.path, self.seed, self.limits = path, seed, limits
-        self.restarts = self.judged = self.failed = 0
-        self._mistake = False  # whether the last failure was one
+        self.restarts = self.judged = self.replied = self.failed = 0
+        self._mistake, self._failure = False, ""  # the last one, and whether it was a mistake
         self.pairs: list[tuple[str, str | None]] = []
         self._close: Callable[[], object] = lambda: None
         self._begin()
@@ -100,12 +103,31 @@ class JudgeProcess:
                 cost = len(rest) if self.whole else 1
                 verdicts += self._failed(str(failure), cost)
                 self._begin_again()
+        self._bear(self.judged)
         if len(verdicts) >= FEWEST_FAILURES and all(verdict.failure for verdict in verdicts):
             raise UserError(
                 f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it"
                 f"{self._ease}."
             )
         return verdicts
+
+    def reply(self, prompt: str, said: Sequence[str]) -> str | None:
+        """What the file answers to the last of `said`, within the limits of a judgement.
+
+        Raises Unanswered where it fails on it, which costs this conversation; UserError where too
+        many failed of all.
+        """
+        self._send({"reply": [prompt, list(said)]})
+        try:
+            answer = self._receive(self.limits.seconds, say_when(prompt, said), "reply()")
+        except Failure as failure:
+            [verdict] = self._failed(str(failure), 1)
+            self._begin_again()
+            raise Unanswered(verdict) from None
+        if "failure" in answer:
+            raise Unanswered(self._failed_by(answer, 1)[0])
+        self.replied += 1
+        return answer["reply"]
 
     def state_dict(self) -> dict[str, Any]:
         """The generators that the file draws from. What else it keeps, a counter or a cache, begins
@@ -114,17 +136,18 @@ class JudgeProcess:
         state = self._told({"state": True}, "while the state of its generators was asked for")[
             "state"
         ]
-        counts = {"restarts": self.restarts, "judged": self.judged, "failed": self.failed}
+        counts = {
+            "restarts": self.restarts, "judged": self.judged, "replied": self.replied,
+            "failed": self.failed,
+        }  # fmt: skip
         return counts | {"generators": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.restarts = state["restarts"]
         # Of all answers a share may fail, not of those since the run was last continued. Older
         # checkpoints have no counts.
-        self.judged, self.failed = (
-            state.get("judged", self.judged),
-            state.get("failed", self.failed),
-        )
+        for count in ("judged", "replied", "failed"):
+            setattr(self, count, state.get(count, getattr(self, count)))
         self._send({"restore": state["generators"]})
 
     def close(self) -> None:
@@ -139,16 +162,19 @@ class JudgeProcess:
         while done < len(pairs):
             answer = self._receive(self.limits.seconds, f"{when} {abbreviate(pairs[done][0])}")
             if "failure" in answer:
-                if answer["mistake"] and self.judged == 0:
-                    raise UserError(answer["failure"])
-                sentence = answer["failure"].removesuffix("; mend it and run again.")
-                done += len(pairs) if self.whole else 1
-                yield self._failed(
-                    sentence.removesuffix("."), len(pairs) if self.whole else 1, answer["mistake"]
-                )
+                number = len(pairs) if self.whole else 1
+                done += number
+                yield self._failed_by(answer, number)
             else:
                 done += len(answer["verdicts"])
                 yield [Verdict(score, right) for score, right in answer["verdicts"]]
+
+    def _failed_by(self, answer: Mapping[str, Any], number: int) -> list[Verdict]:
+        """The verdicts on answers, by what the process says of its failure."""
+        if answer["mistake"] and self.judged == 0:
+            raise UserError(answer["failure"])
+        sentence = answer["failure"].removesuffix("; mend it and run again.").removesuffix(".")
+        return self._failed(sentence, number, answer["mistake"])
 
     def _failed(self, failure: str, number: int, mistake: bool = False) -> list[Verdict]:
         """The verdicts on answers that it failed on. mistake: whether in what it says of one, which
@@ -162,13 +188,21 @@ class JudgeProcess:
                 f"{failure}: the answer gets {self.limits.failed_score:g}, as will others like it; "
                 "judge_failed among the figures is their share."
             )
-        self.failed += number
-        asked = self.judged + self.failed
+        self.failed, self._failure = self.failed + number, failure
+        self._bear(self.judged + self.replied)
+        return [Verdict(self.limits.failed_score, False, failure)] * number
+
+    def _bear(self, done: int) -> None:
+        """Raises UserError where too many failed of these that were done and those that failed.
+
+        While conversations go on, their replies count as done, since the judgement on them is yet
+        to come: what is answered in the end is held against what is judged alone.
+        """
+        asked = done + self.failed
         if self.failed >= FEWEST_FAILURES and self.failed > FAILED_SHARE * asked:
             raise UserError(
-                f"{failure}; so ended {self.failed} of {asked} answers: mend it{self._ease}."
+                f"{self._failure}; so ended {self.failed} of {asked} answers: mend it{self._ease}."
             )
-        return [Verdict(self.limits.failed_score, False, failure)] * number
 
     @property
     def _ease(self) -> str:
@@ -223,6 +257,7 @@ class JudgeProcess:
             raise UserError(answer["failure"])
         self.pairs = [(prompt, answer) for prompt, answer in answer["pairs"]]
         self.whole: bool = answer["whole"]
+        self.turns: int = answer["turns"]
 
     def _begin_again(self) -> None:
         """Another seed for every process: one that failed by what it drew would fail again."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.evaluate.suites.instruction_settings import check_settings
 from fledge.evaluate.suites.questions import AskedQuestion
 
 TURNS = ("</s>", "<|im_end|>")  # how a model ends a turn that has no token for it
@@ -54,6 +55,8 @@ def read_ifeval(row: Mapping[str, Any], where: str) -> AskedQuestion:
         )
     assert isinstance(given, list)
     settings = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
+    for rule, own in zip(rules or (), settings, strict=True):
+        check_settings(rule, own, where)
     return AskedQuestion(
         prompt, "", (), prompt, {"prompt": prompt, "rules": rules, "settings": settings}
     )

@@ -45,7 +45,9 @@ class JudgeFields(BaseModel):
         default=30.0,
         gt=0,
         le=1e6,
-        description="a call of its score() or scores() may take; to load it, 4 times as many",
+        description=(
+            "a call of its score(), scores() or reply() may take; to load it, 4 times as many"
+        ),
     )
     judge_memory_gb: float = Field(
         default=4.0, gt=0, le=1e6, description="gigabytes that its process may take"
