@@ -49,6 +49,7 @@ def read_ifeval(row: Mapping[str, Any], where: str) -> AskedQuestion:
     (prompt,) = _texts(row, where, "prompt")
     rules, given = row.get("instruction_id_list"), row.get("kwargs")
     fine = isinstance(rules, list) and isinstance(given, list) and len(rules) == len(given)
+    fine = fine and all(isinstance(rule, str) for rule in rules or ())
     if not fine or not all(each is None or isinstance(each, dict) for each in given or ()):
         raise UserError(
             f"{where} has no `instruction_id_list` with as many `kwargs`: IFEval's rows have."
