@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fledge.errors import UserError
+from fledge.recipes.look.sample import open_verifier
 from fledge.sample import conversing
 from fledge.sample.conversing import Spoken, answer_task, is_truncated, read_text
 from fledge.sample.rollouts import build_trajectories
@@ -17,8 +18,8 @@ from fledge.score.verifier import Verifier
 from fledge.tasks.checking import check_task
 from fledge.tasks.conversed import Unanswered, write_messages, write_transcript
 from fledge.tasks.examples import Verdict
-from fledge.tasks.judge_process import Limits
 from fledge.tasks.named import load_task
+from fledge.tasks.own_process import Limits
 from fledge.tasks.python_world import PythonWorld
 from tests.docs.test_python import python_blocks
 from tests.sample.test_conversing import BYTES, Reader, make_policy
@@ -165,6 +166,12 @@ def test_one_that_cannot_be_trusted_is_one_sentence(
         check_task(load(tmp_path, source.replace("TROUBLE", "pass")))
     assert said in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_a_search_for_one_text_does_not_take_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ECHO.replace("TROUBLE", "pass"))
+    with pytest.raises(UserError, match="answers, turn by turn, and a search makes one text"):
+        open_verifier(str(tmp_path / "mine.py"), "p1")
 
 
 def test_it_stands_in_a_mixture(tmp_path: Path) -> None:

@@ -1,67 +1,23 @@
-"""A judge of the user's in a process of its own: asked over a socket, limited in time and memory,
-and begun anew where it dies.
-
-What the file does to its process (a loop, an exit, a crash, 6 GB, another folder, closed files)
-reaches the trainer as one failed answer, with the file and the line. No pickle: a line of JSON each
-way.
+"""A judge of the user's in a process of its own, begun anew where it dies: what it fails on costs
+one answer, and a run goes on unless too many do.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import re
-import select
-import signal
-import socket
-import subprocess
-import sys
-import time
-import warnings
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
 from fledge.seeds import seed_for
-from fledge.tasks import judge_child
 from fledge.tasks.conversed import Unanswered
 from fledge.tasks.examples import Verdict
+from fledge.tasks.own_process import Failure, Limits, OwnProcess
 from fledge.tasks.own_replies import say_when
-from fledge.tasks.shown_output import ShownOutput
 from fledge.user_code import abbreviate, read_source
 
-BEGINNING_S = 60.0  # for the interpreter to begin: no code of the user's has run by then
-LOADING_CALLS = (
-    4  # the file is imported and its prompts listed within so many times the limit of a call
-)
-# between two looks at whether the process lives: one that it forked may hold the socket open
-LOOK_S = 0.1
-FAULT_S = 0.5  # for a process that hangs to say where
 # A run ends when its judge fails on so many answers, if these are more than this share of all.
 FEWEST_FAILURES, FAILED_SHARE = 8, 0.1
-
-
-@dataclass(frozen=True)
-class Limits:
-    """seconds: of one call of score() or scores(). memory_gb: that the process may take.
-    failed_score: of an answer it failed on.
-
-    say: is told, once, of the first answer that the judge failed on.
-    """
-
-    seconds: float = 30.0
-    memory_gb: float = 4.0
-    failed_score: float = 0.0
-    say: Callable[[str], Any] = warnings.warn
-
-
-class Failure(Exception):
-    """The judge's process hung or died: the sentence that says where."""
 
 
 class JudgeProcess:
@@ -78,7 +34,7 @@ class JudgeProcess:
         self.restarts = self.judged = self.replied = self.failed = 0
         self._mistake, self._failure = False, ""  # the last one, and whether it was a mistake
         self.pairs: list[tuple[str, str | None]] = []
-        self._close: Callable[[], object] = lambda: None
+        self._process = OwnProcess(path, limits)
         self._begin()
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
@@ -89,8 +45,7 @@ class JudgeProcess:
         learned from them.
         """
         waiting = list(zip(prompts, completions, strict=True))
-        if self._shown is not None:
-            self._shown.renew()
+        self._process.renew_output()
         verdicts: list[Verdict] = []
         while len(verdicts) < len(waiting):
             rest = waiting[len(verdicts) :]
@@ -117,9 +72,9 @@ class JudgeProcess:
         Raises Unanswered where it fails on it, which costs this conversation; UserError where too
         many failed of all.
         """
-        self._send({"reply": [prompt, list(said)]})
+        self._process.send({"reply": [prompt, list(said)]})
         try:
-            answer = self._receive(self.limits.seconds, say_when(prompt, said), "reply()")
+            answer = self._process.receive(self.limits.seconds, say_when(prompt, said), "reply()")
         except Failure as failure:
             [verdict] = self._failed(str(failure), 1)
             self._begin_again()
@@ -148,19 +103,21 @@ class JudgeProcess:
         # checkpoints have no counts.
         for count in ("judged", "replied", "failed"):
             setattr(self, count, state.get(count, getattr(self, count)))
-        self._send({"restore": state["generators"]})
+        self._process.send({"restore": state["generators"]})
 
     def close(self) -> None:
         """Ends the process, and what it has forked."""
-        self._close()
+        self._process.close()
 
     def _ask(self, pairs: list[tuple[str, str]]) -> Iterator[list[Verdict]]:
         """The verdicts of each call, as they come. Raises Failure where the process is lost."""
         when = f"on {len(pairs)} prompts, the first of them" if self.whole else "on the prompt"
-        self._send({"ask": pairs})
+        self._process.send({"ask": pairs})
         done = 0
         while done < len(pairs):
-            answer = self._receive(self.limits.seconds, f"{when} {abbreviate(pairs[done][0])}")
+            answer = self._process.receive(
+                self.limits.seconds, f"{when} {abbreviate(pairs[done][0])}", self._function
+            )
             if "failure" in answer:
                 number = len(pairs) if self.whole else 1
                 done += number
@@ -215,42 +172,10 @@ class JudgeProcess:
 
     def _begin(self) -> None:
         """Starts the process and has the file loaded in it. Raises UserError."""
-        shown = ShownOutput() if _is_open(2) else None
-        ours, theirs = socket.socketpair()
-        faults, write_faults = os.pipe()
-        # Where whoever started the trainer has closed its output, one of these may have the number
-        # that is printed to.
-        numbers = [
-            fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
-            for number in (theirs.fileno(), write_faults)
-        ]
-        sizes = [int(self.limits.memory_gb * 1e9), self.limits.seconds]
+        seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
         try:
-            self.process = subprocess.Popen(
-                # -P: no folder of fledge's or the user's may hide a module of Python's
-                [sys.executable, "-P", judge_child.__file__, *map(str, [*numbers, *sizes])],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # until the process makes it its standard error
-                stderr=subprocess.DEVNULL if shown is None else shown.write,
-                pass_fds=numbers,
-                # Ctrl-C is the trainer's to answer, and one signal ends all that it forks
-                start_new_session=True,
-            )
-        finally:
-            theirs.close()
-            for number in (write_faults, *numbers, *([] if shown is None else [shown.write])):
-                os.close(number)
-        os.set_blocking(faults, False)
-        self._socket, self._faults, self._buffer, self._shown = ours, faults, b"", shown
-        self._close = weakref.finalize(self, _end, self.process, ours, faults, shown)
-        try:
-            seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
-            self._send({"file": str(self.path), "seed": seed, "path": sys.path})
-            self._receive(BEGINNING_S, "as it began", "the interpreter")
-            limit = LOADING_CALLS * self.limits.seconds
-            answer = self._receive(limit, "while the file was loaded", "the file")
+            answer = self._process.begin(seed)
         except Failure as failure:
-            self.close()
             raise UserError(f"{failure}; mend it{self._ease}.") from None
         if "failure" in answer:
             self.close()
@@ -270,105 +195,13 @@ class JudgeProcess:
         anew.
         """
         try:
-            self._send(request)
-            return self._receive(self.limits.seconds, when)
+            self._process.send(request)
+            return self._process.receive(self.limits.seconds, when, self._function)
         except Failure:
             self._begin_again()
-            self._send(request)
-            return self._receive(self.limits.seconds, when)
-
-    def _send(self, request: dict[str, Any]) -> None:
-        """A process that is gone, or does not read, is noticed when its answer is waited for."""
-        self._socket.settimeout(self.limits.seconds)
-        with suppress(OSError):
-            self._socket.sendall((json.dumps(request) + "\n").encode())
-
-    def _receive(self, seconds: float, when: str, who: str = "") -> dict[str, Any]:
-        """The next line. Raises Failure for a process that hangs or dies."""
-        until = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            # before the look at the socket: it may have answered and died
-            dead = self.process.poll() is not None
-            if select.select(
-                [self._socket],
-                [],
-                [],
-                0 if dead else max(0.0, min(LOOK_S, until - time.monotonic())),
-            )[0]:
-                data = self._read()
-                if data:
-                    self._buffer += data
-                    continue
-                dead = True
-            if dead:
-                raise Failure(self._how_it_ended(who, when))
-            if time.monotonic() >= until:
-                raise Failure(self._where_it_hangs(who, when, seconds))
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
-
-    def _read(self) -> bytes:
-        try:
-            return self._socket.recv(1 << 20)
-        except OSError:
-            return b""
-
-    def _how_it_ended(self, who: str, when: str) -> str:
-        try:
-            code = self.process.wait(FAULT_S)
-            end = f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
-            how = f"ended its process with {end}"
-        except subprocess.TimeoutExpired:
-            how = "closed the socket to fledge"
-        place = self._place()
-        _kill_group(self.process)
-        return f"{place}: {who or self._function} {how} {when}"
-
-    def _where_it_hangs(self, who: str, when: str, seconds: float) -> str:
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGUSR1)
-        select.select([self._faults], [], [], FAULT_S)
-        time.sleep(0.01)  # the first line has come, and the others follow at once
-        place = self._place()
-        _kill_group(self.process)
-        return f"{place}: {who or self._function} took longer than {seconds:g} s {when}"
+            self._process.send(request)
+            return self._process.receive(self.limits.seconds, when, self._function)
 
     @property
     def _function(self) -> str:
         return "scores()" if self.whole else "score()"
-
-    def _place(self) -> str:
-        """The file, and the line that the process was in, as far as it has said."""
-        try:
-            said = os.read(self._faults, 1 << 16).decode("ascii", errors="replace")
-        except OSError:
-            said = ""
-        # As faulthandler spells it: ASCII, and 500 characters at most.
-        name = str(self.path).encode("ascii", "backslashreplace").decode()[:500]
-        line = re.search(rf'File "{re.escape(name)}[^"]*", line (\d+)', said)
-        return f"{self.path} line {line[1]}" if line else str(self.path)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The process leads a session of its own: what it has forked goes with it."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _end(
-    process: subprocess.Popen[bytes], channel: socket.socket, faults: int, shown: ShownOutput | None
-) -> None:
-    channel.close()
-    os.close(faults)
-    _kill_group(process)
-    if shown is not None:
-        shown.close()

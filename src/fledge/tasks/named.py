@@ -16,7 +16,7 @@ from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
 from fledge.tasks.conversed import Conversed, count_turns
 from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
-from fledge.tasks.judge_process import Limits
+from fledge.tasks.own_process import Limits
 from fledge.tasks.python_task import PythonTask
 from fledge.tasks.python_world import load_python_task
 from fledge.tasks.reasoning_gym import PREFIX as REASONING_GYM

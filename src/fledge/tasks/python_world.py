@@ -13,8 +13,9 @@ from fledge.rows.census import Census, Reading
 from fledge.seeds import seed_for
 from fledge.tasks.conversed import in_one_line
 from fledge.tasks.examples import Example
-from fledge.tasks.judge_process import JudgeProcess, Limits
+from fledge.tasks.judge_process import JudgeProcess
 from fledge.tasks.own_judge import OwnJudge
+from fledge.tasks.own_process import Limits
 from fledge.tasks.python_task import JudgingFile, PythonTask
 from fledge.tasks.rows import Admit, PromptSides, list_usable
 from fledge.user_code import abbreviate

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from fledge.errors import UserError
 from fledge.runs.show import Show
 from fledge.tasks.given import GivenTask
-from fledge.tasks.judge_process import Limits
+from fledge.tasks.own_process import Limits
 
 
 def check_task_name(given: Any) -> Any:
