@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from fledge.errors import UserError
 
@@ -218,3 +218,10 @@ def abbreviate(value: Any) -> str:
     except BaseException:  # a __repr__ of the user's may raise anything
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Is this a string that UTF-8 can write? JSON can spell one that it cannot, such as half a
+    character.
+    """
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -146,6 +146,8 @@ def test_text_in_windows_that_overlap_document_by_document(
         ("suite=arc_easy judge={tune}", "judge is of suite=prompts"),
         ("suite=prompts", "give against=MODEL and judge=MODEL"),
         ("suite=arc_easy out=none/page.html", "there is no folder none"),
+        ("suite=arc_easy out=.", "out=. is a folder, and one file is written"),
+        ("suite=arc_easy details=.", "name it, such as details=questions.jsonl"),
         ("suite=arc_easy seen=none.txt", "seen=none.txt is no file"),
         ("suite=arc_easy shots=50", "leaves none to ask"),
         ("suite=arc", "suite"),

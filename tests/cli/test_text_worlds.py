@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.cli.commands import Cli, Models, outcome
+from tests.docs.test_python import python_blocks
+
+ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = "evaluate_every=2 evaluation_prompts=4 max_new_tokens=6 precision=fp32 compile=no"
 ALIGN = (
@@ -71,3 +74,38 @@ def test_mistakes_are_one_sentence(words: str, said: str, base: Path, cli: Cli) 
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (base / "refused").exists()
+
+
+def test_a_world_of_ones_own_is_tuned_on_aligned_in_stopped_and_evaluated(
+    base: Path, cli: Cli
+) -> None:
+    """Its replies fail now and then: each costs its conversation, and the run ends with the same
+    bits wherever it was stopped.
+    """
+    blocks = python_blocks((ROOT / "docs/text-worlds.md").read_text(encoding="utf-8"))
+    [source] = [block for block in blocks if block.startswith("# guess.py")]
+    (base / "guess.py").write_text(source)
+    tuned = cli(
+        f"tune base=base task=./guess.py steps=2 rows_per_step=2 {QUICK} out=knows", folder=base
+    )
+    assert tuned.code == 0, tuned.stderr
+    fails = 'if "q" in guess:\n        raise OSError("away")\n    if guess == str(secret):'
+    (base / "fails.py").write_text(source.replace("if guess == str(secret):", fails, 1))
+    command = ALIGN.replace("task=shop:1,shell:1 curriculum=true", "task=./fails.py")
+    assert command != ALIGN
+    whole = cli(f"{command} out=own", folder=base)
+    assert whole.code == 0, whole.stderr
+    stopped = cli(
+        f"{command} out=stopped", folder=base, signal=15, once=base / "stopped" / "metrics.jsonl"
+    )
+    assert stopped.code == 128 + 15, stopped.stderr
+    assert cli("resume stopped", folder=base).code == 0
+    assert outcome(base / "stopped") == outcome(base / "own")
+    rows = [json.loads(line) for line in (base / "own" / "metrics.jsonl").open()]
+    assert all(0 <= row["judge_failed"] <= 1 for row in rows if "judge_failed" in row)
+    assert sum("judge_failed" in row for row in rows) == 4
+    measured = cli(
+        "evaluate base=own task=./guess.py prompts=5 max_new_tokens=3 --json", folder=base
+    )
+    assert measured.code == 0, measured.stderr
+    assert json.loads(measured.stdout)["prompts"] == 5

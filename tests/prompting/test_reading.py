@@ -21,6 +21,8 @@ from fledge.prompting.reading import is_right, read_answer
         ("So 6 times 7.\nThe answer is 42.\nQuestion: more", "42"),
         ("The answer is 41. No: the final answer is **42**.", "42"),
         (r"Hence \boxed{42} as wanted", "42"),
+        (r"First \boxed{1}, so \boxed{\frac{1}{2}} in all.", r"\frac{1}{2}"),
+        ("It is \\boxed{7 and never ends", "It is \\boxed{7 and never ends"),
         ("First.\n\nParis.\n", "Paris"),
         ("", ""),
     ],

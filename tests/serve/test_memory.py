@@ -18,6 +18,7 @@ from fledge.prompting.remembering import Remembering
 from fledge.retrieval.store import MemoryStore
 from fledge.serve.remembering import RememberingAnswer
 from fledge.serve.wire import ChatBody
+from fledge.text.tokenizer import load_tokenizer
 from tests.cli.commands import Cli
 from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
@@ -99,6 +100,20 @@ def test_a_stream_shows_one_answer_and_the_memory_last(remembers: Remembers) -> 
     ends = [choice["finish_reason"] for event in events for choice in event["choices"]]
     assert [end for end in ends if end] == ["stop"]
     assert len(events[-1]["memory"]["calls"]) == 1
+
+
+def test_usage_counts_every_round(remembers: Remembers) -> None:
+    """By the tokens of what was said in each: the call, and the answer after it."""
+    tokenizer = load_tokenizer(remembers.model)
+    [opening, closing] = [len(tokenizer.encode(text)) + 1 for text in (CALL, ANSWER)]
+    whole = remembers.ask().json()["usage"]
+    assert whole["completion_tokens"] == opening + closing
+    assert whole["total_tokens"] == whole["prompt_tokens"] + whole["completion_tokens"]
+    once = remembers.ask(n=2).json()["usage"]["prompt_tokens"]  # read once, told of no tools
+    assert whole["prompt_tokens"] > 2 * once
+    said = remembers.ask(stream=True, stream_options={"include_usage": True}).text.split("\n\n")
+    events = [json.loads(line[6:]) for line in said if line.startswith("data: {")]
+    assert [event["usage"] for event in events if event.get("usage")] == [whole]
 
 
 def test_what_is_remembered_stands_before_the_question(remembers: Remembers) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS
+from fledge.tasks.checking import check_task
 from fledge.tasks.conversed import Conversed, count_turns
-from fledge.tasks.named import check_task, load_task
+from fledge.tasks.named import load_task
 from fledge.tasks.reasoning_gym import ReasoningGymTask
 
 MISSING = "is not here .*: pip install 'fledge\\[text_worlds\\]'"

@@ -12,8 +12,9 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.rows.slots import list_said, parse_slots, write_slots
+from fledge.tasks.checking import check_task
 from fledge.tasks.examples import Example
-from fledge.tasks.named import check_task, load_task
+from fledge.tasks.named import load_task
 
 TABLE = {"name": "The Eagle", "food": "French", "family friendly": "yes"}
 TEXT = "The Eagle serves French food to families."

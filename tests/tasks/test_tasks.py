@@ -12,8 +12,9 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS
+from fledge.tasks.checking import check_task
 from fledge.tasks.examples import Example, Verdict
-from fledge.tasks.named import BUILT_IN, check_task, load_task
+from fledge.tasks.named import BUILT_IN, load_task
 from fledge.tasks.words import WordTask
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS, split_of
+from fledge.tasks.checking import check_task
 from fledge.tasks.examples import Verdict
-from fledge.tasks.judge_process import Limits
-from fledge.tasks.named import check_task, finite_rows, list_censuses, load_task
+from fledge.tasks.named import finite_rows, list_censuses, load_task
+from fledge.tasks.own_process import Limits
 
 GOOD = """
 def prompts():

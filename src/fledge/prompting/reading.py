@@ -8,7 +8,6 @@ from decimal import Decimal, InvalidOperation
 
 _NUMBER = re.compile(r"[-−]?\$?\d[\d,]*(?:\.\d+)?|[-−]?\.\d+")
 _ANSWER = re.compile(r"(?:the )?(?:final )?answer(?: is|:)\s*", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -16,8 +15,8 @@ def read_answer(said: str) -> str:
     """What stands after the last "the answer is" (Wei et al. 2022), in the last \\boxed{}, or in
     the last line that is not empty.
     """
-    if boxed := _BOXED.findall(said):
-        return boxed[-1].strip()
+    if (boxed := find_boxed(said)) is not None:
+        return boxed.strip()
     parts = _ANSWER.split(said)
     lines = [line.strip() for line in (parts[-1] if len(parts) > 1 else said).splitlines()]
     lines = [line for line in lines if line]
@@ -25,6 +24,22 @@ def read_answer(said: str) -> str:
         return ""
     answer = lines[0] if len(parts) > 1 else lines[-1]
     return answer.rstrip(".").strip("* ").rstrip(".").strip()
+
+
+def find_boxed(text: str) -> str | None:
+    """What the last \\boxed{…} or \\fbox{…} holds, whose braces may hold others."""
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if start < 0:
+        return None
+    rest = text[start:].partition("boxed" if text[start:].startswith("\\boxed") else "fbox")[2]
+    if rest.startswith(" "):
+        return rest.split("$")[0].strip()
+    depth = 0
+    for place, letter in enumerate(rest):
+        depth += (letter == "{") - (letter == "}")
+        if depth == 0:
+            return rest[1:place] if place else None
+    return None
 
 
 def read_number(text: str) -> Decimal | None:

@@ -15,7 +15,8 @@ from fledge.engine.request import Completion, Ended
 from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import SLOTS, Answers, generate
-from fledge.tasks.conversed import Conversed, count_turns, in_one_line, join_turns
+from fledge.tasks.conversed import Conversed, Unanswered, count_turns, in_one_line, join_turns
+from fledge.tasks.examples import Verdict
 from fledge.tasks.named import Example, Task
 from fledge.text.asking import encode_prompt, encode_reply
 from fledge.text.tokenizer import Tokenizer
@@ -28,12 +29,18 @@ class Spoken(Completion):
 
     It stopped where the task said that it is over, or where it was `out_of_turns`: then it is
     judged by how far it came, and its row is truncated. It was cut where a turn was, or where the
-    context had no room for another.
+    context had no room for another. `failed`: the verdict where a user's task failed to answer.
     """
 
     own: list[bool] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     out_of_turns: bool = False
+    failed: Verdict | None = None
+
+
+def find_failed(completion: Completion) -> Verdict | None:
+    """The verdict on a conversation that its task failed to go on with."""
+    return completion.failed if isinstance(completion, Spoken) else None
 
 
 def mark_own(completion: Completion) -> list[bool]:
@@ -42,9 +49,9 @@ def mark_own(completion: Completion) -> list[bool]:
 
 
 def is_truncated(completion: Completion) -> bool:
-    """Whether time or length ran out."""
+    """Whether time or length ran out, or its task failed, before it had ended."""
     out = isinstance(completion, Spoken) and completion.out_of_turns
-    return out or not completion.stopped
+    return out or find_failed(completion) is not None or not completion.stopped
 
 
 def read_text(tokenizer: Tokenizer, completion: Completion) -> str:
@@ -120,7 +127,7 @@ def answer_prompts(
             text, turns = tokenizer.decode(turn.tokens), count_turns(task, example)
             # Of a mixture a part may ask for a single text, of which no line break is lost.
             talk.add_turn(turn, text if turns == 1 else in_one_line(text))
-            reply = task.reply(example, talk.said) if turn.stopped else None
+            reply = talk.hear(task, example) if turn.stopped else None
             talk.out_of_turns = reply is not None and len(talk.said) == turns
             if turn.stopped and (reply is None or talk.out_of_turns):
                 talk.ended = "stop"
@@ -169,6 +176,7 @@ class Talk:
     said: list[str] = field(default_factory=list)
     ended: Ended = "length"
     out_of_turns: bool = False
+    failed: Verdict | None = None
     version: int = 0
 
     def add_turn(self, turn: Completion, text: str) -> None:
@@ -177,6 +185,14 @@ class Talk:
         self.own += [True] * len(turn.tokens)
         self.said.append(text)
         self.version = turn.version
+
+    def hear(self, task: Conversed, example: Example) -> str | None:
+        """What is answered to the last turn; nothing where the task fails on it."""
+        try:
+            return task.reply(example, self.said)
+        except Unanswered as failure:
+            self.failed = failure.verdict
+            return None
 
     def add_reply(self, reply: Sequence[int], context: int) -> bool:
         """Whether there was room for it and for one token more."""
@@ -190,5 +206,5 @@ class Talk:
     def finish(self) -> Spoken:
         return Spoken(
             self.prompt, self.tokens, self.logp, self.ended, version=self.version, own=self.own,
-            said=self.said, out_of_turns=self.out_of_turns,
+            said=self.said, out_of_turns=self.out_of_turns, failed=self.failed,
         )  # fmt: skip

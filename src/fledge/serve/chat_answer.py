@@ -23,6 +23,7 @@ from fledge.serve.wire import ChatBody, Sampling
 from fledge.text.tool_calls import ToolCall, ToolCallReader
 
 DONE = b"data: [DONE]\n\n"
+USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 async def open_chat(service: Service, body: ChatBody) -> ChatAnswer:
@@ -42,6 +43,7 @@ class ChatAnswer:
         """Raises ApiError where as many requests wait as may."""
         self.body, self.served, self.asked = body, served, asked
         self.told = bool(body.logprobs)
+        self.earlier = dict.fromkeys(USAGE, 0)  # of the rounds before this one
         self.exchange = Exchange(
             service, served, asked.requests, streams=bool(body.stream), told=self.told
         )
@@ -52,6 +54,12 @@ class ChatAnswer:
             "model": served.name,
             "system_fingerprint": None,
         }
+
+    def follow(self, before: ChatAnswer) -> None:
+        """Goes on where a round of calls has ended: one answer has one id, and counts all its
+        tokens.
+        """
+        self.head, self.earlier = before.head, before.count()
 
     def cancel(self) -> None:
         self.exchange.cancel()
@@ -139,7 +147,9 @@ class ChatAnswer:
         return {"content": content, "refusal": None}
 
     def count(self) -> dict[str, int]:
-        return count_usage(self.exchange)
+        """Every round was read and said, so each one's prompt counts."""
+        own = count_usage(self.exchange)
+        return {name: own[name] + self.earlier[name] for name in USAGE}
 
 
 def write_event(said: dict[str, Any]) -> bytes:

@@ -131,10 +131,10 @@ class RememberingAnswer:
         changed: dict[str, Any] = {"messages": messages}
         if self.left:
             changed["tools"] = [tool.describe() for tool in self.remembering.tools]
-        head = None if self.current is None else self.current.head
+        before = self.current
         self.current = await self.open(self.body.model_copy(update=changed))
-        if head is not None:
-            self.current.head = head  # one answer has one id
+        if before is not None:
+            self.current.follow(before)
 
 
 def list_parts(content: Any) -> list[dict[str, Any]]:

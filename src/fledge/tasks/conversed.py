@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from fledge.errors import UserError
 from fledge.rows.turns import Message
-from fledge.tasks.examples import Example, Task
+from fledge.tasks.examples import Example, Task, Verdict
 
 
 @runtime_checkable
@@ -24,8 +25,20 @@ class Conversed(Protocol):
         """What is answered to the last of `said`, all the turns so far, each as `in_one_line` makes
         it; None where it is over, which running out of turns is not. A function of nothing else,
         so that nothing of a conversation has to be kept for a run that is resumed.
+
+        Raises Unanswered where code of a user's failed on it.
         """
         ...
+
+
+class Unanswered(UserError):
+    """A turn that code of a user's failed to answer: it costs its own conversation, whose verdict
+    this has.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"{verdict.failure}; mend it.")
+        self.verdict = verdict
 
 
 def in_one_line(text: str) -> str:

@@ -4,8 +4,8 @@ each, and answers in JSON lines.
 It is run as a file, `python -P judge_child.py CHANNEL FAULTS MEMORY_BYTES SECONDS`: CHANNEL is a
 socket, FAULTS a pipe to which faulthandler writes where the code was when it hung or crashed.
 Requests: first {"file", "seed", "path"}; then {"ask": [[prompt, completion], …]}, answered by a
-line for each call of the file's function; {"state": true}; {"restore": state}. Imports nothing
-heavy: torch comes only with the user's file.
+line for each call of the file's function; {"reply": [prompt, [said, …]]}; {"state": true};
+{"restore": state}. Imports nothing heavy: torch comes only with the user's file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,18 @@ def serve(channel: socket.socket, seconds: float) -> None:
         )
         return {"failure": str(error), "mistake": mistake}
 
+    def answer(work: Callable[[], dict[str, Any]]) -> None:
+        """What a call of the file's comes to. So that one which never ends does not outlive the
+        trainer, there is an alarm; a file with an alarm of its own loses only this.
+        """
+        signal.setitimer(signal.ITIMER_REAL, seconds + PATIENCE_S)
+        try:
+            done = work()
+        except UserError as error:
+            done = trouble(error)
+        say(**done)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
     follow_imports()
     say(ready=True)
     try:
@@ -77,25 +89,18 @@ def serve(channel: socket.socket, seconds: float) -> None:
     except UserError as error:
         say(**trouble(error))
         return
-    say(pairs=judge.pairs, whole=judge.whole)
+    say(pairs=judge.pairs, whole=judge.whole, turns=judge.turns)
     for line in lines:
         request = json.loads(line)
         if "state" in request:
             say(state=generator_state())
         elif "restore" in request:
             restore_generators(request["restore"])
+        elif "reply" in request:
+            answer(lambda request=request: {"reply": judge.reply(*request["reply"])})
         else:
-            for prompts, completions in calls(request["ask"], judge.whole):
-                # So that a call which never ends does not outlive the trainer. A file with an alarm
-                # of its own loses only this.
-                signal.setitimer(signal.ITIMER_REAL, seconds + PATIENCE_S)
-                try:
-                    verdicts = judge.judge(prompts, completions)
-                except UserError as error:
-                    say(**trouble(error))
-                else:
-                    say(verdicts=[(verdict.score, verdict.right) for verdict in verdicts])
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            for pairs in calls(request["ask"], judge.whole):
+                answer(lambda pairs=pairs: {"verdicts": list_verdicts(judge.judge(*pairs))})
 
 
 def calls(pairs: list[list[str]], whole: bool) -> Iterator[tuple[list[str], list[str]]]:
@@ -104,6 +109,11 @@ def calls(pairs: list[list[str]], whole: bool) -> Iterator[tuple[list[str], list
     for start in range(0, len(pairs), size):
         part = pairs[start : start + size]
         yield [prompt for prompt, _ in part], [completion for _, completion in part]
+
+
+def list_verdicts(verdicts: Sequence[Any]) -> list[tuple[float, bool]]:
+    """As JSON has them."""
+    return [(verdict.score, verdict.right) for verdict in verdicts]
 
 
 if __name__ == "__main__":

@@ -1,27 +1,24 @@
-"""Finds a task by its name or its file, mixes several into one, and checks that its judge can be
-trusted.
-"""
+"""Finds a task by its name or its file, and mixes several into one."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
-from fledge.splits import SPLITS, Split
+from fledge.splits import Split
 from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
 from fledge.tasks.conversed import Conversed, count_turns
 from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
-from fledge.tasks.judge_process import Limits
-from fledge.tasks.python_task import PythonTask, load_python_task
+from fledge.tasks.own_process import Limits
+from fledge.tasks.python_task import PythonTask
+from fledge.tasks.python_world import load_python_task
 from fledge.tasks.reasoning_gym import PREFIX as REASONING_GYM
 from fledge.tasks.reasoning_gym import load_reasoning_gym
 from fledge.tasks.rows import Admit
@@ -46,7 +43,6 @@ __all__ = [
     "Task",
     "TaskMixture",
     "Verdict",
-    "check_task",
     "draw_questions",
     "finite_rows",
     "list_censuses",
@@ -55,7 +51,6 @@ __all__ = [
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
 LONGEST_ALLOWED = 1000
-RUBBISH = ("", "???", "~~~~~~~~")
 _OF_ROWS = (AnswerFileTask, SlotTask, PythonTask, FunctionTask)
 
 
@@ -257,77 +252,3 @@ def choose_lengths(
             f"`longest` at least `shortest` and at most {LONGEST_ALLOWED}."
         )
     return low, high
-
-
-def check_task(task: Task, examples_per_split: int = 8) -> None:
-    """The start-up check, on the first examples of each split: does the judge tell right from
-    wrong?
-
-    Where the answer is known it must be right, and score more than the same answer with every
-    character changed and more than rubbish, neither of which may be right. Where only a function
-    knows what is right, it must give such texts finite numbers; on none may it hang or die. Raises
-    UserError with one sentence for the first example that fails.
-    """
-    for split in SPLITS:
-        examples = [task.example(i, split) for i in range(examples_per_split)]
-        for example, replies, verdicts in judge_replies(task, examples):
-            at = f"the task {example.task} cannot be trusted on the prompt {example.prompt!r}:"
-            for reply, verdict in zip(replies, verdicts, strict=True):
-                if verdict.failure is not None:
-                    raise UserError(
-                        f"{verdict.failure}, which was answered {reply!r} to see whether the judge "
-                        "stands; mend it."
-                    )
-                if not math.isfinite(verdict.score):
-                    raise UserError(
-                        f"{at} {reply!r} scores {verdict.score}: a score is a finite number; mend "
-                        "it."
-                    )
-            if example.answer is None:
-                continue
-            right = verdicts[0]
-            if not right.right:
-                raise UserError(
-                    f"{at} its own answer {example.answer!r} scores {right.score:.3g} and is not "
-                    "called right; mend it."
-                )
-            for number, (reply, verdict) in enumerate(zip(replies[1:], verdicts[1:], strict=True)):
-                if number > 0 and reply[:1] == example.answer.strip()[:1]:
-                    # an answer may begin like rubbish, and then that earns a part of its score
-                    continue
-                what = "the wrong" if number == 0 else "the rubbish"
-                if verdict.score >= right.score:
-                    raise UserError(
-                        f"{at} {what} {reply!r} scores {verdict.score:.3g} and the right "
-                        f"{replies[0]!r} {right.score:.3g}."
-                    )
-                if verdict.right:
-                    raise UserError(f"{at} {what} {reply!r} is called right; mend it.")
-
-
-def judge_replies(
-    task: Task, examples: Sequence[Example]
-) -> list[tuple[Example, list[str], list[Verdict]]]:
-    """For each example a right reply (the prompt where none is known), a wrong one and rubbish,
-    judged in one call.
-    """
-    right = [example.prompt if example.answer is None else example.answer for example in examples]
-    replies = [[reply, corrupt(reply), *RUBBISH] for reply in right]
-    asked = [example for example, several in zip(examples, replies, strict=True) for _ in several]
-    verdicts = iter(task.judge(asked, [reply for several in replies for reply in several]))
-    return [
-        (example, several, [next(verdicts) for _ in several])
-        for example, several in zip(examples, replies, strict=True)
-    ]
-
-
-def corrupt(answer: str) -> str:
-    """The answer with each letter and digit replaced by its successor (z by a, 9 by 0), all else by
-    # or @.
-    """
-    after = {}
-    for alphabet in (ascii_lowercase, ascii_uppercase, digits):
-        after.update(zip(alphabet, alphabet[1:] + alphabet[0], strict=True))
-    return "".join(
-        after.get(character, "@" if character == "#" else "#") for character in answer.strip()
-    )

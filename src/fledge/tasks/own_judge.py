@@ -6,6 +6,7 @@ into verdicts.
     score(prompt: str, completion: str)        -> a finite number; or a pair (number, is it right?)
     scores(prompts: list, completions: list)   -> a list of these: used instead of `score` where
     both are there
+    reply(prompt, said), TURNS                 as `own_replies` has them: a task of several turns
 
 Without a pair a completion is right from a score of 1 on. Imports no numpy and no torch: it also
 runs in a process of its own, which should begin at once.
@@ -16,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.tasks.examples import Verdict
-from fledge.user_code import abbreviate, call, load_module
+from fledge.tasks.own_replies import find_reply, read_reply, say_when
+from fledge.user_code import abbreviate, call, is_text, load_module
 
 LARGEST = 3.4e38  # what trains is float32
 RIGHT_FROM = 1.0
@@ -29,7 +31,7 @@ RIGHT_FROM = 1.0
 
 class OwnJudge:
     """The file, run in this process, with the generators seeded before. `pairs`: each prompt with
-    its answer or None.
+    its answer or None. `turns`: 1 where completions are single texts.
 
     Raises UserError where the file lacks one of the functions, raises, or returns something else.
     """
@@ -50,6 +52,7 @@ class OwnJudge:
             )
         self.whole = callable(scores)  # all completions in one call
         self.function: Any = scores if self.whole else score
+        self.answering, self.turns = find_reply(path, module)
         given = call(path, "prompts()", prompts, "while the prompts were listed")
         if not isinstance(given, list | tuple) or not given:
             kind = (
@@ -69,6 +72,15 @@ class OwnJudge:
         if self.whole:
             return self._judge_whole(list(prompts), list(completions)) if prompts else []
         return [self._judge_one(p, c) for p, c in zip(prompts, completions, strict=True)]
+
+    def reply(self, prompt: str, said: Sequence[str]) -> str | None:
+        """What the file answers to the last of `said`. Raises UserError where its function raises
+        or returns what is no reply. `turns` must be more than 1.
+        """
+        assert self.answering is not None
+        when = say_when(prompt, said)
+        value = call(self.path, "reply()", self.answering, when, prompt, list(said))
+        return read_reply(self.path, value, when)
 
     def _judge_one(self, prompt: str, completion: str) -> Verdict:
         when = f"on the prompt {abbreviate(prompt)}"
@@ -164,10 +176,3 @@ def is_pair(value: Any) -> bool:
         and len(value) == 2
         and type(value[1]).__name__ in ("bool", "bool_")
     )
-
-
-def is_text(value: Any) -> TypeGuard[str]:
-    """Is this a string that UTF-8 can write? JSON can spell one that it cannot, such as half a
-    character.
-    """
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from fledge.rows.census import Census, Reading
-from fledge.seeds import seed_for
 from fledge.tasks.examples import Example, Verdict
-from fledge.tasks.judge_process import JudgeProcess, Limits
-from fledge.tasks.own_judge import OwnJudge
-from fledge.tasks.rows import Admit, ExampleRows, OfRows, PromptSides, list_usable
+from fledge.tasks.rows import ExampleRows, OfRows
 
 
 class JudgingFile(Protocol):
@@ -22,6 +17,9 @@ class JudgingFile(Protocol):
 
     @property
     def pairs(self) -> Sequence[tuple[str, str | None]]: ...
+    @property
+    def turns(self) -> int: ...
+    def reply(self, prompt: str, said: Sequence[str]) -> str | None: ...
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -55,33 +53,3 @@ class PythonTask(OfRows):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.own.load_state_dict(state)
-
-
-def load_python_task(
-    name: str, seed: int, limits: Limits | None, reading: Reading, admit: Admit
-) -> PythonTask:
-    """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in
-    this process.
-
-    Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something
-    else.
-    """
-    path = Path(name)
-    own: JudgingFile
-    if limits is None:
-        own = OwnJudge(path, seed_for(seed, "judge", path.name))
-    else:
-        own = JudgeProcess(path, seed, limits)
-    census = Census(name, reading, rows="prompts", lines="entries")
-
-    def make(pair: tuple[str, str | None], place: int) -> Example:
-        example = Example(*pair, name)
-        admit(example)
-        return example
-
-    sides, examples = PromptSides(), []
-    for _, example in list_usable(census, enumerate(own.pairs), make):
-        sides.append(example.prompt)
-        examples.append(example)
-    rows = sides.deal(name, examples, seed, [census])
-    return PythonTask(name, rows, own, can_fail=limits is not None)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fledge.errors import UserError
+from fledge.evaluate.suites.instruction_settings import check_settings
 from fledge.evaluate.suites.instructions import RULES, follows, judge_ifeval
 from fledge.evaluate.suites.questions import AskedQuestion
 
@@ -57,6 +59,33 @@ def test_each_is_told_from_its_opposite(rule: str) -> None:
     assert follows(rule, settings, good, "")
     assert not follows(rule, settings, bad, "")
     assert not follows(rule, settings, "  ", "")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_a_rule_needs_is_missed_when_the_row_is_read(rule: str) -> None:
+    """All that a rule looks up, and no more: each one left out is named, and none of another
+    kind gets to the rule.
+    """
+    settings, text, _ = CASES[rule]
+    check_settings(rule, settings, "row 3")
+    for name in settings:
+        rest = {key: value for key, value in settings.items() if key != name}
+        odd = {**settings, name: {"a": 1}}
+        if name.endswith("relation"):
+            follows(rule, rest, text, "")
+            continue
+        with pytest.raises(UserError, match=f"row 3 has no `{name}` among the `kwargs` of {rule}"):
+            check_settings(rule, rest, "row 3")
+        with pytest.raises(UserError, match=f"as `{name}` among"):
+            check_settings(rule, odd, "row 3")
+
+
+def test_a_number_may_come_as_a_table_has_it() -> None:
+    rule = "length_constraints:number_words"
+    check_settings(rule, {"num_words": 3.0}, "row 1")
+    for odd in (3.5, True, "3", float("inf"), float("nan")):
+        with pytest.raises(UserError, match="give a whole number"):
+            check_settings(rule, {"num_words": odd}, "row 1")
 
 
 def test_all_have_to_be_followed_and_a_first_line_may_be_passed_over() -> None:

@@ -121,6 +121,10 @@ def test_questions_in_words_are_asked_as_the_harness_asks_them(tmp_path: Path) -
         ("gsm8k", {"question": "Q?"}, "no text `answer`"),
         ("ifeval", {"prompt": "Say.", "instruction_id_list": ["a"], "kwargs": []}, "as many"),
         ("ifeval", {"prompt": "Say.", "instruction_id_list": ["a"], "kwargs": ["b"]}, "as many"),
+        ("ifeval", {"prompt": "Say.", "instruction_id_list": [["a"]], "kwargs": [{}]}, "as many"),
+        ("ifeval", {"prompt": "Say.", "instruction_id_list": ["startend:end_checker"],
+                    "kwargs": [{"end_phrase": None}]},
+         "line 1 of .*q.jsonl has no `end_phrase` among the `kwargs` of startend:end_checker"),
         ("piqa", {"task": "boolq", "question": "Q"}, "none is of piqa"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS
+from fledge.tasks.checking import check_task
 from fledge.tasks.conversed import (
     Conversed,
     count_turns,
@@ -16,7 +17,7 @@ from fledge.tasks.conversed import (
     write_messages,
     write_transcript,
 )
-from fledge.tasks.named import check_task, load_task
+from fledge.tasks.named import load_task
 from fledge.tasks.worlds.make import WORLDS
 
 EVERY = [f"{world.name}:{level}" for world in WORLDS.values() for level in range(1, 6)]

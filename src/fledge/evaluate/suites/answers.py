@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from fledge.evaluate.suites.questions import AskedQuestion, Marked
+from fledge.prompting.reading import find_boxed
 
 _MARKED = re.compile(r"####\s*(-?[$]?[0-9.,]+)")
 _NUMBER = re.compile(r"-?[$]?\d[\d,]*(?:\.\d+)?|-?[$]?\.\d+")
@@ -80,22 +81,6 @@ def judge_bbh(asked: Sequence[AskedQuestion], answers: Sequence[str]) -> list[Ma
 
 def _plain(text: str) -> str:
     return " ".join(text.strip().strip('"').rstrip(".").lower().split())
-
-
-def find_boxed(text: str) -> str | None:
-    """What the last \\boxed{…} or \\fbox{…} holds, whose braces may hold others."""
-    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if start < 0:
-        return None
-    rest = text[start:].partition("boxed" if text[start:].startswith("\\boxed") else "fbox")[2]
-    if rest.startswith(" "):
-        return rest.split("$")[0].strip()
-    depth = 0
-    for place, letter in enumerate(rest):
-        depth += (letter == "{") - (letter == "}")
-        if depth == 0:
-            return rest[1:place] if place else None
-    return None
 
 
 def is_same_mathematics(first: str, second: str) -> bool:

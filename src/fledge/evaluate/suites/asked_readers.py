@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.evaluate.suites.instruction_settings import check_settings
 from fledge.evaluate.suites.questions import AskedQuestion
 
 TURNS = ("</s>", "<|im_end|>")  # how a model ends a turn that has no token for it
@@ -48,12 +49,15 @@ def read_ifeval(row: Mapping[str, Any], where: str) -> AskedQuestion:
     (prompt,) = _texts(row, where, "prompt")
     rules, given = row.get("instruction_id_list"), row.get("kwargs")
     fine = isinstance(rules, list) and isinstance(given, list) and len(rules) == len(given)
+    fine = fine and all(isinstance(rule, str) for rule in rules or ())
     if not fine or not all(each is None or isinstance(each, dict) for each in given or ()):
         raise UserError(
             f"{where} has no `instruction_id_list` with as many `kwargs`: IFEval's rows have."
         )
     assert isinstance(given, list)
     settings = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
+    for rule, own in zip(rules or (), settings, strict=True):
+        check_settings(rule, own, where)
     return AskedQuestion(
         prompt, "", (), prompt, {"prompt": prompt, "rules": rules, "settings": settings}
     )

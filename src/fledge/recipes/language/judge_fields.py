@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from fledge.errors import UserError
 from fledge.runs.show import Show
 from fledge.tasks.given import GivenTask
-from fledge.tasks.judge_process import Limits
+from fledge.tasks.own_process import Limits
 
 
 def check_task_name(given: Any) -> Any:
@@ -45,7 +45,9 @@ class JudgeFields(BaseModel):
         default=30.0,
         gt=0,
         le=1e6,
-        description="a call of its score() or scores() may take; to load it, 4 times as many",
+        description=(
+            "a call of its score(), scores() or reply() may take; to load it, 4 times as many"
+        ),
     )
     judge_memory_gb: float = Field(
         default=4.0, gt=0, le=1e6, description="gigabytes that its process may take"

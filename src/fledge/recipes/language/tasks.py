@@ -12,9 +12,10 @@ from fledge.recipes.language.rows import tell
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.show import Show
 from fledge.tasks.answered import render_example
+from fledge.tasks.checking import check_task
 from fledge.tasks.conversed import count_turns
-from fledge.tasks.judge_process import Limits
-from fledge.tasks.named import Example, Task, check_task, list_censuses, load_task
+from fledge.tasks.named import Example, Task, list_censuses, load_task
+from fledge.tasks.own_process import Limits
 from fledge.text.asking import encode_prompt
 from fledge.text.fitting import fit, say_no_room
 from fledge.text.tokenizer import Tokenizer

@@ -44,6 +44,7 @@ from fledge.sample.token_search import Searched
 from fledge.tasks.examples import Example
 from fledge.tasks.named import load_task
 from fledge.tasks.python_task import PythonTask
+from fledge.tasks.python_world import PythonWorld
 from fledge.text.asking import encode_prompt
 from fledge.text.infilling import find_infilling
 from fledge.text.tokenizer import Tokenizer
@@ -247,13 +248,18 @@ def check_searched(config: SampleConfig) -> None:
 
 def open_verifier(name: str, prompt: str) -> tuple[PythonTask, Example]:
     """The task of a file, and the prompt as a question of it. Raises UserError for a task that
-    knows the answers to its own prompts alone.
+    knows the answers to its own prompts alone, and for one of several turns.
     """
     task = load_task(name)
     if not isinstance(task, PythonTask):
         raise UserError(
             f"task={name} knows the answers to its own prompts alone: give a .py with "
             "score(prompt, completion), or reward=RUN."
+        )
+    if isinstance(task, PythonWorld):
+        raise UserError(
+            f"task={name} answers, turn by turn, and a search makes one text: give a .py without "
+            "reply(), or reward=RUN."
         )
     return task, Example(prompt, None, task.name)
 

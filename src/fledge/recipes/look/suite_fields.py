@@ -100,6 +100,12 @@ class EvaluateSuiteConfig(FamilyField):
                     f"{name}={path} cannot be written: there is no folder {path.parent}. Make it, "
                     "or choose another."
                 )
+            if path is not None and path.is_dir():
+                kind = "questions.jsonl" if name == "details" else "page.html"
+                raise UserError(
+                    f"{name}={path} is a folder, and one file is written: name it, such as "
+                    f"{name}={path / kind}."
+                )
 
     @property
     def most_new_tokens(self) -> int:
