@@ -2,7 +2,7 @@
 the same network untrained, whatever the seed.
 
 Films and their splits follow from a seed, so that the same machine always finds the same shares;
-the held-out part has more than 1,000 frames. Ten to thirty seconds of one core a seed.
+the held-out part has more than 1,000 frames. Six to forty seconds of one core a seed.
 """
 
 from __future__ import annotations
