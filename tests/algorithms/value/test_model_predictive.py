@@ -72,7 +72,7 @@ def test_a_value_begins_with_what_goes_on_for_ever_as_it_was() -> None:
     said = value(x)
     assert (said - 20).abs().max() < 0.05 * 5**0.5 * 10
     with torch.no_grad():
-        value.network[-1].bias.add_(1.0)
+        value.network[-1].bias.add_(1.0)  # pyright: ignore[reportCallIssue]
         torch.testing.assert_close(value(x), said + 5**0.5 * 10)
     table = StateValue(Choices((3,)), generator=seeded(0), widths=(8,), gamma=0.9)
     assert table(torch.eye(3)).tolist() == [0.0] * 3  # one of them may be the end

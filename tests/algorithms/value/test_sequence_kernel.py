@@ -22,7 +22,8 @@ def some_world(action: Any, **given: Any) -> tuple[WorldEnsemble, Tensor, Tensor
     """An ensemble that has seen a little, two observations, and sequences from each."""
     random = seeded(0)
     space = Box(torch.full((3,), -torch.inf), torch.full((3,), torch.inf))
-    world = WorldEnsemble(space, action, generator=random, **{"members": 3} | given)
+    kind: dict[str, Any] = {"members": 3} | given
+    world = WorldEnsemble(space, action, generator=random, **kind)
     for part in (world.layers, world.ends):
         for weight, bias in zip(part.weight, part.bias, strict=True):
             weight.data.mul_(3)  # so that every action counts
