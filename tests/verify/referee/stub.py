@@ -67,7 +67,9 @@ class StubPeer:
         if self.fault == "mask off by one":
             mask = mask.roll(1)
         if self.fault == "stop token":
-            mask = mask * torch.tensor([float(s != 2) for s in symbols] + [1.0] * (3 - len(symbols)))
+            mask = mask * torch.tensor(
+                [float(s != 2) for s in symbols] + [1.0] * (3 - len(symbols))
+            )
         if self.fault == "truncated" and symbols[-1] != 2:
             mask = torch.zeros(3)
         return mask.double()

@@ -77,7 +77,7 @@ class VerifyConfig(BaseModel):
             own = [name for name in given if name not in cls.model_fields]
             check_setting_names(f"peer={peer}", own, cls)
             said = Field(default=None, description="a setting of the peer's own")
-            settings: dict[str, Any] = {name: (Any, said) for name in own}
+            settings: dict[str, Any] = dict.fromkeys(own, (Any, said))
             return create_model(f"{cls.__name__} of the peer", __base__=cls, **settings)
         if file is None or file == "none":
             return cls

@@ -57,9 +57,7 @@ def _name_pieces(ruling: Ruling) -> Iterator[str]:
 
 def _name_bias(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
     if ruling.bias > CHANGED:
-        yield (
-            f"the expected gradient is biased by {ruling.bias:.1%} (cosine {ruling.cosine:.4f})"
-        )
+        yield (f"the expected gradient is biased by {ruling.bias:.1%} (cosine {ruling.cosine:.4f})")
     elif abs(ruling.scale - 1) > CHANGED:
         size = hearing.group
         own = abs(ruling.scale - (size - 1) / size) < CHANGED

@@ -93,9 +93,7 @@ class TrlSft(BatchTrainer):
         row = {**self._rows((0,))[0]}
         return SFTTrainer(
             model=make_model(self.problem.language, self.problem.logits),
-            args=self._arguments(
-                SFTConfig, folder, dataset_kwargs={"skip_prepare_dataset": True}
-            ),
+            args=self._arguments(SFTConfig, folder, dataset_kwargs={"skip_prepare_dataset": True}),
             train_dataset=Dataset.from_list([row]),
             processing_class=make_tokenizer(self.problem.language),
         )

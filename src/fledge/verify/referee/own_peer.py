@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-import fledge
+from fledge import __version__
 from fledge.exact.problem import Problem
 from fledge.micro_batches import MicroBatches
 from fledge.trajectories import Trajectories
@@ -16,12 +16,11 @@ from fledge.verify.laboratory import Bench, Make
 from fledge.verify.referee.question import Answer, Step
 from fledge.verify.table import speak
 
-
 SPARE = 3  # steps of padding that a row may have
 
 
 class OwnPeer:
-    version = fledge.__version__
+    version = __version__
 
     def __init__(self, name: str, make: Make, problem: Problem) -> None:
         self.name, self.problem = name, problem

@@ -177,9 +177,7 @@ def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
 
     Raises UserError for a peer that is not known, or settings of more than one.
     """
-    chosen = [
-        name for name in FAMILIES if peer in ("all", name, name.partition(":")[0])
-    ]
+    chosen = [name for name in FAMILIES if peer in ("all", name, name.partition(":")[0])]
     if not chosen:
         raise UserError(
             f"there is no peer {peer}: give one of {', '.join(FAMILIES)}; a package, such as trl; "
@@ -204,9 +202,7 @@ def _list_rows(name: str) -> Iterator[Hearing]:
     make, claim, equation = OWN_ROWS[name.partition(":")[2]]
     problem = referee_problem()
     build = partial(OwnPeer, name, make)
-    yield Hearing(
-        name, {}, claim, equation, "policy", problem, build, unbiased=claim == "unbiased"
-    )
+    yield Hearing(name, {}, claim, equation, "policy", problem, build, unbiased=claim == "unbiased")
 
 
 def _hear(name: str, setting: dict[str, Any], claim: str, equation: str) -> Hearing:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.exact.problem import Problem
-from fledge.verify.referee.equations import Equation, Scores, distance, list_equations
+from fledge.verify.referee.equations import Scores, distance, list_equations
 from fledge.verify.referee.faults import name_faults
 from fledge.verify.referee.question import Answer, Hearing, Peer, Step
 
@@ -191,15 +191,15 @@ def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) ->
     best = math.inf
     for variant, scores in list_variants(hearing.problem):
         for name, equation in list_equations(hearing.family, hearing.problem):
-            worst = max(_apart(equation, scores, step, answer) for step, answer in held)
+            worst = 0.0
+            for step, answer in held:
+                worst = max(worst, distance(answer, equation(scores, step)))
+                if worst > best:
+                    break  # another equation is nearer
             best = min(best, worst)
             if worst < SAME:
                 return name + variant, worst
     return "", best
-
-
-def _apart(equation: Equation, scores: Scores, step: Step, answer: Tensor) -> float:
-    return distance(answer, equation(scores, step))
 
 
 def list_variants(problem: Problem) -> Iterator[tuple[str, Scores]]:
@@ -250,4 +250,3 @@ def _disturb(
         garbage = max(garbage, distance(filled.flat, padded.flat))
         leak = max(leak, wide.leak, filled.leak)
     return pieces, padding, garbage, leak
-

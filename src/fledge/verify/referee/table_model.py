@@ -4,7 +4,7 @@ Hugging Face family trains it as it trains any other. Imported only where such a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tokenizers import Tokenizer
@@ -32,7 +32,9 @@ class TableConfig(PretrainedConfig):
     """`vocabulary` symbols; the opening token and padding follow them."""
 
     model_type = "fledge_table"
-    auto_map = {}  # TRL 1.16 reads it of every architecture that transformers does not have
+    auto_map: ClassVar[
+        dict[str, str]
+    ] = {}  # TRL 1.16 reads it of every architecture that transformers does not have
 
     def __init__(self, vocabulary: int = 3, length: int = 2, **kwargs: Any) -> None:
         self.vocabulary, self.length = vocabulary, length
@@ -86,7 +88,7 @@ class TableForCausalLM(PreTrainedModel, GenerationMixin):
 
     config_class = TableConfig
     base_model_prefix = "model"
-    _tied_weights_keys = {}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)

@@ -127,5 +127,3 @@ class TrlPolicy:
 
 def build_policy(kind: str, setting: dict[str, Any], problem: Problem) -> TrlPolicy:
     return TrlPolicy(kind, setting, problem)
-
-

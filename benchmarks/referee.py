@@ -1,0 +1,59 @@
+"""Renews docs/referee.md and docs/referee.json: every trainer that `fledge verify peer=all` knows
+and that is installed here, with what it claims and what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from fledge.errors import UserError
+from fledge.recipes.studies.referee import quiet
+from fledge.verify.referee.equations import list_equations
+from fledge.verify.referee.page import render_page
+from fledge.verify.referee.peers import list_peers, select_hearings
+from fledge.verify.referee.question import referee_problem
+from fledge.verify.referee.ruling import rule
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def main() -> int:
+    """Exit code 1 where a trainer that is asked for is not installed."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--on", default=date.today().isoformat(), help="the day, as it is written")
+    reader.add_argument("--machine", default=platform.processor() or platform.machine())
+    reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
+    given = reader.parse_args()
+    torch.set_num_threads(1)
+    missing = 0
+    if given.page_only:
+        written = json.loads((DOCS / "referee.json").read_text(encoding="utf-8"))
+    else:
+        rows = []
+        for peer in list_peers():
+            try:
+                for hearing in select_hearings(peer, {}):
+                    with quiet():
+                        rows.append(rule(hearing).as_json())
+                    print(rows[-1]["command"], rows[-1]["equation"], flush=True)
+            except UserError as error:
+                print(error, file=sys.stderr)
+                missing = 1
+        written = {"measured": f"Measured on {given.on}, {given.machine}.", "rows": rows}
+        told = json.dumps(written, ensure_ascii=False, indent=1)
+        (DOCS / "referee.json").write_text(told + "\n", encoding="utf-8")
+    candidates = len(dict(list_equations("policy", referee_problem(0.1))))
+    page = render_page(written["rows"], written["measured"], candidates)
+    (DOCS / "referee.md").write_text(page, encoding="utf-8")
+    return missing
+
+
+if __name__ == "__main__":
+    sys.exit(main())
