@@ -10,6 +10,7 @@ import platform
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,31 +25,42 @@ from fledge.verify.referee.ruling import rule
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+def renew(peer: str, rows: list[dict[str, Any]]) -> None:
+    """Measure a peer's rows in place of those that are there. Raises UserError where it is not
+    installed.
+    """
+    made = []
+    for hearing in select_hearings(peer, {}):
+        with quiet():
+            made.append(rule(hearing).as_json())
+        print(made[-1]["command"], made[-1]["equation"], made[-1]["faults"], flush=True)
+    rows[:] = [row for row in rows if row["peer"] != peer] + made
+
+
 def main() -> int:
     """Exit code 1 where a trainer that is asked for is not installed."""
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--on", default=date.today().isoformat(), help="the day, as it is written")
     reader.add_argument("--machine", default=platform.processor() or platform.machine())
+    reader.add_argument("--peer", action="append", help="only this one's rows; may be repeated")
     reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
     given = reader.parse_args()
     torch.set_num_threads(1)
+    place = DOCS / "referee.json"
+    written = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
     missing = 0
-    if given.page_only:
-        written = json.loads((DOCS / "referee.json").read_text(encoding="utf-8"))
-    else:
-        rows = []
-        for peer in list_peers():
+    if not given.page_only:
+        written["measured"] = f"Measured on {given.on}, {given.machine}."
+        for peer in given.peer or list_peers():
             try:
-                for hearing in select_hearings(peer, {}):
-                    with quiet():
-                        rows.append(rule(hearing).as_json())
-                    print(rows[-1]["command"], rows[-1]["equation"], flush=True)
+                renew(peer, written["rows"])
             except UserError as error:
                 print(error, file=sys.stderr)
                 missing = 1
-        written = {"measured": f"Measured on {given.on}, {given.machine}.", "rows": rows}
-        told = json.dumps(written, ensure_ascii=False, indent=1)
-        (DOCS / "referee.json").write_text(told + "\n", encoding="utf-8")
+            told = json.dumps(written, ensure_ascii=False, indent=1)
+            place.write_text(told + "\n", encoding="utf-8")
+    order = {name: at for at, name in enumerate(list_peers())}
+    written["rows"].sort(key=lambda row: order[row["peer"]])
     candidates = len(dict(list_equations("policy", referee_problem(0.1))))
     page = render_page(written["rows"], written["measured"], candidates)
     (DOCS / "referee.md").write_text(page, encoding="utf-8")
