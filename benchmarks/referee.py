@@ -25,12 +25,21 @@ from fledge.verify.referee.ruling import rule
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def renew(peer: str, rows: list[dict[str, Any]]) -> None:
-    """Measure a peer's rows in place of those that are there. Raises UserError where it is not
-    installed.
+def renew(peer: str, rows: list[dict[str, Any]], missing: bool) -> None:
+    """Measure a peer's rows in place of those that are there, or only those that are not there.
+    Raises UserError where it is not installed.
     """
     made = []
     for hearing in select_hearings(peer, {}):
+        asked = (peer, hearing.told, hearing.claim, hearing.equation)
+        there = [
+            row
+            for row in rows
+            if (row["peer"], row["setting"], row["claim"], row["claimed"]) == asked
+        ]
+        if missing and there:
+            made += there
+            continue
         with quiet():
             made.append(rule(hearing).as_json())
         print(made[-1]["command"], made[-1]["equation"], made[-1]["faults"], flush=True)
@@ -43,6 +52,7 @@ def main() -> int:
     reader.add_argument("--on", default=date.today().isoformat(), help="the day, as it is written")
     reader.add_argument("--machine", default=platform.processor() or platform.machine())
     reader.add_argument("--peer", action="append", help="only this one's rows; may be repeated")
+    reader.add_argument("--missing", action="store_true", help="only rows that are not there")
     reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
     given = reader.parse_args()
     torch.set_num_threads(1)
@@ -53,7 +63,7 @@ def main() -> int:
         written["measured"] = f"Measured on {given.on}, {given.machine}."
         for peer in given.peer or list_peers():
             try:
-                renew(peer, written["rows"])
+                renew(peer, written["rows"], given.missing)
             except UserError as error:
                 print(error, file=sys.stderr)
                 missing = 1

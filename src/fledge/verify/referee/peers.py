@@ -50,6 +50,11 @@ GRPO_ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"loss_type": "dr_grpo"}, _STATED, name_policy(GROUP_STD, CONSTANT)),
     ({"loss_type": "cispo"}, _GLOBAL, name_policy(GROUP_STD, TOKENS)),
     (
+        {"loss_type": "cispo", "epsilon_high": 5.0},
+        f"{_GLOBAL}; “the ScaleRL paper recommends epsilon_high=5.0”",
+        name_policy(GROUP_STD, TOKENS),
+    ),
+    (
         {"loss_type": "sapo"},
         "a soft gate in place of clipping; on policy its slope is 1",
         name_policy(GROUP_STD, SEQUENCES),
@@ -80,23 +85,28 @@ GRPO_ROWS: list[tuple[dict[str, Any], str, str]] = [
         name_policy(GROUP_STD, SEQUENCES),
     ),
     (
-        {"loss_type": "grpo", "beta": 0.04},
+        {"loss_type": "grpo", "beta": 0.04, "use_bias_correction_kl": False},
         "GRPO as its paper has it: k3 beside the loss, β = 0.04",
         name_policy(GROUP_STD, SEQUENCES, "k3 in the loss"),
     ),
     (
-        {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.5},
-        "k3 beside the loss, weighed enough to be seen",
-        name_policy(PLAIN, CONSTANT, "k3 in the loss"),
+        {"loss_type": "grpo", "beta": 0.04},
+        "k3 times the ratio, by default: on policy its gradient is that of k2",
+        name_policy(GROUP_STD, SEQUENCES, "k2 in the loss"),
     ),
     (
         {
             "loss_type": "dr_grpo",
             "scale_rewards": "none",
             "beta": 0.5,
-            "use_bias_correction_kl": True,
+            "use_bias_correction_kl": False,
         },
-        "k3 times the ratio: its gradient is that of k2 on policy",
+        "k3 beside the loss, weighed enough to be seen",
+        name_policy(PLAIN, CONSTANT, "k3 in the loss"),
+    ),
+    (
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.5},
+        "k3 times the ratio, weighed enough to be seen",
         name_policy(PLAIN, CONSTANT, "k2 in the loss"),
     ),
     (

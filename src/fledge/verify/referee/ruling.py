@@ -199,7 +199,22 @@ def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) ->
             best = min(best, worst)
             if worst < SAME:
                 return name + variant, worst
-    return "", best
+    return find_multiple(hearing, held) or ("", best)
+
+
+def find_multiple(
+    hearing: Hearing, held: Sequence[tuple[Step, Tensor]]
+) -> tuple[str, float] | None:
+    """The equation of which every answer is the same multiple, and how far that lies."""
+    answer = torch.cat([each for _, each in held])
+    scores = Scores.of(hearing.problem)
+    for name, equation in list_equations(hearing.family, hearing.problem):
+        formula = torch.cat([equation(scores, step) for step, _ in held])
+        factor = float(answer @ formula / formula.square().sum())
+        apart = distance(answer, factor * formula)
+        if apart < SAME:
+            return f"{factor:.4g} × {name}", apart
+    return None
 
 
 def list_variants(problem: Problem) -> Iterator[tuple[str, Scores]]:
