@@ -13,7 +13,7 @@ from fledge.verify.referee.question import Step, referee_problem
 from fledge.verify.referee.ruling import enumerate_steps, rule
 
 
-@pytest.mark.parametrize("name", list(OWN_ROWS))
+@pytest.mark.parametrize("name", ["grpo", "rloo"])
 def test_the_figures_are_those_of_the_laboratory(name: str) -> None:
     (hearing,) = select_hearings(f"fledge:{name}", {})
     ruling = rule(hearing)
@@ -52,7 +52,7 @@ def test_the_equations_of_pairs_are_the_slopes_of_their_losses(beta: float) -> N
     scores = Scores.of(problem)
     for name, equation in list_equations("pairs", problem):
         table = problem.logits.clone().requires_grad_(True)
-        loss = losses[name.partition(",")[0]](margins(table, "averaged" in name)).mean()
+        loss = losses[name.partition(", log-")[0]](margins(table, "averaged" in name)).mean()
         slope = -torch.autograd.grad(loss, table)[0].flatten()
         assert distance(equation(scores, step), slope) < 1e-12, name
 

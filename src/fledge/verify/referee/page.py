@@ -18,8 +18,8 @@ the rows of one trainer, with settings of your own as further words.
 {measured}
 
 The language has 3 symbols, the third ends a sequence, and at most 2 steps: 7 sequences. A group is
-3 samples of one prompt. The expectation is a sum over all 84 groups (for pairs: all 42), each
-with its probability; rewards, policy and reference are fixed numbers.
+3 samples of one prompt. The expectation is a sum over all 84 groups, each with its
+probability (for pairs: all 21 whose chosen side earns more, each as likely); rewards, policy and reference are fixed numbers.
 
 - **equation**: what a step follows, found among {candidates} that are written out from exact scores
   without a line of the trainer's: it fits on nine drawn batches of two groups to 2·10⁻⁶. This is

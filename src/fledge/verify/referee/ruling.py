@@ -129,7 +129,12 @@ def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:
     problem = hearing.problem
     count = len(problem.reward)
     if hearing.family == "pairs":
-        pairs = [(i, j) for i, j in product(range(count), repeat=2) if i != j]
+        # The chosen one earns more: of all pairs in both orders a linear loss would add up to 0.
+        pairs = [
+            (i, j)
+            for i, j in product(range(count), repeat=2)
+            if problem.reward[i] > problem.reward[j]
+        ]
         yield from ((Step(pair), 1 / len(pairs)) for pair in pairs)
         return
     law = problem.prob() if hearing.family == "policy" else data_law(problem)
