@@ -19,7 +19,8 @@ the rows of one trainer, with settings of your own as further words.
 
 The language has 3 symbols, the third ends a sequence, and at most 2 steps: 7 sequences. A group is
 3 samples of one prompt. The expectation is a sum over all 84 groups, each with its
-probability (for pairs: all 21 whose chosen side earns more, each as likely); rewards, policy and reference are fixed numbers.
+probability (for pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and reference are
+fixed numbers.
 
 - **equation**: what a step follows, found among {candidates} that are written out from exact scores
   without a line of the trainer's: it fits on nine drawn batches of two groups to 2·10⁻⁶. This is
@@ -50,11 +51,16 @@ WHY = """
   penalty is exact.
 - **The mean over each micro-batch's tokens** (`bnpo`, and said so by its documents) depends on
   which rows lie together.
+- **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is not
+  given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
+- **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
+  longer counts in the expectation.
 - **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's documents say that
   it averages them over tokens, after asking the authors.
 
 What is not measured: the steps after the first on the same samples (clipping), other processes,
-the resumed run, and the peers that the table does not name.
+the resumed run, worlds (a step that is cut off beside one that ends), and the peers that the table
+does not name.
 """
 
 

@@ -44,14 +44,18 @@ _STATED = "“a global constant”"
 _GROUPED = "“scaled by the standard deviation within each group”"
 # setting, what the documents say, equation
 GRPO_ROWS: list[tuple[dict[str, Any], str, str]] = [
-    ({}, f"{_GLOBAL}, {_GROUPED}", name_policy(GROUP_STD, TOKENS)),
+    (
+        {},
+        f"“the number of active token in the global accumulated batch”, {_GROUPED}",
+        name_policy(GROUP_STD, TOKENS),
+    ),
     ({"loss_type": "grpo"}, _LENGTH, name_policy(GROUP_STD, SEQUENCES)),
     ({"loss_type": "bnpo"}, _LOCAL, name_policy(GROUP_STD, TOKENS)),
     ({"loss_type": "dr_grpo"}, _STATED, name_policy(GROUP_STD, CONSTANT)),
     ({"loss_type": "cispo"}, _GLOBAL, name_policy(GROUP_STD, TOKENS)),
     (
         {"loss_type": "cispo", "epsilon_high": 5.0},
-        f"{_GLOBAL}; “the ScaleRL paper recommends epsilon_high=5.0”",
+        f"{_GLOBAL}; “the recommended value is 5.0”",
         name_policy(GROUP_STD, TOKENS),
     ),
     (
