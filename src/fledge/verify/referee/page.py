@@ -18,9 +18,9 @@ the rows of one trainer, with settings of your own as further words.
 {measured}
 
 The language has 3 symbols, the third ends a sequence, and at most 2 steps: 7 sequences. A group is
-3 samples of one prompt. The expectation is a sum over all 84 groups, each with its
-probability (for pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and reference are
-fixed numbers.
+3 samples of one prompt. The expectation is a sum over all 84 groups, each with its probability (for
+pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and reference are fixed
+numbers.
 
 - **equation**: what a step follows, found among {candidates} that are written out from exact scores
   without a line of the trainer's: it fits on nine drawn batches of two groups to 2·10⁻⁶. This is
@@ -38,7 +38,7 @@ WHY = """
 
 - **A mean over tokens is a ratio.** Σ_i A_i Σ_t s_it / Σ_i |y_i| divides by a length that is itself
   sampled: its expectation is not the gradient of E[r], and neither is that of a mean over each
-  sequence. Both prefer some lengths (Liu et al. 2025, §3.1). The same holds of the likelihood of
+  sequence. Both prefer some lengths (Liu et al. 2025). The same holds of the likelihood of
   tokens beside that of sequences: there it is the usual objective, and the row shows how far apart
   the two are.
 - **A standard deviation of the group** divides by a number that the same samples made: the
@@ -51,8 +51,8 @@ WHY = """
   penalty is exact.
 - **The mean over each micro-batch's tokens** (`bnpo`, and said so by its documents) depends on
   which rows lie together.
-- **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is not
-  given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
+- **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is
+  not given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
 - **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
   longer counts in the expectation.
 - **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's documents say that
