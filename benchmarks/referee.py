@@ -57,7 +57,9 @@ def main() -> int:
     given = reader.parse_args()
     torch.set_num_threads(1)
     place = DOCS / "referee.json"
-    written = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
+    written: dict[str, Any] = (
+        json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
+    )
     missing = 0
     if not given.page_only:
         written["measured"] = f"Measured on {given.on}, {given.machine}."

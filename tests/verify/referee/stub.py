@@ -32,7 +32,7 @@ class StubPeer:
         table.requires_grad_(True)
         advantage = self.advantage(p.reward[list(step.words)], step.groups)
         size = len(step.words) // step.pieces
-        every = sum(self.trained(word).sum() for word in step.words)
+        every = torch.stack([self.trained(word).sum() for word in step.words]).sum()
         loss = torch.zeros((), dtype=torch.float64)
         for at in range(0, len(step.words), size):
             words = step.words[at : at + size]
@@ -80,7 +80,9 @@ class StubPeer:
         language = self.problem.language
         temperature = 1.0 if self.fault == "temperature" else self.problem.temperature
         logp = (table / temperature).log_softmax(-1)
-        reference = torch.cat([self.problem.reference, table.detach()[3:]]) / temperature
+        other = self.problem.reference
+        assert other is not None
+        reference = torch.cat([other, table.detach()[3:]]) / temperature
         reference = reference.log_softmax(-1)
         rows, masks, gaps = [], [], []
         for word in words:

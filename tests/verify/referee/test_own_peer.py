@@ -35,12 +35,14 @@ def test_every_batch_is_enumerated_with_its_probability() -> None:
 @pytest.mark.parametrize("beta", [0.1, 2.0])
 def test_the_equations_of_pairs_are_the_slopes_of_their_losses(beta: float) -> None:
     problem = referee_problem(beta)
+    reference = problem.reference
+    assert reference is not None
     step = Step((0, 3, 5, 1))
     language = problem.language
     length = torch.tensor([len(language.sequences[word]) for word in step.words])
 
     def margins(table: torch.Tensor, each_token: bool) -> torch.Tensor:
-        ratio = problem.log_prob(table) - problem.log_prob(problem.reference)
+        ratio = problem.log_prob(table) - problem.log_prob(reference)
         ratio = ratio[list(step.words)] / (length if each_token else 1)
         return ratio[:2] - ratio[2:]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 import transformers
-import trl
-from datasets import Dataset
+import trl  # pyright: ignore[reportMissingImports]
+from datasets import Dataset  # pyright: ignore[reportMissingImports]
 from torch.nn.functional import pad
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # pyright: ignore[reportMissingImports]
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import Answer, Step

@@ -57,7 +57,6 @@ class TableBackbone(PreTrainedModel):
     """
 
     config_class = TableConfig
-    _no_split_modules = ()
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)
@@ -88,7 +87,6 @@ class TableForCausalLM(PreTrainedModel, GenerationMixin):
 
     config_class = TableConfig
     base_model_prefix = "model"
-    _tied_weights_keys: ClassVar[dict[str, str]] = {}
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)

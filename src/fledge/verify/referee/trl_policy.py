@@ -10,9 +10,9 @@ import tempfile
 from typing import Any
 
 import torch
-from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
-from trl import __version__ as version
+from datasets import Dataset  # pyright: ignore[reportMissingImports]
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # pyright: ignore[reportMissingImports]
+from trl import __version__ as version  # pyright: ignore[reportMissingImports]
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import Answer, Step
@@ -110,7 +110,7 @@ class TrlPolicy:
             processing_class=make_tokenizer(language),
         )
         trainer._generate_single_turn = self._speak
-        if trainer.ref_model is not None:
+        if trainer.ref_model is not None and self.problem.reference is not None:
             trainer.ref_model.double()
             hold(trainer.ref_model, language, self.problem.reference)
         return trainer
