@@ -7,7 +7,7 @@ TESTS ?= tests
 SAMPLE ?= 0
 SEED ?= 0
 
-.PHONY: gemma install demo test slow real mutants processors lint clean
+.PHONY: gemma install demo test slow real mutants processors referee lint clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,11 @@ processors: $(VENV)/.installed-dev
 		env $${aten:+ATEN_CPU_CAPABILITY=$$aten} $${onednn:+ONEDNN_MAX_CPU_ISA=$$onednn} \
 			OMP_NUM_THREADS=$$threads FLEDGE_TEST_THREADS=$$threads $(BIN)/pytest -n 2 $(TESTS) || failed=1; \
 	done; done; [ -z "$$failed" ]
+
+# Other people's trainers on our bench: docs/referee.md and docs/referee.json anew, a few minutes.
+referee: $(VENV)/.installed-dev
+	$(PIP) -e '.[referee]'
+	$(BIN)/python -m benchmarks.referee
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks examples

@@ -199,3 +199,29 @@ def test_fields_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
         in cli("verify out=nowhere/page.html", folder=tmp_path).complaint
     )
     assert "samples=5 cannot be" in cli("verify samples=5", folder=tmp_path).complaint
+
+
+def test_a_trainer_of_another_is_a_table_of_facts(cli: Cli, tmp_path: Path) -> None:
+    done = cli("verify peer=fledge:rloo --json", folder=tmp_path)
+    (row,) = read_result(done)["rows"]
+    assert row["equation"] == "r − mean of the others; sum over tokens / rows"
+    assert row["scale"] == pytest.approx(1)
+    assert row["faults"] == []
+    assert not (tmp_path / "verify.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("verify peer=trll", "there is no peer trll: give one of trl:grpo"),
+        ("verify peer=trl beta=0.1", "settings go to one trainer"),
+        ("verify peer=fledge:rloo samples=100", "samples says nothing to peer=fledge:rloo"),
+        ("verify loss_type=dapo", "`loss_type` is no field of `fledge verify`"),
+    ],
+)
+def test_what_a_peer_cannot_be_asked_is_one_sentence(
+    cli: Cli, tmp_path: Path, words: str, said: str
+) -> None:
+    done = cli(words, folder=tmp_path)
+    assert done.code == 2
+    assert said in " ".join((done.stdout + done.stderr).split())

@@ -408,7 +408,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge recall runs/align",
         "fledge recall runs/align facts=facts.jsonl others=1000",
     ),
-    "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
+    "VerifyConfig": (
+        "fledge verify",
+        "fledge verify examples/wrong_baseline.py",
+        "fledge verify peer=trl:grpo loss_type=dapo",
+    ),
     "PlanConfig": (
         "fledge plan 8b card=h100 gpus=8",
         "fledge plan model=mini card=rtx4090 gpus=1 context=256 tokens_per_step=65536",

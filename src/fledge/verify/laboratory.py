@@ -106,12 +106,18 @@ class Measured:
 
 
 class Bench:
-    """An algorithm over a problem's policy, and the gradients of its updates."""
+    """An algorithm over a problem's policy, and the gradients of its updates.
 
-    def __init__(self, problem: Problem, make: Make, hardware: Hardware = Hardware()) -> None:
+    spare: steps that the policy can read past the longest sequence, where padding stands.
+    """
+
+    def __init__(
+        self, problem: Problem, make: Make, hardware: Hardware = Hardware(), spare: int = 0
+    ) -> None:
         self.problem, self.make = problem, make
         language = problem.language
-        network = TableNetwork(language.vocabulary, language.length).hold(language, problem.logits)
+        network = TableNetwork(language.vocabulary, language.length + spare)
+        network.hold(language, problem.logits)
         rule = Decoding(problem.temperature)
         self.policy = TokenPolicy(network, rule=rule).to(hardware.device, hardware.dtype)
         self.recorder = Recorder(list(self.policy.parameters()), after=self._lead_on)
@@ -122,9 +128,8 @@ class Bench:
         self.columns = network.row_of(language)
         self.reference = None
         if problem.reference is not None:
-            other = TableNetwork(language.vocabulary, language.length).hold(
-                language, problem.reference
-            )
+            other = TableNetwork(language.vocabulary, language.length + spare)
+            other.hold(language, problem.reference)
             self.reference = (
                 TokenPolicy(other, rule=rule).to(hardware.device, hardware.dtype).frozen_copy()
             )

@@ -19,6 +19,7 @@ from rich.text import Text
 from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.recipes.algorithm_fields import check_setting_names
+from fledge.recipes.studies.referee import hear_peers
 from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
@@ -59,7 +60,8 @@ class VerifyConfig(BaseModel):
     your own: each class in it with update(batch), made as Class(policy, learner, stopwatch), and
     its function loss(logp, batch), which returns a tensor [B, T]. What they claim stands in their
     attribute gradient_claim: "unbiased", "unbiased up to scale (G-1)/G" or "biased: why". Exit code
-    1 where a claim does not hold.
+    1 where a claim does not hold. With peer, what another's installed trainer computes beside what
+    it claims: a table of facts, exit code 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +72,13 @@ class VerifyConfig(BaseModel):
 
         Raises UserError for a file that is wrong.
         """
-        file = given.get("file")
+        file, peer = given.get("file"), given.get("peer")
+        if peer is not None and peer != "none":
+            own = [name for name in given if name not in cls.model_fields]
+            check_setting_names(f"peer={peer}", own, cls)
+            said = Field(default=None, description="a setting of the peer's own")
+            settings: dict[str, Any] = dict.fromkeys(own, (Any, said))
+            return create_model(f"{cls.__name__} of the peer", __base__=cls, **settings)
         if file is None or file == "none":
             return cls
         fields: dict[str, Any] = own_settings(Path(file))
@@ -79,6 +87,13 @@ class VerifyConfig(BaseModel):
 
     file: Path | None = Field(
         default=None, description="a .py file of your own with an algorithm or a loss"
+    )
+    peer: str | None = Field(
+        default=None,
+        description=(
+            "another's trainer, with settings of its own: trl:grpo loss_type=dapo; trl for all of "
+            "a package, all for everyone (pip install 'fledge[referee]')"
+        ),
     )
     out: Path = Field(default=Path("verify.html"), description="the page to write, with plots")
     device: Literal["cpu", "cuda"] = Field(
@@ -100,6 +115,8 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a device or folder that is not there, a file that is wrong, and a claim
     of no known form.
     """
+    if config.peer is not None:
+        return _hear(config, config.peer, show)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda was given, but torch finds no GPU here: give device=cpu.")
     if not config.out.parent.is_dir():
@@ -140,6 +157,18 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     )
     show.line(f"{told}, {time.perf_counter() - began:.0f} s. Page: {config.out}")
     return {"holds": not broken, "rows": [row.as_json() for row in rows]}
+
+
+def _hear(config: VerifyConfig, peer: str, show: Show) -> dict[str, Any]:
+    """Another's trainer computes where and how it does: our fields say nothing to it."""
+    ours = config.model_fields_set & VerifyConfig.model_fields.keys() - {"peer"}
+    if ours:
+        raise UserError(
+            f"{min(ours)} says nothing to peer={peer}: give the peer and settings of its own."
+        )
+    setting = {name: getattr(config, name) for name in config.model_fields_set - {"peer"}}
+    with use_one_thread():
+        return hear_peers(peer, setting, show)
 
 
 @contextmanager

@@ -1,0 +1,83 @@
+"""Renews docs/referee.md and docs/referee.json: every trainer that `fledge verify peer=all` knows
+and that is installed here, with what it claims and what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fledge.errors import UserError
+from fledge.recipes.studies.referee import quiet
+from fledge.verify.referee.equations import list_equations
+from fledge.verify.referee.page import render_page
+from fledge.verify.referee.peers import list_peers, select_hearings
+from fledge.verify.referee.question import referee_problem
+from fledge.verify.referee.ruling import rule
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def renew(peer: str, rows: list[dict[str, Any]], missing: bool) -> None:
+    """Measure a peer's rows in place of those that are there, or only those that are not there.
+    Raises UserError where it is not installed.
+    """
+    made = []
+    for hearing in select_hearings(peer, {}):
+        asked = (peer, hearing.told, hearing.claim, hearing.equation)
+        there = [
+            row
+            for row in rows
+            if (row["peer"], row["setting"], row["claim"], row["claimed"]) == asked
+        ]
+        if missing and there:
+            made += there
+            continue
+        with quiet():
+            made.append(rule(hearing).as_json())
+        print(made[-1]["command"], made[-1]["equation"], made[-1]["faults"], flush=True)
+    rows[:] = [row for row in rows if row["peer"] != peer] + made
+
+
+def main() -> int:
+    """Exit code 1 where a trainer that is asked for is not installed."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--on", default=date.today().isoformat(), help="the day, as it is written")
+    reader.add_argument("--machine", default=platform.processor() or platform.machine())
+    reader.add_argument("--peer", action="append", help="only this one's rows; may be repeated")
+    reader.add_argument("--missing", action="store_true", help="only rows that are not there")
+    reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
+    given = reader.parse_args()
+    torch.set_num_threads(1)
+    place = DOCS / "referee.json"
+    written: dict[str, Any] = (
+        json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
+    )
+    missing = 0
+    if not given.page_only:
+        written["measured"] = f"Measured on {given.on}, {given.machine}."
+        for peer in given.peer or list_peers():
+            try:
+                renew(peer, written["rows"], given.missing)
+            except UserError as error:
+                print(error, file=sys.stderr)
+                missing = 1
+            told = json.dumps(written, ensure_ascii=False, indent=1)
+            place.write_text(told + "\n", encoding="utf-8")
+    order = {name: at for at, name in enumerate(list_peers())}
+    written["rows"].sort(key=lambda row: order[row["peer"]])
+    candidates = len(dict(list_equations("policy", referee_problem(0.1))))
+    page = render_page(written["rows"], written["measured"], candidates)
+    (DOCS / "referee.md").write_text(page, encoding="utf-8")
+    return missing
+
+
+if __name__ == "__main__":
+    sys.exit(main())

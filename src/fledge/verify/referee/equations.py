@@ -1,0 +1,220 @@
+"""The equations that a policy-gradient, likelihood or preference step may follow, each written out
+from the exact scores: which of them is it that a peer computes?
+
+A step of B rows adds Σ_i Σ_t w_it ∇log π(y_it | y_i<t) to the table. The equations differ in the
+weights w, and every weight is arithmetic on rewards, lengths and log-probabilities: no line here is
+shared with a trainer, ours or another's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.exact.problem import Problem
+from fledge.verify.referee.question import Step
+
+EPSILON = 1e-4  # beside a standard deviation, as TRL has it
+Equation = Callable[["Scores", Step], Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """∇log π of every step of every sequence, with its log-probability under policy and
+    reference. `tempered` says whether the temperature was heeded.
+    """
+
+    problem: Problem
+    score: Tensor  # [S, T, P·V], 0 after a sequence's end
+    logp: Tensor  # [S, T]
+    reference: Tensor  # [S, T]
+    length: Tensor  # [S]
+
+    @classmethod
+    def of(cls, problem: Problem, tempered: bool = True) -> Scores:
+        temperature = problem.temperature if tempered else 1.0
+
+        def read(table: Tensor) -> Tensor:
+            return problem.language.step_log_prob(table / temperature)
+
+        score: Any = torch.autograd.functional.jacobian(read, problem.logits)
+        other = problem.logits if problem.reference is None else problem.reference
+        length = torch.tensor([len(word) for word in problem.language.sequences])
+        return cls(problem, score.flatten(2), read(problem.logits), read(other), length)
+
+    def add_up(self, words: Tensor, weight: Tensor) -> Tensor:
+        """Σ_it w_it ∇log π.  words [B], weight [B, T] -> [P·V]"""
+        return torch.einsum("bt,btn->n", weight, self.score[words])
+
+
+def _center(reward: Tensor, groups: int) -> Tensor:
+    grouped = reward.view(groups, -1)
+    return (grouped - grouped.mean(1, keepdim=True)).flatten()
+
+
+def _leave_one_out(reward: Tensor, groups: int) -> Tensor:
+    grouped = reward.view(groups, -1)
+    size = grouped.shape[1]
+    return (grouped - (grouped.sum(1, keepdim=True) - grouped) / max(1, size - 1)).flatten()
+
+
+def _spread(values: Tensor, groups: int, lost: int) -> Tensor:
+    """The standard deviation of each row's group, with `lost` degrees of freedom gone."""
+    grouped = values.view(groups, -1)
+    size = grouped.shape[1]
+    square = (grouped - grouped.mean(1, keepdim=True)).square().sum(1, keepdim=True)
+    return (square / max(1, size - lost)).sqrt().expand_as(grouped).flatten()
+
+
+def _divide(apart: Tensor, spread: Tensor) -> Tensor:
+    """0 where there is no spread: a step that is no number there is counted as lost, not here."""
+    return torch.where(spread > 1e-12, apart / spread.clamp(min=1e-12), 0.0)
+
+
+def _normalised(reward: Tensor, groups: int) -> Tensor:
+    apart = _leave_one_out(reward, groups)
+    return (apart - apart.mean()) / (_spread(apart, 1, 1) + EPSILON)
+
+
+ADVANTAGES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "r − mean": _center,
+    "(r − mean)/(std + ε)": lambda r, g: _center(r, g) / (_spread(r, g, 1) + EPSILON),
+    "(r − mean)/(std of the batch + ε)": lambda r, g: _center(r, g) / (_spread(r, 1, 1) + EPSILON),
+    "r − mean of the others": _leave_one_out,
+    "r − mean of the others, whitened over the batch": _normalised,
+    "(r − mean)/std": lambda r, g: _divide(_center(r, g), _spread(r, g, 1)),
+    "(r − mean)/(std over G + ε)": lambda r, g: _center(r, g) / (_spread(r, g, 0) + EPSILON),
+    "(r − mean)/std over G": lambda r, g: _divide(_center(r, g), _spread(r, g, 0)),
+    "(r − mean of the batch)/(std of the batch + ε)": lambda r, g: (
+        _center(r, 1) / (_spread(r, 1, 1) + EPSILON)
+    ),
+    "r": lambda r, g: r,
+}
+# Of the lengths, the longest allowed, and whether a row's group has different rewards.
+SHARES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
+    "mean over sequences of the mean over tokens": lambda n, most, apart: (
+        1 / (len(n) * n.clamp(min=1))
+    ),
+    "mean over all tokens": lambda n, most, apart: (1 / n.sum().clamp(min=1)).expand(len(n)),
+    "sum over tokens / (rows × longest allowed)": lambda n, most, apart: n.new_full(
+        (len(n),), 1 / (len(n) * most)
+    ),
+    "sum over tokens / rows": lambda n, most, apart: n.new_full((len(n),), 1 / len(n)),
+    "mean over all tokens of groups whose rewards differ": lambda n, most, apart: (
+        1 / (n * apart).sum().clamp(min=1)
+    ).expand(len(n)),
+}
+# What a penalty in the loss adds to the weight of a step, with d = log π − log π_ref.
+PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "k3 in the loss": lambda d: 1 - (-d).exp(),
+    "k2 in the loss": lambda d: d,
+    "k1 in the loss": lambda d: torch.ones_like(d),
+}
+
+
+def weigh_policy(
+    scores: Scores, step: Step, advantage: str, share: str, penalty: str | None
+) -> Tensor:
+    words = torch.tensor(step.words)
+    gap = scores.logp[words] - scores.reference[words]  # [B, T], 0 after the end
+    reward = scores.problem.reward[words]
+    if penalty == "k1 in the reward":
+        reward = reward - scores.problem.beta * gap.sum(1)
+    worth = ADVANTAGES[advantage](reward, step.groups)[:, None].expand_as(gap)
+    if penalty in PENALTIES:
+        worth = worth - scores.problem.beta * PENALTIES[penalty](gap)
+    length = scores.length[words].to(gap)
+    apart = _spread(scores.problem.reward[words], step.groups, 0) > 1e-12
+    part = SHARES[share](length, scores.score.shape[1], apart)
+    return scores.add_up(words, worth * part[:, None])
+
+
+def policy_equations(problem: Problem) -> Iterator[tuple[str, Equation]]:
+    """Every combination, the ones that papers write first."""
+    penalties = (*PENALTIES, "k1 in the reward", None) if problem.beta else (None,)
+    for penalty, advantage, share in product(penalties, ADVANTAGES, SHARES):
+        name = name_policy(advantage, share, penalty)
+
+        def equation(
+            scores: Scores,
+            step: Step,
+            given: tuple[str, str, str | None] = (advantage, share, penalty),
+        ) -> Tensor:
+            return weigh_policy(scores, step, *given)
+
+        yield name, equation
+
+
+def name_policy(advantage: str, share: str, penalty: str | None = None) -> str:
+    return f"{advantage}; {share}" + (f"; {penalty}" if penalty else "")
+
+
+def likelihood_equations(problem: Problem) -> Iterator[tuple[str, Equation]]:
+    """The negative log-likelihood, each token with its share."""
+    for weighed, share in product((False, True), SHARES):
+
+        def equation(
+            scores: Scores, step: Step, weighed: bool = weighed, share: str = share
+        ) -> Tensor:
+            words = torch.tensor(step.words)
+            length = scores.length[words].to(scores.logp)
+            every = torch.ones_like(length)
+            part = SHARES[share](length, scores.score.shape[1], every)[:, None]
+            weight = scores.logp[words].exp() if weighed else torch.ones_like(scores.logp[words])
+            return scores.add_up(words, part * weight)
+
+        yield share + ("; each token weighed by its probability" if weighed else ""), equation
+
+
+def pair_equations(beta: float) -> Iterator[tuple[str, Equation]]:
+    """Losses of a pair (the first half of the words is chosen, the second rejected), as functions
+    of Δ, the difference of the two log-ratios.
+    """
+    slopes: dict[str, Callable[[Tensor], Tensor]] = {
+        "−log σ(βΔ)": lambda d: beta * torch.sigmoid(-beta * d),
+        "max(0, 1 − βΔ)": lambda d: beta * (beta * d < 1).to(d),
+        "(Δ − 1/2β)²": lambda d: -2 * (d - 1 / (2 * beta)),
+    }
+    for name, slope in slopes.items():
+        for each_token in (False, True):
+            words = f"{name}, log-ratios {'averaged over' if each_token else 'summed over'} tokens"
+
+            def equation(
+                scores: Scores,
+                step: Step,
+                slope: Callable[[Tensor], Tensor] = slope,
+                each_token: bool = each_token,
+            ) -> Tensor:
+                numbers = torch.tensor(step.words)
+                part = scores.length[numbers].to(scores.logp)
+                part = 1 / part if each_token else torch.ones_like(part)
+                ratio = (scores.logp - scores.reference)[numbers].sum(1) * part
+                pairs = len(numbers) // 2
+                push = slope(ratio[:pairs] - ratio[pairs:]) / pairs
+                weight = torch.cat([push, -push]) * part
+                return scores.add_up(numbers, weight[:, None].expand(-1, scores.score.shape[1]))
+
+            yield words, equation
+
+
+def list_equations(family: str, problem: Problem) -> Iterator[tuple[str, Equation]]:
+    if family == "policy":
+        return policy_equations(problem)
+    if family == "likelihood":
+        return likelihood_equations(problem)
+    return pair_equations(problem.beta)
+
+
+def distance(answer: Tensor, formula: Tensor) -> float:
+    """‖answer − formula‖/‖formula‖, infinite where either is not finite; 0 where both are 0."""
+    if not bool(answer.isfinite().all()) or not bool(formula.isfinite().all()):
+        return math.inf
+    size = float(formula.norm())
+    apart = float((answer - formula).norm())
+    return apart / size if size > 1e-12 else (0.0 if apart < 1e-9 else math.inf)

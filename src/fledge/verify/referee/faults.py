@@ -1,0 +1,66 @@
+"""Where a measurement differs from what is claimed, in one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fledge.verify.referee.question import Hearing
+
+if TYPE_CHECKING:
+    from fledge.verify.referee.ruling import Ruling
+
+CHANGED = 1e-5  # relative: a gradient is another one
+
+
+def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
+    """In the order in which someone would look for them."""
+    if ruling.equation != ruling.claimed:
+        yield from _name_equation(ruling)
+    if ruling.lost:
+        yield f"no number in {ruling.lost:.1%} of the batches, where a group's rewards are equal"
+    if ruling.pieces > CHANGED:
+        yield from _name_pieces(ruling)
+    if ruling.padding > CHANGED:
+        yield f"padding is counted: three tokens more change the gradient by {ruling.padding:.1%}"
+    if ruling.garbage > CHANGED or ruling.leak > CHANGED:
+        yield (
+            f"what stands under the mask changes the gradient by {ruling.garbage:.1%}, "
+            f"and {ruling.leak:.1e} of it lies after the end"
+        )
+    if hearing.unbiased:
+        yield from _name_bias(ruling, hearing)
+
+
+def _name_equation(ruling: Ruling) -> Iterator[str]:
+    if not ruling.equation:
+        yield f"none of the equations fits: the nearest is {ruling.residual:.1e} away"
+        return
+    measured, claimed = ruling.equation.split("; "), ruling.claimed.split("; ")
+    for part in measured:
+        if part not in claimed:
+            other = [each for each in claimed if each not in measured]
+            yield f"computes “{part}”" + (f", claims “{'; '.join(other)}”" if other else "")
+    if set(measured) < set(claimed):
+        yield f"leaves out “{'; '.join(each for each in claimed if each not in measured)}”"
+
+
+def _name_pieces(ruling: Ruling) -> Iterator[str]:
+    size = f"two micro-batches change the gradient by up to {ruling.pieces:.1%}"
+    if "of the batch" in ruling.equation or "over the batch" in ruling.equation:
+        yield f"advantages are normalised over the micro-batch: {size}"
+    elif "mean over all tokens" in ruling.equation:
+        yield f"the loss is averaged over each micro-batch's tokens: {size}"
+    else:
+        yield size
+
+
+def _name_bias(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
+    if ruling.bias > CHANGED:
+        yield (f"the expected gradient is biased by {ruling.bias:.1%} (cosine {ruling.cosine:.4f})")
+    elif abs(ruling.scale - 1) > CHANGED:
+        size = hearing.group
+        own = abs(ruling.scale - (size - 1) / size) < CHANGED
+        yield f"unbiased only up to scale {ruling.scale:.4f}" + (
+            " = (G−1)/G: each sample is in its own baseline" if own else ""
+        )

@@ -1,0 +1,272 @@
+"""A peer is heard: its expected gradient by enumeration, the equation that it follows on drawn
+batches, and what micro-batches, padding and masked tokens change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations_with_replacement, product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.exact.problem import Problem
+from fledge.verify.referee.equations import Scores, distance, list_equations
+from fledge.verify.referee.faults import name_faults
+from fledge.verify.referee.question import Answer, Hearing, Peer, Step
+
+SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
+DRAWN = 8  # batches on which an equation is looked for
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """One row. Differences are relative to the gradient of one micro-batch without padding."""
+
+    peer: str
+    version: str
+    setting: str
+    claim: str
+    equation: str  # the one that fits, or ""
+    claimed: str
+    residual: float  # of the equation that fits best, the worst over the drawn batches
+    cosine: float  # of the expected gradient, with the exact one
+    scale: float  # the c for which c·g is nearest
+    bias: float  # ‖E ĝ − c·g‖/‖c·g‖
+    variance: float | None  # beside plain REINFORCE's with as many samples, once scaled
+    pieces: float  # what micro-batches change at most
+    padding: float
+    garbage: float
+    leak: float  # gradient at places after a sequence's end
+    lost: float  # the probability of a batch whose gradient is no number
+    batches: int  # that were enumerated
+    faults: tuple[str, ...]  # where it differs from its claim
+    command: str
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def rule(hearing: Hearing) -> Ruling:
+    peer = hearing.build(hearing.problem)
+    problem = hearing.problem
+    steps = list(draw_steps(hearing))
+    plain = [peer.answer(step) for step in steps]
+    said = find_equation(hearing, steps, plain)
+    pieces, padding, garbage, leak = _disturb(hearing, peer, steps, plain)
+    law = list(enumerate_steps(hearing))
+    answers = [peer.answer(step).flat for step, _ in law]
+    masses = [mass for _, mass in law]
+    lost = sum(m for a, m in zip(answers, masses, strict=True) if not bool(a.isfinite().all()))
+    expected = torch.stack(
+        [a * m for a, m in zip(answers, masses, strict=True) if bool(a.isfinite().all())]
+    ).sum(0)
+    true = _truth(hearing, law).flatten()
+    scale = float(expected @ true / true.square().sum())
+    size = float(expected.norm() * true.norm())
+    ruling = Ruling(
+        peer.name,
+        peer.version,
+        hearing.told,
+        hearing.claim,
+        said[0],
+        hearing.equation,
+        said[1],
+        float(expected @ true) / size if size > 1e-12 else 0.0,
+        scale,
+        float((expected - scale * true).norm() / abs(scale) / true.norm())
+        if abs(scale) > 1e-9
+        else math.inf,
+        _relative_variance(problem, hearing, answers, masses, expected, scale),
+        pieces,
+        padding,
+        garbage,
+        leak,
+        lost,
+        len(law),
+        (),
+        f"fledge verify peer={hearing.peer}"
+        + "".join(f" {name}={value}" for name, value in hearing.setting.items()),
+        hearing.note,
+    )
+    return replace(ruling, faults=tuple(name_faults(ruling, hearing)))
+
+
+def draw_steps(hearing: Hearing) -> Iterator[Step]:
+    """Two groups, or pairs, or rows, of both lengths; the last has equal rewards in a group."""
+    random = torch.Generator().manual_seed(11)
+    count = len(hearing.problem.reward)
+    if hearing.family == "pairs":
+        for _ in range(DRAWN):
+            # The two of a pair differ.
+            order = [torch.randperm(count, generator=random)[:2].tolist() for _ in range(2)]
+            yield Step((order[0][0], order[1][0], order[0][1], order[1][1]))
+        return
+    groups = 2 if hearing.family == "policy" else 1
+    rows = 2 * hearing.group
+    drawn, words = 0, ()
+    while drawn < DRAWN:
+        words = tuple(torch.randint(count, (rows,), generator=random).tolist())
+        if len({hearing.problem.reward[word].item() for word in words}) > rows // 2:
+            drawn += 1
+            yield Step(words, groups)
+    if hearing.family == "policy":
+        yield Step((words[0],) * hearing.group + words[-hearing.group :], groups)
+
+
+def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:
+    """Everything that one group, or one pair, can be, and how likely it is. Rows of a step are
+    taken in any order for one: every multiset once, with the number of its orders.
+    """
+    problem = hearing.problem
+    count = len(problem.reward)
+    if hearing.family == "pairs":
+        # The chosen one earns more: of all pairs in both orders a linear loss would add up to 0.
+        pairs = [
+            (i, j)
+            for i, j in product(range(count), repeat=2)
+            if problem.reward[i] > problem.reward[j]
+        ]
+        yield from ((Step(pair), 1 / len(pairs)) for pair in pairs)
+        return
+    law = problem.prob() if hearing.family == "policy" else data_law(problem)
+    for words in combinations_with_replacement(range(count), hearing.group):
+        orders = math.factorial(hearing.group)
+        for times in Counter(words).values():
+            orders //= math.factorial(times)
+        yield Step(words), orders * math.prod(float(law[word]) for word in words)
+
+
+def data_law(problem: Problem) -> Tensor:
+    """Where the data of likelihoods comes from: the reference's law.  [S]"""
+    table = problem.logits if problem.reference is None else problem.reference
+    return problem.language.log_prob(table).exp()
+
+
+def _truth(hearing: Hearing, law: list[tuple[Step, float]]) -> Tensor:
+    problem = hearing.problem
+    if hearing.family == "policy":
+        return problem.gradient()
+    scores = Scores.of(problem)
+    if hearing.family == "likelihood":
+        return (data_law(problem)[:, None] * scores.score.sum(1)).sum(0)
+    paper = dict(list_equations(hearing.family, problem))[hearing.equation]
+    return torch.stack([mass * paper(scores, step) for step, mass in law]).sum(0)
+
+
+def _relative_variance(
+    problem: Problem,
+    hearing: Hearing,
+    answers: list[Tensor],
+    masses: list[float],
+    expected: Tensor,
+    scale: float,
+) -> float | None:
+    """Total variance over plain REINFORCE's, both as far along the true gradient."""
+    if hearing.family != "policy" or abs(scale) < 1e-9:
+        return None
+    second = sum(
+        mass * float(answer.square().sum())
+        for answer, mass in zip(answers, masses, strict=True)
+        if bool(answer.isfinite().all())
+    )
+    variance = second - float(expected.square().sum())
+    return variance / scale**2 / (problem.reinforce_variance() / hearing.group)
+
+
+def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) -> tuple[str, float]:
+    """The first of the candidates that every finite answer follows, and how far the best one lies
+    from them. The name is "" where none does.
+    """
+    held = [
+        (step, answer.flat)
+        for step, answer in zip(steps, answers, strict=True)
+        if bool(answer.flat.isfinite().all())
+    ]
+    if not any(float(answer.norm()) for _, answer in held):
+        return "nothing: the gradient is 0", 0.0
+    best = math.inf
+    for variant, scores in list_variants(hearing.problem):
+        for name, equation in list_equations(hearing.family, hearing.problem):
+            worst = 0.0
+            for step, answer in held:
+                worst = max(worst, distance(answer, equation(scores, step)))
+                if worst > best:
+                    break  # another equation is nearer
+            best = min(best, worst)
+            if worst < SAME:
+                return name + variant, worst
+    return find_multiple(hearing, held) or ("", best)
+
+
+def find_multiple(
+    hearing: Hearing, held: Sequence[tuple[Step, Tensor]]
+) -> tuple[str, float] | None:
+    """The equation of which every answer is the same multiple, and how far that lies."""
+    answer = torch.cat([each for _, each in held])
+    scores = Scores.of(hearing.problem)
+    for name, equation in list_equations(hearing.family, hearing.problem):
+        formula = torch.cat([equation(scores, step) for step, _ in held])
+        factor = float(answer @ formula / formula.square().sum())
+        apart = distance(answer, factor * formula)
+        if apart < SAME:
+            return f"{factor:.4g} × {name}", apart
+    return None
+
+
+def list_variants(problem: Problem) -> Iterator[tuple[str, Scores]]:
+    """What may go wrong with steps, whatever the equation: "" is the right one."""
+    scores = Scores.of(problem)
+    yield "", scores
+    if problem.temperature != 1:
+        yield "; the temperature is ignored", Scores.of(problem, tempered=False)
+    words = problem.language.sequences
+    ends = torch.tensor([len(word) - 1 for word in words])
+    last = torch.arange(scores.score.shape[1]) == ends[:, None]  # [S, T]
+    first = torch.arange(scores.score.shape[1]).expand_as(last) == 0
+    stops = torch.tensor([word[-1] == problem.language.stop for word in words])[:, None]
+    dropped = {
+        "the stop token is not trained": last & stops,
+        "the mask is off by one: the last step is not trained": last,
+        "the mask is off by one: the first step is not trained": first,
+        "truncated sequences are left out": ~stops.expand_as(last),
+    }
+    for said, out in dropped.items():
+        kept = replace(scores, score=scores.score.masked_fill(out[..., None], 0))
+        yield f"; {said}", kept
+        # The lengths too may be those of what is left.
+        yield f"; {said}", replace(kept, length=_count(scores, words, out))
+
+
+def _count(scores: Scores, words: Sequence[tuple[int, ...]], out: Tensor) -> Tensor:
+    """How many steps each sequence has left.  [S, T] -> [S]"""
+    gone = [int(row[: len(word)].sum()) for row, word in zip(out, words, strict=True)]
+    return scores.length - torch.tensor(gone)
+
+
+def _disturb(
+    hearing: Hearing, peer: Peer, steps: list[Step], plain: list[Answer]
+) -> tuple[float, float, float, float]:
+    """What micro-batches, padding and masked tokens change, and the largest leak."""
+    pieces, padding, garbage = 0.0, 0.0, 0.0
+    leak = max(answer.leak for answer in plain)
+    for step, answer in zip(steps, plain, strict=True):
+        if not bool(answer.flat.isfinite().all()):
+            continue
+        cut = peer.answer(replace(step, pieces=2))
+        wide = peer.answer(replace(step, padding=3))
+        padded = peer.answer(replace(step, padding=1))
+        filled = peer.answer(replace(step, padding=1, garbage=True))
+        pieces = max(pieces, distance(cut.flat, answer.flat))
+        padding = max(padding, distance(wide.flat, answer.flat))
+        garbage = max(garbage, distance(filled.flat, padded.flat))
+        leak = max(leak, wide.leak, filled.leak)
+    return pieces, padding, garbage, leak

@@ -1,0 +1,66 @@
+"""Our own algorithms through the referee: what `fledge verify` says of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fledge.errors import UserError
+from fledge.verify.laboratory import measure
+from fledge.verify.referee.equations import Scores, distance, list_equations
+from fledge.verify.referee.peers import OWN_ROWS, select_hearings
+from fledge.verify.referee.question import Step, referee_problem
+from fledge.verify.referee.ruling import enumerate_steps, rule
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo"])
+def test_the_figures_are_those_of_the_laboratory(name: str) -> None:
+    (hearing,) = select_hearings(f"fledge:{name}", {})
+    ruling = rule(hearing)
+    measured = measure(OWN_ROWS[name][0], hearing.problem, samples=3)
+    assert ruling.faults == ()
+    assert ruling.scale == pytest.approx(measured.scale, rel=1e-9)
+    assert ruling.cosine == pytest.approx(measured.cosine, rel=1e-9)
+    assert ruling.bias == pytest.approx(measured.error_after(measured.scale), rel=1e-6, abs=1e-12)
+    assert ruling.variance == pytest.approx(measured.relative_variance, rel=1e-9)
+
+
+def test_every_batch_is_enumerated_with_its_probability() -> None:
+    (hearing,) = select_hearings("fledge:rloo", {})
+    masses = [mass for _, mass in enumerate_steps(hearing)]
+    assert len(masses) == 84  # multisets of 3 out of 7
+    assert sum(masses) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_the_equations_of_pairs_are_the_slopes_of_their_losses(beta: float) -> None:
+    problem = referee_problem(beta)
+    reference = problem.reference
+    assert reference is not None
+    step = Step((0, 3, 5, 1))
+    language = problem.language
+    length = torch.tensor([len(language.sequences[word]) for word in step.words])
+
+    def margins(table: torch.Tensor, each_token: bool) -> torch.Tensor:
+        ratio = problem.log_prob(table) - problem.log_prob(reference)
+        ratio = ratio[list(step.words)] / (length if each_token else 1)
+        return ratio[:2] - ratio[2:]
+
+    losses = {
+        "−log σ(βΔ)": lambda d: -torch.nn.functional.logsigmoid(beta * d),
+        "max(0, 1 − βΔ)": lambda d: (1 - beta * d).clamp(min=0),
+        "(Δ − 1/2β)²": lambda d: (d - 1 / (2 * beta)).square(),
+    }
+    scores = Scores.of(problem)
+    for name, equation in list_equations("pairs", problem):
+        table = problem.logits.clone().requires_grad_(True)
+        loss = losses[name.partition(", log-")[0]](margins(table, "averaged" in name)).mean()
+        slope = -torch.autograd.grad(loss, table)[0].flatten()
+        assert distance(equation(scores, step), slope) < 1e-12, name
+
+
+def test_a_peer_that_there_is_not_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="there is no peer trll: give one of trl:grpo"):
+        select_hearings("trll", {})
+    with pytest.raises(UserError, match="settings go to one trainer"):
+        select_hearings("trl", {"beta": 0.1})
