@@ -12,7 +12,7 @@ import torch
 
 from fledge.algorithms.value.model_predictive import ModelPredictive
 from fledge.learner import Learner, Schedule
-from fledge.models.control.foresight import Foresight, StateValue
+from fledge.models.control.foresight import Foresight
 from fledge.models.control.world_ensemble import WorldEnsemble
 from fledge.optimizers import adamw
 from fledge.plan.world_copies import WorldCopies
@@ -22,7 +22,6 @@ from fledge.sample.replay import Replay, Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.make import make_world
-from fledge.worlds.world import Choices
 from tests.subjects import figures_close, seeded
 
 
@@ -56,26 +55,6 @@ def planner(
         foresight, learner, Stopwatch(), s, action=world.action, replay=replay
     )
     return algorithm, world
-
-
-def test_a_value_begins_with_what_goes_on_for_ever_as_it_was() -> None:
-    """Rewards of mean 2 and root mean square √5 and γ = 0.9: 20 everywhere to within a part of a
-    hundred of the unit, √5 · 10; what the network says is in that unit.
-    """
-    value = StateValue(
-        make_world("CartPole-v1", 1).observation, generator=seeded(0), widths=(8,), gamma=0.9
-    )
-    x = torch.randn(50, 4, generator=seeded(1))
-    assert float(value(x).abs().max()) < 0.05  # nothing was paid yet
-    assert value.paid is not None
-    value.paid.count_in(torch.tensor([[1.0], [3.0]]))
-    said = value(x)
-    assert (said - 20).abs().max() < 0.05 * 5**0.5 * 10
-    with torch.no_grad():
-        value.network[-1].bias.add_(1.0)  # pyright: ignore[reportCallIssue]
-        torch.testing.assert_close(value(x), said + 5**0.5 * 10)
-    table = StateValue(Choices((3,)), generator=seeded(0), widths=(8,), gamma=0.9)
-    assert table(torch.eye(3)).tolist() == [0.0] * 3  # one of them may be the end
 
 
 def test_the_values_target_is_the_formula_and_only_termination_ends_it() -> None:

@@ -248,7 +248,7 @@ class ModelPredictive:
             share, said = torch.zeros(()), {}
             if value is not None:
                 error = value(self.foresight.scale(some.obs)) - self.target(some)
-                share = share + 0.5 * (error / value.unit).square().sum() / count
+                share = share + 0.5 * error.square().sum() / count
                 said["value_error"] = error.detach().abs().sum() / count
             if novelty is not None:
                 strange = novelty.error(self.foresight.scale(some.obs))

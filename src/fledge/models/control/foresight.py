@@ -13,54 +13,28 @@ from torch import Tensor, nn
 
 from fledge.models.control.mlp import mlp
 from fledge.models.control.random_distillation import RandomDistillation
-from fledge.models.control.running_scale import SMALLEST, RunningScale
+from fledge.models.control.running_scale import RunningScale
 from fledge.models.control.world_ensemble import SIGMAS, WorldEnsemble
 from fledge.worlds.world import Choices, Space
 
-MOST_STEPS = 1000  # that a reward is thought to go on for, however little is discounted
-
 
 class StateValue(nn.Module):
-    """V(s) = (m + r·n(s)) / (1 − γ): m and r are the rewards' mean and root mean square so far, n a
-    perceptron over scaled numbers. Of states that can be counted V is one number for each, 0 at
-    first: what has ended is among them, and earns nothing.
-
-    A network that begins near 0 so says that it goes on for ever as it was on average: nothing bad
-    is thought of what was never visited, and the unit of what is to be learned is known. In units
-    of 1 it learned for a thousand steps of CartPole how large a hundred is, and leaned to the side
-    that it had happened to see.
-    """
+    """V(s): a perceptron over scaled numbers, or one number for each choice."""
 
     def __init__(
-        self,
-        observation: Space,
-        *,
-        generator: torch.Generator,
-        widths: Sequence[int],
-        gamma: float = 0.99,
+        self, observation: Space, *, generator: torch.Generator, widths: Sequence[int]
     ) -> None:
         super().__init__()
-        self.reach = min(1 / (1 - gamma), MOST_STEPS) if gamma < 1 else float(MOST_STEPS)
-        self.paid = None if isinstance(observation, Choices) else RunningScale(1)
         if isinstance(observation, Choices):
             self.network = nn.Sequential(nn.Linear(observation.sizes[0], 1, bias=False))
             nn.init.zeros_(self.network[0].weight)  # pyright: ignore[reportArgumentType]
         else:
             sizes = (math.prod(observation.shape), *widths, 1)
-            self.network = mlp(sizes, generator=generator, last_gain=0.01)
-
-    @property
-    def unit(self) -> Tensor:
-        """What an output of 1 is worth; 1 before anything was paid.  -> [1]"""
-        if self.paid is None:
-            return torch.ones(1)
-        size = (self.paid.variance + self.paid.mean.square()).sqrt() * self.reach
-        return torch.where(size > SMALLEST, size, 1.0)
+            self.network = mlp(sizes, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., O], or the chance of every state [..., S] -> [...]"""
-        said = self.network(x).squeeze(-1)
-        return said if self.paid is None else self.reach * self.paid.mean + self.unit * said
+        return self.network(x).squeeze(-1)
 
 
 class Foresight(nn.Module):
@@ -77,7 +51,6 @@ class Foresight(nn.Module):
         widths: Sequence[int],
         terminal_value: bool,
         distilled: bool,
-        gamma: float = 0.99,
     ) -> None:
         super().__init__()
         self.world, self.value, self.novelty = world, None, None
@@ -86,7 +59,7 @@ class Foresight(nn.Module):
         width = 1 if self.states else math.prod(observation.shape)
         self.own_scale = RunningScale(width) if world is None else None
         if terminal_value:
-            self.value = StateValue(observation, generator=generator, widths=widths, gamma=gamma)
+            self.value = StateValue(observation, generator=generator, widths=widths)
         if distilled:
             self.novelty = RandomDistillation(width, generator=generator)
 
@@ -106,8 +79,6 @@ class Foresight(nn.Module):
         """Steps that have come are counted into what numbers are scaled by.  [N, *O], [N], [N,
         *O]
         """
-        if self.value is not None and self.value.paid is not None:
-            self.value.paid.count_in(reward[:, None])
         if self.world is not None:
             self.world.watch(obs, reward, next_obs)
         elif self.states is None and self.own_scale is not None:

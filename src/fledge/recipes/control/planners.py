@@ -103,7 +103,6 @@ def build_model_predictive(m: Making, s: ModelPredictive.Settings) -> Built:
     foresight = Foresight(
         world.observation, ensemble, generator=random, widths=run.widths,
         terminal_value=s.terminal_value, distilled=s.novelty == "rnd",
-        gamma=s.gamma,
     )  # fmt: skip
     learns = any(p.requires_grad for p in foresight.parameters())
     algorithm = ModelPredictive(

@@ -41,6 +41,10 @@ def conclude(
         )
     best = choose_best(best_agent, last["evaluation_return"])
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
+    foretold = None
+    if built.learned_world is not None:
+        # The last one's: it has seen most, and the best may be from before anything was seen.
+        foretold = measure_foretelling(built.learned_world, result["last"].rows)
     if best is not None:
         put_in(built, best[0], judge_world)
         result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))
@@ -72,8 +76,8 @@ def conclude(
         "test_episodes": config.evaluation_episodes,
         "last_test_return": result["last"].mean,
     }
-    if built.learned_world is not None:
-        own["learned_world"] = measure_foretelling(built.learned_world, result[kept].rows)
+    if foretold is not None:
+        own["learned_world"] = foretold
     rose = (
         f"control: return {first:.1f} → {last['evaluation_return']:.1f} (mean of "
         f"{config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after "
