@@ -203,7 +203,7 @@ def test_fields_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_trainer_of_another_is_a_table_of_facts(cli: Cli, tmp_path: Path) -> None:
     done = cli("verify peer=fledge:rloo --json", folder=tmp_path)
-    (row,) = read_result(done)["rows"]
+    (row,) = json.loads(done.stdout)["rows"]
     assert row["equation"] == "r − mean of the others; sum over tokens / rows"
     assert row["scale"] == pytest.approx(1)
     assert row["faults"] == []
