@@ -64,7 +64,7 @@ class SharedPrompts:
             sees = torch.cat([sees.new_ones(1).expand(*sees.shape[:3], number), sees], dim=3)
         shared = (x[self.group] for x in first)  # [B, kv_heads, M + P, d]
         keys, values = (torch.cat(two, dim=2) for two in zip(shared, own, strict=True))
-        read = (attend(q_first, *first, causal), attend(q_own, keys, values, sees))
+        read = (attend(q_first, first[0], first[1], causal), attend(q_own, keys, values, sees))
         # In memory [N, heads, d], as the projection that follows reads it.
         places = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in read])
         return places.index_select(0, self.back).transpose(0, 1)[None]

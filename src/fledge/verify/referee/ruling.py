@@ -112,7 +112,8 @@ def draw_steps(hearing: Hearing) -> Iterator[Step]:
         return
     groups = 2 if hearing.family == "policy" else 1
     rows = 2 * hearing.group
-    drawn, words = 0, ()
+    drawn = 0
+    words: tuple[int, ...] = ()
     while drawn < DRAWN:
         words = tuple(torch.randint(count, (rows,), generator=random).tolist())
         if len({hearing.problem.reward[word].item() for word in words}) > rows // 2:
