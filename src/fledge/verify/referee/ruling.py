@@ -113,7 +113,7 @@ def draw_steps(hearing: Hearing) -> Iterator[Step]:
     groups = 2 if hearing.family == "policy" else 1
     rows = 2 * hearing.group
     drawn = 0
-    words: tuple[int, ...] = ()
+    words = (0,) * rows
     while drawn < DRAWN:
         words = tuple(torch.randint(count, (rows,), generator=random).tolist())
         if len({hearing.problem.reward[word].item() for word in words}) > rows // 2:
