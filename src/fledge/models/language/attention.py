@@ -53,26 +53,15 @@ class Attention(nn.Module):
         return norm(x.flatten(2)).view(x.shape) if self.config.qk_norm_whole else norm(x)
 
     def attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | SharedPrompts | None,
-        before: tuple[Tensor, Tensor] | None = None,
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | SharedPrompts | None
     ) -> Tensor:
-        """mask: None is causal; else bool [B, 1, T, N + T], True where attention is allowed, or how
-        rows lie that share their prompts. before: keys and values that stand before these, each [1,
-        kv_heads, N, d].  -> [B, T, D]
+        """mask: None is causal; else bool [B, 1, T, S], True where attention is allowed, or how
+        rows lie that share their prompts.  -> [B, T, D]
         """
         b, _, t, _ = q.shape
         if isinstance(mask, SharedPrompts):
-            y = mask.attend(q, k, v, self._read, before)
+            y = mask.attend(q, k, v, self._read)
         else:
-            if before is not None:
-                k, v = (
-                    torch.cat([part.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
-                    for part, own in zip(before, (k, v), strict=True)
-                )
             y = self._read(q, k, v, mask)
         return self.out(y.transpose(1, 2).reshape(b, t, -1))
 

@@ -8,7 +8,7 @@ The same function, and the same gradient, of fewer tokens: of 8 answers of 64 to
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,29 +37,26 @@ class SharedPrompts:
     tokens: Tensor  # [1, N]
     positions: Tensor  # [1, N] in its row
     sees: Tensor  # [B, 1, S, P + S] bool: what an answer's tokens may look at
+    before: tuple[Tensor, Tensor] | None = None  # keys and values, [1, kv_heads, M, d] each
 
-    def attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attend: Attend,
-        before: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
+    def behind(self, before: tuple[Tensor, Tensor]) -> SharedPrompts:
+        """The same, of a layer with these keys and values before every row."""
+        return replace(self, before=before)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         """Every prompt reads itself, every answer its prompt and itself, and all of them what
-        stands before all: keys and values [1, kv_heads, M, d].  q [1, heads, N, d], k and v [1,
-        kv_heads, N, d] -> as q
+        stands before all.  q [1, heads, N, d], k and v [1, kv_heads, N, d] -> as q
         """
         q_first, *first = (_rows(x, self.prompts) for x in (q, k, v))
         q_own, *own = (_rows(x, self.answers) for x in (q, k, v))
         causal, sees = None, self.sees
-        if before is not None:
+        if self.before is not None:
             many = [
                 part.to(x.dtype).expand(len(x), -1, -1, -1)
-                for part, x in zip(before, first, strict=True)
+                for part, x in zip(self.before, first, strict=True)
             ]
             first = [torch.cat(two, dim=2) for two in zip(many, first, strict=True)]
-            places, number = self.prompts.shape[1], before[0].shape[2]
+            places, number = self.prompts.shape[1], self.before[0].shape[2]
             causal = sees.new_ones(places, number + places).tril(number)[None, None]
             sees = torch.cat([sees.new_ones(1).expand(*sees.shape[:3], number), sees], dim=3)
         shared = (x[self.group] for x in first)  # [B, kv_heads, M + P, d]

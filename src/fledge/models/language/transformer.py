@@ -83,7 +83,14 @@ class Block(nn.Module):
         """
         x = self.attention_norm(h)
         q, k, v = self.attention.project(x, turns)
-        read = self.attention_out_norm(self.attention.attend(q, k, v, mask, before))
+        if before is not None and isinstance(mask, SharedPrompts):
+            mask = mask.behind(before)
+        elif before is not None:
+            k, v = (
+                torch.cat([part.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
+                for part, own in zip(before, (k, v), strict=True)
+            )
+        read = self.attention_out_norm(self.attention.attend(q, k, v, mask))
         if self.config.residual == "in turn":
             h = h + read
             return h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
