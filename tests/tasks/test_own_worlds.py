@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fledge.errors import UserError
+from fledge.evaluate.judging import show_answer
 from fledge.recipes.look.sample import open_verifier
 from fledge.sample import conversing
 from fledge.sample.conversing import Spoken, answer_task, is_truncated, read_text
@@ -115,8 +116,14 @@ def test_a_failure_costs_its_own_conversation(
     }  # fmt: skip
     rows = build_trajectories(talks, marks["reward"], [0, 1, 2, 3])
     assert rows.truncated.any(1).tolist() == [False, True, True, False]
+    # What an evaluation keeps of it; nothing is asked, and fails, a second time.
+    prompt = examples[1].prompt
+    shown = show_answer(task, examples[1], texts[1], talks[1])
+    assert shown == f"> a\n{prompt} 1 a\n> trouble\n{failed[1].failure}"
     # a mixture has the same failure, and a state that counts it
     assert task.state_dict()["failed"] == 1
+    # Had it been answered before, the reading ends there.
+    assert said in write_transcript(task, examples[1], ["a", "trouble", "b"]).split("\n")[-1]
 
 
 def test_too_many_failures_end_the_run(tmp_path: Path) -> None:
