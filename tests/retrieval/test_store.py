@@ -249,8 +249,6 @@ def test_forgotten_is_not_found(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-import threading
-import time
 from fledge.retrieval.store import MemoryStore
 store = MemoryStore(sys.argv[1])
 texts = (f"process {sys.argv[2]} fact f{i} of many words" for i in range(int(sys.argv[3])))
@@ -304,8 +302,10 @@ def test_two_processes_write_and_a_third_reads(tmp_path: Path) -> None:
 def test_whoever_writes_without_pause_lets_others_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """80 writes, each within a second, beside one that hardly leaves the file."""
-    monkeypatch.setattr(schema, "WAIT_S", 1.0)
+    """80 writes, each within ten seconds, beside one that hardly leaves the file. They wait some
+    15 ms each; by SQLite's own hundred looks in ten seconds half of them would have no turn.
+    """
+    monkeypatch.setattr(schema, "WAIT_S", 10.0)
     path, ended = tmp_path / "m.db", threading.Event()
     store = MemoryStore(path)
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fledge.errors import UserError
+from fledge.evaluate.judging import show_answer
 from fledge.recipes.look.sample import open_verifier
 from fledge.sample import conversing
 from fledge.sample.conversing import Spoken, answer_task, is_truncated, read_text
@@ -40,7 +41,7 @@ def reply(prompt, said):
         TROUBLE
     return f"{prompt} {len(said)} {said[-1]}"
 """
-SHORT = Limits(seconds=0.5, failed_score=-7.0, say=lambda _: None)
+SHORT = Limits(seconds=1.5, failed_score=-7.0, say=lambda _: None)
 
 
 def load(folder: Path, source: str, limits: Limits | None = SHORT) -> Any:
@@ -86,7 +87,7 @@ def test_it_answers_turn_by_turn_in_a_process_and_without(
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
-        ("time.sleep(9)", "reply() took longer than 0.5 s to 'trouble' on the prompt 'p"),
+        ("time.sleep(9)", "reply() took longer than 1.5 s to 'trouble' on the prompt 'p"),
         ("os.kill(os.getpid(), 9)", "reply() ended its process with signal SIGKILL"),
         ("1 / 0", "reply() raised ZeroDivisionError"),
         ("return 7", "reply() returned 7 to 'trouble'"),
@@ -115,8 +116,14 @@ def test_a_failure_costs_its_own_conversation(
     }  # fmt: skip
     rows = build_trajectories(talks, marks["reward"], [0, 1, 2, 3])
     assert rows.truncated.any(1).tolist() == [False, True, True, False]
+    # What an evaluation keeps of it; nothing is asked, and fails, a second time.
+    prompt = examples[1].prompt
+    shown = show_answer(task, examples[1], texts[1], talks[1])
+    assert shown == f"> a\n{prompt} 1 a\n> trouble\n{failed[1].failure}"
     # a mixture has the same failure, and a state that counts it
     assert task.state_dict()["failed"] == 1
+    # Had it been answered before, the reading ends there.
+    assert said in write_transcript(task, examples[1], ["a", "trouble", "b"]).split("\n")[-1]
 
 
 def test_too_many_failures_end_the_run(tmp_path: Path) -> None:

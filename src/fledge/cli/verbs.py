@@ -411,7 +411,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "VerifyConfig": (
         "fledge verify",
         "fledge verify examples/wrong_baseline.py",
-        "fledge verify peer=trl:grpo loss_type=dapo",
+        "fledge verify peer=trl:grpo loss_type=dr_grpo",
     ),
     "PlanConfig": (
         "fledge plan 8b card=h100 gpus=8",

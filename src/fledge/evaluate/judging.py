@@ -40,16 +40,14 @@ def judge_task(
     texts = [read_text(tokenizer, completion) for completion in completions]
     marks = Verifier(task, cut_reward=cut_reward)(examples, completions, texts)
     if run is not None:
-        shown = [
-            show_answer(task, *pair) for pair in zip(examples, texts, completions, strict=True)
-        ]
-        for example, text, score, exact in list(
-            zip(examples, shown, marks["reward"], marks["exact_match"], strict=True)
-        )[:KEPT]:
+        shown = zip(
+            examples, texts, completions, marks["reward"], marks["exact_match"], strict=True
+        )
+        for example, text, completion, score, exact in list(shown)[:KEPT]:
             row = {
                 "step": step,
                 "prompt": example.prompt,
-                "completion": text,
+                "completion": show_answer(task, example, text, completion),
                 "score": score,
                 "exact": bool(exact),
             }
@@ -63,10 +61,17 @@ def judge_task(
 
 
 def show_answer(task: Task, example: Example, text: str, completion: Completion) -> str:
-    """The answer as a person reads it: of a conversation what was answered in it, too."""
-    if isinstance(task, Conversed) and isinstance(completion, Spoken):
+    """The answer as a person reads it: of a conversation what was answered in it, too, or why its
+    task did not answer.
+    """
+    if not isinstance(task, Conversed) or not isinstance(completion, Spoken):
+        return text
+    if completion.failed is None:
         return write_transcript(task, example, completion.said)
-    return text
+    # Not asked again about the turn that it failed on: that would cost as much, and count twice.
+    *before, last = completion.said
+    earlier = [write_transcript(task, example, before)] if before else []
+    return "\n".join([*earlier, f"> {last}", str(completion.failed.failure)])
 
 
 def draw_held_out(task: Task, number: int) -> dict[HeldOut, list[Example]]:

@@ -131,13 +131,16 @@ def fill(
             del place, own
             trim_heap(ROUNDED)
 
-    # A bias goes with its matrix into what takes the place of both, so it is read before. Only
-    # names: whoever held the tensors would keep every matrix that has been rounded.
-    names = sorted(network.state_dict(), key=lambda name: name.endswith(".weight"))
+    # A bias goes with its matrix into what takes the place of both, so that all of them are there
+    # first. Only names: whoever held the tensors would keep every matrix that has been rounded.
+    names = list(network.state_dict())
+    matrices = [name for name in names if name.endswith(".weight")]
+    others = [name for name in names if not name.endswith(".weight")]
     # Reading and decoding wait for memory, and not for each other.
     with ThreadPoolExecutor(min(torch.get_num_threads(), READERS)) as pool:
-        for done in [pool.submit(read, name) for name in names]:
-            done.result()
+        for several in (others, matrices):
+            for done in [pool.submit(read, name) for name in several]:
+                done.result()
 
 
 def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:

@@ -89,9 +89,15 @@ def write_messages(task: Task | None, example: Example) -> list[Message]:
 
 
 def write_transcript(task: Conversed, example: Example, said: Sequence[str]) -> str:
-    """What was said and answered, as a person reads it: turns behind "> ", replies under them."""
+    """What was said and answered, as a person reads it: turns behind "> ", replies under them. It
+    ends where the task fails on a turn that it had answered.
+    """
     lines = []
     for number, turn in enumerate(said, 1):
-        reply = task.reply(example, said[:number])
-        lines += [f"> {turn}", *([] if reply is None else [reply])]
+        lines.append(f"> {turn}")
+        try:
+            reply = task.reply(example, said[:number])
+        except Unanswered as failure:
+            return "\n".join([*lines, str(failure.verdict.failure)])
+        lines += [] if reply is None else [reply]
     return "\n".join(lines)

@@ -39,7 +39,7 @@ FAULT_S = 0.5  # for a process that hangs to say where
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: of one call of score() or scores(). memory_gb: that the process may take.
+    """seconds: of one call of score(), scores() or reply(). memory_gb: that the process may take.
     failed_score: of an answer it failed on.
 
     say: is told, once, of the first answer that the judge failed on.

@@ -63,8 +63,9 @@ def weigh_sequences(
     final: TerminalValue | None = None,
 ) -> Tensor:
     """As `roll_out`, to the last digits of float32; by it, where the library cannot do it: another
-    world than an ensemble on the processor, or a slope that is wanted.  [B, *O], [B, N, H, *A] ->
-    [B, N]
+    world than an ensemble on the processor, or a slope that is wanted. All noise is drawn at once:
+    where a step's draws are no whole blocks of 16 they are others than those of `roll_out`, as
+    good.  [B, *O], [B, N, H, *A] -> [B, N]
     """
     fit = (
         isinstance(dynamics, WorldEnsemble)
@@ -94,7 +95,7 @@ def follow(
     on [E, R], and where it leads [E, R, O], R = B·N
 
     Raises MemoryError.
-    """  # fmt: skip
+    """
     B, N, H = sequences.shape[:3]
     E, R, O = world.members, B * N, world.width  # noqa: E741
     change, ends = _point_at(world.layers), _point_at(world.ends)

@@ -91,8 +91,8 @@ class VerifyConfig(BaseModel):
     peer: str | None = Field(
         default=None,
         description=(
-            "another's trainer, with settings of its own: trl:grpo loss_type=dapo; trl for all of "
-            "a package, all for everyone (pip install 'fledge[referee]')"
+            "another's trainer, with settings of its own: trl:grpo loss_type=dr_grpo; trl for all "
+            "of a package, all for everyone (pip install 'fledge[referee]')"
         ),
     )
     out: Path = Field(default=Path("verify.html"), description="the page to write, with plots")
@@ -166,7 +166,9 @@ def _hear(config: VerifyConfig, peer: str, show: Show) -> dict[str, Any]:
         raise UserError(
             f"{min(ours)} says nothing to peer={peer}: give the peer and settings of its own."
         )
-    setting = {name: getattr(config, name) for name in config.model_fields_set - {"peer"}}
+    own = type(config).model_fields.keys() - VerifyConfig.model_fields.keys()
+    # In the order of the command line, as the row is named.
+    setting = {name: getattr(config, name) for name in type(config).model_fields if name in own}
     with use_one_thread():
         return hear_peers(peer, setting, show)
 

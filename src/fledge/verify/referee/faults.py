@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ CHANGED = 1e-5  # relative: a gradient is another one
 
 def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
     """In the order in which someone would look for them."""
-    if ruling.equation != ruling.claimed:
+    if ruling.equation != ruling.claimed or not ruling.equation:
         yield from _name_equation(ruling)
     if ruling.lost:
         yield f"no number in {ruling.lost:.1%} of the batches, where a group's rewards are equal"
@@ -34,7 +35,10 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
 
 def _name_equation(ruling: Ruling) -> Iterator[str]:
     if not ruling.equation:
-        yield f"none of the equations fits: the nearest is {ruling.residual:.1e} away"
+        if math.isfinite(ruling.residual):  # else there was no number at all, which is said
+            yield f"none of the equations fits: the nearest is {ruling.residual:.1e} away"
+        return
+    if not ruling.claimed:
         return
     measured, claimed = ruling.equation.split("; "), ruling.claimed.split("; ")
     for part in measured:

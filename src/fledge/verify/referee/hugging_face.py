@@ -29,7 +29,8 @@ class BatchTrainer:
 
     def __init__(self, setting: dict[str, Any], problem: Problem) -> None:
         self.setting, self.problem = setting, problem
-        self.trainer: Any = self._build(tempfile.mkdtemp(prefix="fledge-referee-"))
+        self.folder = tempfile.TemporaryDirectory(prefix="fledge-referee-")  # gone with the peer
+        self.trainer: Any = self._build(self.folder.name)
 
     def _build(self, folder: str) -> Any:
         raise NotImplementedError

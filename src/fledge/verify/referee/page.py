@@ -87,7 +87,7 @@ def _render_row(row: Mapping[str, Any]) -> str:
     cells = [
         f"`{row['setting']}`",
         row["claim"],
-        row["equation"] or f"none: the nearest is {row['residual']:.1e} away",
+        row["equation"] or _say_none(row["residual"]),
         _figure(row["cosine"], ".4f"),
         _figure(row["scale"], ".4f"),
         _figure(row["bias"], ".1%"),
@@ -95,6 +95,10 @@ def _render_row(row: Mapping[str, Any]) -> str:
         *(_change(row[name]) for name in ("pieces", "padding", "garbage")),
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _say_none(residual: float | None) -> str:
+    return "no number" if residual is None else f"none: the nearest is {residual:.1e} away"
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -5,6 +5,7 @@ and the equation that this is. Nothing of a peer is imported before it is asked.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -25,6 +26,12 @@ GROUP_STD, PLAIN, OTHERS = "(r − mean)/(std + ε)", "r − mean", "r − mean 
 BATCH_STD = "(r − mean)/(std of the batch + ε)"
 WHITENED = "r − mean of the others, whitened over the batch"
 DEFAULT_BETA = {"trl:grpo": 0.0, "trl:rloo": 0.05, "trl:dpo": 0.1}
+# Of a trainer's settings, those that the problem holds; all others are the trainer's alone.
+HELD: dict[str, tuple[str, ...]] = {
+    "policy": ("beta", "temperature"), "pairs": ("beta",), "likelihood": (),
+}  # fmt: skip
+# The one of them that changes no claim: a row holds at any.
+FREE = {"policy": "temperature", "pairs": "beta"}
 FAMILIES = {
     "trl:grpo": "policy",
     "trl:rloo": "policy",
@@ -204,8 +211,14 @@ def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
             f"peer={peer} was given with the setting {next(iter(setting))}: settings go to one "
             f"trainer of another package, such as peer={next(iter(TABLES))}."
         )
-    known = [each for each in _list_rows(chosen[0]) if each.setting == dict(setting)]
-    return known or [_hear(chosen[0], dict(setting), "no row of ours says what this is", "")]
+    (name,) = chosen
+    free = FREE.get(FAMILIES[name])
+    for leave_out in ((), (free,)):
+        asked = {key: value for key, value in setting.items() if key not in leave_out}
+        for own, claim, equation in TABLES[name]:
+            if {key: value for key, value in own.items() if key not in leave_out} == asked:
+                return [_hear(name, dict(setting), claim, equation)]
+    return [_hear(name, dict(setting), "no row of ours says what this is", "")]
 
 
 def _list_rows(name: str) -> Iterator[Hearing]:
@@ -220,11 +233,14 @@ def _list_rows(name: str) -> Iterator[Hearing]:
 
 
 def _hear(name: str, setting: dict[str, Any], claim: str, equation: str) -> Hearing:
-    problem = referee_problem(
-        float(setting.get("beta", DEFAULT_BETA.get(name, 0.0))),
-        float(setting.get("temperature", 1.0)),
-    )
-    passed = {key: value for key, value in setting.items() if key not in ("beta", "temperature")}
+    """Raises UserError for a number that the problem cannot hold."""
+    held = {"beta": DEFAULT_BETA.get(name, 0.0), "temperature": 1.0}
+    for key in setting.keys() & HELD[FAMILIES[name]]:
+        # Of pairs, β = 0 is a loss without a slope.
+        zero = key == "beta" and FAMILIES[name] == "policy"
+        held[key] = _read_number(name, key, setting[key], zero)
+    problem = referee_problem(**held)
+    passed = {key: value for key, value in setting.items() if key not in HELD[FAMILIES[name]]}
     return Hearing(
         name,
         setting,
@@ -235,6 +251,15 @@ def _hear(name: str, setting: dict[str, Any], claim: str, equation: str) -> Hear
         partial(_build, name, passed),
         unbiased="unbiased" in claim,
     )
+
+
+def _read_number(name: str, key: str, value: Any, zero: bool) -> float:
+    """Raises UserError for what is none, or is not above 0. zero: whether 0 is a number for it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and (value > 0 or (zero and value == 0)):
+        return float(value)
+    wanted = "a number from 0 on" if zero else "a number above 0"
+    raise UserError(f"{key}={value} was given to peer={name}: give {wanted}.")
 
 
 def _build(name: str, setting: dict[str, Any], problem: Problem) -> Peer:

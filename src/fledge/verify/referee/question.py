@@ -73,12 +73,11 @@ class Hearing:
     peer: str  # package:trainer
     setting: dict[str, Any]
     claim: str  # in the words of its documents
-    equation: str  # of the candidates, the one that the claim says
+    equation: str  # of the candidates, the one that the claim says; "" where none is claimed
     family: str  # which candidates: "policy", "likelihood" or "pairs"
     problem: Problem
     build: Callable[[Problem], Peer]
     group: int = GROUP
-    note: str = ""
     unbiased: bool = False  # whether it claims the gradient itself
 
     @property

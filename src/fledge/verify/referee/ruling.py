@@ -46,7 +46,6 @@ class Ruling:
     batches: int  # that were enumerated
     faults: tuple[str, ...]  # where it differs from its claim
     command: str
-    note: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,10 +65,9 @@ def rule(hearing: Hearing) -> Ruling:
     answers = [peer.answer(step).flat for step, _ in law]
     masses = [mass for _, mass in law]
     lost = sum(m for a, m in zip(answers, masses, strict=True) if not bool(a.isfinite().all()))
-    expected = torch.stack(
-        [a * m for a, m in zip(answers, masses, strict=True) if bool(a.isfinite().all())]
-    ).sum(0)
     true = _truth(hearing, law).flatten()
+    finite = [a * m for a, m in zip(answers, masses, strict=True) if bool(a.isfinite().all())]
+    expected = sum(finite, torch.zeros_like(true))
     scale = float(expected @ true / true.square().sum())
     size = float(expected.norm() * true.norm())
     ruling = Ruling(
@@ -95,7 +93,6 @@ def rule(hearing: Hearing) -> Ruling:
         (),
         f"fledge verify peer={hearing.peer}"
         + "".join(f" {name}={value}" for name, value in hearing.setting.items()),
-        hearing.note,
     )
     return replace(ruling, faults=tuple(name_faults(ruling, hearing)))
 
@@ -159,7 +156,9 @@ def _truth(hearing: Hearing, law: list[tuple[Step, float]]) -> Tensor:
     scores = Scores.of(problem)
     if hearing.family == "likelihood":
         return (data_law(problem)[:, None] * scores.score.sum(1)).sum(0)
-    paper = dict(list_equations(hearing.family, problem))[hearing.equation]
+    papers = dict(list_equations(hearing.family, problem))
+    # Where nothing is claimed it is DPO's, the first of them.
+    paper = papers[hearing.equation or next(iter(papers))]
     return torch.stack([mass * paper(scores, step) for step, mass in law]).sum(0)
 
 
@@ -192,6 +191,8 @@ def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) ->
         for step, answer in zip(steps, answers, strict=True)
         if bool(answer.flat.isfinite().all())
     ]
+    if not held:
+        return "", math.inf
     if not any(float(answer.norm()) for _, answer in held):
         return "nothing: the gradient is 0", 0.0
     best = math.inf

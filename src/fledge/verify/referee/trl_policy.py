@@ -1,7 +1,7 @@
 """TRL's GRPO and RLOO trainers as peers: really built, and stepped by their own `training_step`.
 
-Sequences come in through the trainer's `rollout_func` where it has one, else through its method of
-generation, and rewards through a reward function: everything between them and `backward` is TRL's.
+Sequences come in in place of what its method of generation says, and rewards through a reward
+function: everything between them and `backward` is TRL's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class TrlPolicy:
         self.name, self.kind, self.problem = f"trl:{kind}", kind, problem
         self.setting = setting
         self.trainers: dict[tuple[int, int, int], Any] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="fledge-referee-")  # gone with the peer
         self.words: tuple[int, ...] = ()
 
     def answer(self, step: Step) -> Answer:
@@ -67,7 +68,7 @@ class TrlPolicy:
         if step.garbage:
             for name in ("prompt", "completion"):
                 mask, ids = inputs[f"{name}_mask"], inputs[f"{name}_ids"]
-                other = (torch.arange(ids.numel()).view_as(ids) + 1) % 3
+                other = (torch.arange(ids.numel()).view_as(ids) + 1) % (pad - 1)
                 inputs[f"{name}_ids"] = torch.where(mask > 0, ids, other)
         return inputs
 
@@ -83,7 +84,7 @@ class TrlPolicy:
         model = make_model(language, self.problem.logits)
         told = dict(self.setting)
         told.setdefault("beta", self.problem.beta)
-        folder = tempfile.mkdtemp(prefix="fledge-referee-")
+        folder = f"{self.folder.name}/{len(self.trainers)}"
         if told["beta"]:
             model.save_pretrained(folder)
             model.config._name_or_path = folder
