@@ -210,9 +210,7 @@ class Learner:
                 add_figures(figures, {"loss": share, **marks})
 
     def skip(self) -> dict[str, float]:
-        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the
-        figures that say so
-        """
+        """No step for this batch, and its time in the schedule passes.  -> figures that say so"""
         rate = self.schedule.rate(self.clock.place)
         self.skipped += 1
         self.clock.tick()
@@ -227,9 +225,7 @@ class Learner:
 
     @torch.no_grad()
     def check_weights(self) -> None:
-        """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond
-        1e19, whose square overflows.
-        """
+        """Raises Diverged where a weight is no finite number, or beyond 1e19: its square overflows."""
         check_norm(float(rank_sums.total_norm(self.parameters)), self.steps)
 
     @torch.no_grad()
