@@ -225,7 +225,7 @@ class Learner:
 
     @torch.no_grad()
     def check_weights(self) -> None:
-        """Raises Diverged where a weight is no finite number, or beyond 1e19: its square overflows."""
+        """Raises Diverged where a weight is no finite number, or its square overflows (1e19)."""
         check_norm(float(rank_sums.total_norm(self.parameters)), self.steps)
 
     @torch.no_grad()
