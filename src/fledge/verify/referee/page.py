@@ -24,8 +24,8 @@ pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and
 numbers.
 
 - **equation**: what a step follows, found among {candidates} that are written out from exact scores
-  without a line of the trainer's: it fits to 2·10⁻⁶ on nine drawn batches of two groups, or eight of
-  six rows or of two pairs. This is the second way by which every row is checked.
+  without a line of the trainer's: it fits to 2·10⁻⁶ on nine drawn batches of two groups, or eight
+  of six rows or of two pairs. This is the second way by which every row is checked.
 - **cosine, scale, bias**: of the expected gradient beside the exact one, ∇(E[r] − β·KL(π‖π_ref));
   for likelihoods ∇E[log π] under the data; for pairs the mean of the loss as its paper has it.
   Scale is the c for which c·g is nearest, bias is ‖E ĝ − c·g‖/‖c·g‖.
