@@ -1,9 +1,9 @@
 """Answers chosen by their likelihood: log π of every choice behind its question, and which choice
 that makes the answer, under four rules.
 
-What most begin with, such as examples, is computed once, or else what a question's choices have in
-common (a network that `shares_prompts`); then padding costs attention alone. Questions of like
-length go together.
+What most begin with, such as examples, is computed once, and behind it what a question's choices
+have in common (a network that `shares_prompts`); then padding costs attention alone. Questions of
+like length go together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from fledge.text.asking import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 
-AT_A_TIME = 2048  # tokens of a forward pass, what is shared counted each time
+# Tokens of a forward pass. What a question's choices share is counted each time; what all rows are
+# read behind is not, and has its keys for each of them.
+AT_A_TIME = 2048
 CHUNK = 512  # tokens whose logits exist at a time
 LIKE = 2  # tokens by which the longest of what follows may differ before the beginning counts
 RULES = ("raw", "byte", "token", "pmi")

@@ -16,7 +16,7 @@ CHANGED = 1e-5  # relative: a gradient is another one
 
 def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
     """In the order in which someone would look for them."""
-    if ruling.equation != ruling.claimed or not ruling.equation:
+    if ruling.claimed and ruling.equation != ruling.claimed:
         yield from _name_equation(ruling)
     if ruling.lost:
         yield f"no number in {ruling.lost:.1%} of the batches, where a group's rewards are equal"
@@ -37,8 +37,6 @@ def _name_equation(ruling: Ruling) -> Iterator[str]:
     if not ruling.equation:
         if math.isfinite(ruling.residual):  # else there was no number at all, which is said
             yield f"none of the equations fits: the nearest is {ruling.residual:.1e} away"
-        return
-    if not ruling.claimed:
         return
     measured, claimed = ruling.equation.split("; "), ruling.claimed.split("; ")
     for part in measured:

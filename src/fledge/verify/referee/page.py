@@ -4,6 +4,7 @@ the differences come from.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and
 numbers.
 
 - **equation**: what a step follows, found among {candidates} that are written out from exact scores
-  without a line of the trainer's: it fits on nine drawn batches of two groups to 2·10⁻⁶. This is
-  the second way by which every row is checked.
+  without a line of the trainer's: it fits to 2·10⁻⁶ on nine drawn batches of two groups, or eight
+  of six rows or of two pairs. This is the second way by which every row is checked.
 - **cosine, scale, bias**: of the expected gradient beside the exact one, ∇(E[r] − β·KL(π‖π_ref));
   for likelihoods ∇E[log π] under the data; for pairs the mean of the loss as its paper has it.
   Scale is the c for which c·g is nearest, bias is ‖E ĝ − c·g‖/‖c·g‖.
@@ -66,7 +67,7 @@ does not name.
 
 def render_page(rows: Sequence[Mapping[str, Any]], measured: str, candidates: int) -> str:
     """Markdown. rows: as `Ruling.as_json` gives them; measured: when and on what."""
-    lines = [HEAD.format(measured=measured, candidates=candidates)]
+    lines = [HEAD.format(measured=textwrap.fill(measured, 100), candidates=candidates)]
     for peer in dict.fromkeys(row["peer"] for row in rows):
         own = [row for row in rows if row["peer"] == peer]
         lines.append(f"## {peer} {own[0]['version']}\n")

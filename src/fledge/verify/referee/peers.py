@@ -218,7 +218,8 @@ def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
         for own, claim, equation in TABLES[name]:
             if {key: value for key, value in own.items() if key not in leave_out} == asked:
                 return [_hear(name, dict(setting), claim, equation)]
-    return [_hear(name, dict(setting), "no row of ours says what this is", "")]
+    beside = ": beside DPO's loss" if FAMILIES[name] == "pairs" else ""
+    return [_hear(name, dict(setting), f"no row of ours says what this is{beside}", "")]
 
 
 def _list_rows(name: str) -> Iterator[Hearing]:
