@@ -25,6 +25,7 @@ from fledge.trajectories import from_rows
 # Tokens of a forward pass. What a question's choices share is counted each time; what all rows are
 # read behind is not, and has its keys for each of them.
 AT_A_TIME = 2048
+KEYS = 16  # tokens whose keys and values in one layer take what a token that is read takes
 CHUNK = 512  # tokens whose logits exist at a time
 LIKE = 2  # tokens by which the longest of what follows may differ before the beginning counts
 RULES = ("raw", "byte", "token", "pmi")
@@ -118,17 +119,21 @@ def measure_rows(
     first = torch.tensor(rows[behind.index(True)].tokens[:number])
     with read_behind(policy.network, first.to(policy.network.unembedding.device)):
         cut = [row.cut(number) for row, own in zip(rows, behind, strict=True) if own]
-        those = iter(_measure(policy, cut, at_a_time))
+        those = iter(_measure(policy, cut, at_a_time, number))
     others = [row for row, own in zip(rows, behind, strict=True) if not own]
     these = iter(_measure(policy, others, at_a_time))
     return [next(those if own else these) for own in behind]
 
 
-def _measure(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int) -> list[tuple[float, bool]]:
+def _measure(
+    policy: TokenPolicy, rows: Sequence[Row], at_a_time: int, before: int = 0
+) -> list[tuple[float, bool]]:
+    """before: tokens that are read already, whose keys each row has for itself meanwhile."""
     order = arrange(rows)
     measured = [(0.0, False)] * len(rows)
     device = policy.network.unembedding.device
-    for part in cut_in_order((len(rows[i].tokens) for i in order), at_a_time):
+    counted = (max(len(rows[i].tokens), before // KEYS) for i in order)
+    for part in cut_in_order(counted, at_a_time):
         here = order[part]
         chosen = [
             [False] * rows[i].start + [True] * (len(rows[i].tokens) - rows[i].start) for i in here
