@@ -189,6 +189,7 @@ ELSEWHERE = {
     "worlds/games/make.py": "tests/worlds/games/test_outside_games.py, and tests/cli/test_solve.py",
     "report/page.py": "the page of an unfinished run, below",
     "serve/verb.py": "tests/serve/test_start.py: it goes on until it is stopped",
+    "verify/referee/ruling.py": "tests/verify/referee/test_page.py: it needs what others install",
     "next_command.py": "where it is written",
 }
 

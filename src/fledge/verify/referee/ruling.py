@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.exact.problem import Problem
+from fledge.next_command import write_command
 from fledge.verify.referee.equations import Scores, distance, list_equations
 from fledge.verify.referee.faults import name_faults
 from fledge.verify.referee.question import Answer, Hearing, Peer, Step
@@ -91,8 +92,7 @@ def rule(hearing: Hearing) -> Ruling:
         lost,
         len(law),
         (),
-        f"fledge verify peer={hearing.peer}"
-        + "".join(f" {name}={value}" for name, value in hearing.setting.items()),
+        write_command("verify", peer=hearing.peer, **hearing.setting),
     )
     return replace(ruling, faults=tuple(name_faults(ruling, hearing)))
 
