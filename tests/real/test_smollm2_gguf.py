@@ -62,9 +62,10 @@ QUESTIONS = (
 NEW = 8  # tokens of each
 
 
-def test_llama_cpp_says_our_tokens_of_our_file(model: Loaded, tmp_path: Path) -> None:
-    """The two round sums of float32 in another order, which moves a logit by some 1e-4: where
-    they part, llama.cpp's token is as likely as ours to that.
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_llama_cpp_says_our_tokens_of_our_file(model: Loaded, tmp_path: Path, every: int) -> None:
+    """Of every fourth prompt, or of all fifty. The two round sums of float32 in another order, which
+    moves a logit by some 1e-4: where they part, llama.cpp's token is as likely as ours to that.
     """
     asked = [
         render(model.tokenizer, [{"role": "user", "content": question}], reply=True)[0]
@@ -73,6 +74,7 @@ def test_llama_cpp_says_our_tokens_of_our_file(model: Loaded, tmp_path: Path) ->
     assert len(TEXTS) + len(asked) == 50
     save_gguf(tmp_path / "SmolLM2.gguf", model.network, model.tokenizer, "F32")
     server = LlamaServer(tmp_path / "SmolLM2.gguf")
-    compared, ties = follow(model, server, NEW, nats=1e-3, prompts=[*TEXTS, *asked])
-    assert compared >= 300  # an answer may end before
+    prompts = [*TEXTS, *asked][::every]
+    compared, ties = follow(model, server, NEW, nats=1e-3, prompts=prompts)
+    assert compared >= 6 * len(prompts)  # an answer may end before
     assert ties <= 2
