@@ -47,7 +47,10 @@ Sides = dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    given = options(__doc__, parts="of grpo,dpo,exact those that are measured; default all")
+    given = options(
+        __doc__, parts="of grpo,dpo,exact those that are measured; default all",
+        sides="of grpo and dpo, those that are measured, with / between; default all",
+    )  # fmt: skip
     parts = (given.parts or "grpo,dpo,exact").split(",")
     ratios: dict[str, float] = {}
     figures: Figures = {}
@@ -58,6 +61,8 @@ def main() -> None:
         for part, make_sides in {"grpo": grpo_sides, "dpo": dpo_sides}.items():
             if part in parts:
                 sides = make_sides(shared, given.quick)
+                if given.sides:
+                    sides = {name: sides[name] for name in given.sides.split("/")}
                 measured = run_in_turn(part, sides, 1, folder, missing)
                 figures[part] = measured
                 compare(part, measured, ratios)
