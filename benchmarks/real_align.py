@@ -184,7 +184,7 @@ def compare(part: str, measured: dict[str, dict[str, float]], ratios: dict[str, 
     ours, peers = (
         [one for name, one in measured.items() if name.startswith(who)] for who in ("ours", "TRL")
     )
-    if not peers:
+    if not peers or not ours:
         return
     fastest = max(peers, key=lambda one: one["per_s"])
     best = max(one["per_s"] for one in ours)
@@ -193,8 +193,9 @@ def compare(part: str, measured: dict[str, dict[str, float]], ratios: dict[str, 
         if side.startswith("ours"):
             share = one["peak_mb"] / fastest["peak_mb"]
             ratios[f"{part}, peak memory, {side} / TRL fastest"] = share
-    same = measured["ours bf16"]["first_gradient"] / measured["TRL bf16"]["first_gradient"]
-    ratios[f"{part}, first gradient, ours bf16 / TRL bf16, away from 1"] = abs(same - 1)
+    if {"ours bf16", "TRL bf16"} <= measured.keys():
+        same = measured["ours bf16"]["first_gradient"] / measured["TRL bf16"]["first_gradient"]
+        ratios[f"{part}, first gradient, ours bf16 / TRL bf16, away from 1"] = abs(same - 1)
 
 
 def describe(figures: Figures) -> str:
