@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 # What one piece of a step of a transformer with adapters needs, forwards or backwards, fits in.
-# Pieces have ever other numbers of tokens, so that what is kept for them is seldom used again: with
-# 1,024 a process grew by 70 MB a step for the first steps (torch 2.13.0, SmolLM2 in bfloat16).
+# Pieces have ever other numbers of tokens, so that what is kept for them is seldom used again, and
+# a process grows from step to step (torch 2.13.0, SmolLM2 in bfloat16).
 PRIMITIVES = 64
 _NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
 

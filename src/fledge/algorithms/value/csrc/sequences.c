@@ -59,7 +59,8 @@ static inline Lane squash(Lane x) {
              + f * (0.00133336f + f * 0.00015404f)))));
 #ifdef __AVX512F__
     Lane under = 1.f + (Lane)_mm512_scalef_ps((__m512)e, (__m512)whole);
-    Lane guess = (Lane)_mm512_rcp14_ps((__m512)under); /* and Newton's step: a division costs more */
+    /* A guess and Newton's step: a division costs more. */
+    Lane guess = (Lane)_mm512_rcp14_ps((__m512)under);
     return guess * (2.f - under * guess);
 #else
     return 1.f / (1.f + e * (Lane)((__builtin_convertvector(whole, Bits) + 127) << 23));
