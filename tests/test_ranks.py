@@ -21,7 +21,7 @@ from tests.every_rank import on_ranks
 from tests.recipes.control.control_subjects import an_expert, subject
 from tests.subjects import Gradients, figures_close
 
-WORLDS = (2, 3, 4)  # 16 rows: what divides them, and what does not
+WORLDS = (3, 4)  # 16 rows: what divides them, and what does not
 TEXTS: dict[str, Callable[[slice, int | None], Case]] = {
     **EVERY,
     **MASKED,

@@ -12,11 +12,13 @@ import pytest
 from tests.cli.commands import KINDS, STAGES, Cli, Done, Models, outcome
 
 KILLS = 20  # moments a stage, one in each twentieth of the run's life
-PARTS = 2  # tests they are shared out to, so that none is long
+PARTS = 4  # tests they are shared out to, so that none is long
 
 
-# every second moment is an ordinary test, the others are a slow one
-@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
+# every fourth moment is an ordinary test, the others are slow ones
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))]
+)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
     stage: str, part: int, cli: Cli, models: Models, tmp_path: Path

@@ -161,17 +161,14 @@ def test_every_algorithm_has_one_gradient_whether_its_network_is_divided_or_not(
         return Learner(module, *given, **named)
 
     monkeypatch.setattr(subjects, "Learner", divide)
-    for world in (2, 3):
-        each = on_ranks(
-            world, lambda: update_every_algorithm(slice(None), 3), tmp_path / f"{world}"
-        )
-        for together in each:
-            for name, (gradient, figures) in alone.items():
-                torch.testing.assert_close(
-                    together[name][0], gradient, rtol=1e-6, atol=1e-9,
-                    msg=lambda text, name=name: f"{name}: {text}",
-                )  # fmt: skip
-                figures_close(together[name][1], figures, 1e-6)
+    # by 3 nothing divides without rest; `test_layouts.py` has 2 and 4
+    for together in on_ranks(3, lambda: update_every_algorithm(slice(None), 3), tmp_path / "ranks"):
+        for name, (gradient, figures) in alone.items():
+            torch.testing.assert_close(
+                together[name][0], gradient, rtol=1e-6, atol=1e-9,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )  # fmt: skip
+            figures_close(together[name][1], figures, 1e-6)
 
 
 ADAPTERS = {

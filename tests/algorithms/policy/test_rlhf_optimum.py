@@ -53,7 +53,13 @@ def transformer_policy() -> tuple[TokenPolicy, Callable[[TokenPolicy], Tensor], 
     [
         (table_policy, 0.05, 80, {"gae_lambda": 1.0, "whiten_advantage": False}),
         (table_policy, 0.05, 80, {"gae_lambda": 0.95, "epochs": 2}),
-        (transformer_policy, 0.003, 300, {"gae_lambda": 0.95, "whiten_advantage": False}),
+        pytest.param(
+            transformer_policy,
+            0.003,
+            300,
+            {"gae_lambda": 0.95, "whiten_advantage": False},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
