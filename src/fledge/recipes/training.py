@@ -116,6 +116,12 @@ class TrainingConfig(BaseModel):
     compile: Literal["auto", "yes", "no"] = Field(
         default="auto", description="torch.compile; auto: if the run is long and it is faster"
     )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="of the CPU; by default as many as are measured to be fastest, again where "
+        "steps take twice their usual time, or as many as OMP_NUM_THREADS says",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: a GPU if there is one"
     )
