@@ -144,3 +144,13 @@ class Pace:
             f"from step {step + 1} on {best} {'thread' if best == 1 else 'threads'}: "
             f"{gain:.1f} times as fast as {present}, as was just tried"
         )
+
+
+def pace_freely(threads: int | None) -> Pace:
+    """Of work that is never done again, such as a server's: so many threads; None: all that there
+    are, and as the first steps are made, or take another time than usual, those that prove to be
+    fastest.
+    """
+    most = threads or torch.get_num_threads()
+    is_open = threads is None and most > 1 and not threads_are_set()
+    return Pace(most, list_choices(most) if is_open else (), eager=True)

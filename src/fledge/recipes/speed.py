@@ -167,8 +167,8 @@ def recall_speed(run: Run, show: Show) -> Speed | None:
     machine = newest[1].get("machine")
     if machine is None:
         show.line(
-            f"{record} {lost}: the precision is measured anew, and if it comes out as another, so "
-            "do the bits"
+            f"{record} {lost}: how the run computes is chosen anew, and if that comes out "
+            "otherwise, so do the bits"
         )
         return None
     show.line(f"{record} {lost}: {machine['precision']}, as the checkpoint says")
