@@ -54,6 +54,8 @@ PathText = Annotated[str, PlainValidator(_place)]
 Moment = Annotated[str, PlainValidator(_moment)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Threads = Annotated[int, Field(ge=1, le=2**16)]
+_Positive = Annotated[int, Field(ge=1, lt=2**63)]
+ThreadChange = Annotated[list[_Positive], Field(min_length=2, max_length=2)]
 Amount = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
@@ -199,7 +201,7 @@ class Machine(TypedDict):
     precision: Literal["fp32", "bf16"]
     compile: bool
     threads: NotRequired[Threads]
-    thread_changes: NotRequired[list[tuple[Count, Threads]]]
+    thread_changes: NotRequired[list[ThreadChange]]
 
 
 @with_config(_OPEN)
