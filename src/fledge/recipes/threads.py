@@ -14,14 +14,14 @@ import torch
 
 from fledge import ranks
 from fledge.pace import GAIN, Pace, list_choices, threads_are_set
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.trained_state import copy_module
 
 ROUNDS, AT_LEAST_S = 3, 0.05  # of passes with each number of threads, in turn
-LONG_S = 2.0  # a pass so long is of products so large that every thread has its part in them
+LONG_S = 2.0  # a pass so long is of products so large that they are worth every thread
 PAYS_AFTER_S = 5.0  # a shorter run is over before measuring has paid
 
 
@@ -45,7 +45,9 @@ def choose_threads(
     batch; and seconds of a pass with each number, where it was measured.
     """
     most = torch.get_num_threads()
-    if not threads_are_open(config.threads, config.on().type):
+    is_open = threads_are_open(config.threads, config.on().type)
+    # Products of a large one are worth every thread, and a copy of it much of the memory.
+    if not is_open or count_parameters(policy) >= LARGE:
         return most, {}
     seconds = time_threads(config, policy, batch, precision, share, list_choices(most))
     best = min(seconds, key=seconds.__getitem__, default=most)
