@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from fledge.evaluate.judged_episodes import play_episodes, steering_seed
-from fledge.recipes.control.agent_run import choose_threads, observe_after_updates
+from fledge.recipes.control.agent_run import is_small, observe_after_updates
 from fledge.recipes.control.builders import Making
 from fledge.recipes.control.config import ControlConfig, fill_in
 from fledge.recipes.control.kinds import classify_world, find_kind
@@ -80,12 +80,17 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     making = Making(world, config, stopwatch, torch.device("cpu"))
     built = kind.build(making, making.settings)
     sampler = kind.sampler(world, built, stopwatch, config)
-    with choose_threads(config, torch.device("cpu")):
+    before = torch.get_num_threads()
+    if is_small(config, torch.device("cpu")):
+        torch.set_num_threads(1)
+    try:
         yield (
             by_world_steps(observe_after_updates(built, kind), making.paces),
             sampler,
             built.player,
         )
+    finally:
+        torch.set_num_threads(before)
 
 
 def we_learn(algorithm: str, seed: int) -> Learned:

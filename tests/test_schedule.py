@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fledge.schedule import Clock
+import math
+
+import pytest
+
+from fledge.schedule import Clock, Schedule
 
 
 def places(
@@ -33,3 +37,19 @@ def test_a_clock_goes_on_from_its_state() -> None:
     resumed.load_state_dict(first.state_dict())
     assert begun + places(resumed, [2], 1, 1, 8) == whole == [0, 2, 7]
     assert resumed == straight
+
+
+def test_wsd_stands_at_the_peak_up_to_the_last_fifth_and_falls_by_a_root() -> None:
+    schedule = Schedule(0.01, 1000, 50, "wsd", final=0.0)
+    assert schedule.rate(0) == pytest.approx(0.01 / 51)
+    assert {schedule.rate(step) for step in range(50, 801)} == {0.01}
+    for step in range(801, 1000):
+        assert schedule.rate(step) == pytest.approx(0.01 * (1 - math.sqrt((step - 800) / 200)))
+    assert schedule.rate(1000) == 0.0
+
+
+def test_wsd_that_ends_elsewhere_and_is_nearly_all_rise() -> None:
+    assert Schedule(1.0, 100, 0, "wsd", final=0.1).rate(100) == pytest.approx(0.1)
+    short = Schedule(1.0, 100, 90, "wsd", final=0.0)
+    assert short.rate(90) == 1.0
+    assert short.rate(92.5) == pytest.approx(0.5)

@@ -9,6 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from fledge.waiting import wait_asleep
+
 __version__ = "0.2.0"
 
 _NAMES = {
@@ -80,3 +82,4 @@ class _Door(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Door
+wait_asleep()

@@ -15,6 +15,7 @@ from fledge import ranks
 from fledge.errors import UserError
 from fledge.generators import generator_state, restore_generators
 from fledge.next_command import write_command
+from fledge.pace import Pace
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
 from fledge.runs.saving import Saving
@@ -127,6 +128,7 @@ def train(
     save_every_s: float = 30.0,
     staged: bool = True,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
+    pace: Pace | None = None,
 ) -> dict[str, float]:
     """Run the algorithm for `steps` of the unit, or until an evaluation is `enough` or the
     algorithm has `converged`; returns the last evaluation.
@@ -137,15 +139,18 @@ def train(
     seconds and at the end, while training goes on unless `staged` is False: when it saves never
     changes what is computed. If the run has a
     checkpoint, continues from it, and ends with the same bits as if it had never stopped; `beside`
-    are others, by name, whose state is in the checkpoint. Raises Interrupted after SIGINT or
-    SIGTERM, when the optimizer step in hand is done and saved.
+    are others, by name, whose state is in the checkpoint. pace: says with how many threads each
+    update is computed. Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand
+    is done and saved.
     """
     saving = Saving(run.checkpoints, staged=staged)
     way = _Way(
         algorithm, sampler, run, saving, stopwatch, watcher, steps, unit, beside, evaluate, better,
-        enough, converged,
+        enough, converged, pace,
     )  # fmt: skip
     continued = way.restore()
+    if pace is not None:  # what is judged before the next update was made by the last
+        pace.begin(max(1, way.step))
     saved = time.monotonic()
     with (
         run.reason_kept(),
@@ -208,6 +213,7 @@ class _Way:
     better: Callable[[dict[str, float]], float] | None
     enough: Callable[[dict[str, float]], bool] | None
     converged: Callable[[], bool] | None
+    pace: Pace | None
     step: int = 0
     place: int = 0
     in_hand: int = 0
@@ -229,6 +235,8 @@ class _Way:
 
     def update(self, between_steps: Callable[[], None]) -> None:
         """One batch: the one that a checkpoint was in the middle of, else the next."""
+        if self.pace is not None:
+            self.pace.begin(self.step + 1)
         began = time.perf_counter()
         batch = self.algorithm.unfinished
         if batch is None:
@@ -242,7 +250,10 @@ class _Way:
         if self.landmarks:
             self.landmarks.update({"step": self.step, **row})
         self.watcher.step(self.place, row)
-        _write_timings(self.run, self.step, self.stopwatch, time.perf_counter() - began, row)
+        seconds = time.perf_counter() - began
+        _write_timings(self.run, self.step, self.stopwatch, seconds, row)
+        if self.pace is not None:
+            self.pace.end(self.step, seconds, row.get("tokens") or 1.0)
         if self.converged is not None and self.converged():
             self.done = True
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+COOLDOWN = 0.2  # of a run: the part of wsd in which the rate falls
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate over a run: a linear rise over `warmup_steps`, then constant, linear or cosine
-    from the peak to `final` × peak.
+    from the peak to `final` × peak; or wsd (warm-up, stable, decay; Hu et al. 2024): the peak up to
+    the last fifth of the run, in which it falls by 1 − √ (Hägele et al. 2024, arXiv:2405.18392).
 
     steps, warmup_steps: in the unit that the learner's clock counts, optimizer steps unless it is
     paced. The first step after the rise is made at the peak; `final` is reached where the run ends,
@@ -22,7 +25,7 @@ class Schedule:
     peak: float
     steps: float
     warmup_steps: float = 0
-    shape: Literal["constant", "linear", "cosine"] = "constant"
+    shape: Literal["constant", "linear", "cosine", "wsd"] = "constant"
     final: float = 0.1
 
     def rate(self, place: float) -> float:
@@ -31,8 +34,14 @@ class Schedule:
             return self.peak * (place + 1) / (self.warmup_steps + 1)
         if self.shape == "constant":
             return self.peak
-        done = min(1.0, (place - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        left = 1 - done if self.shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        begin = self.warmup_steps
+        if self.shape == "wsd":
+            begin = max(begin, (1 - COOLDOWN) * self.steps)
+        done = min(1.0, max(0.0, place - begin) / max(1, self.steps - begin))
+        if self.shape == "wsd":
+            left = 1 - math.sqrt(done)
+        else:
+            left = 1 - done if self.shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
         return self.peak * (self.final + (1 - self.final) * left)
 
 

@@ -20,16 +20,20 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
 from fledge.hub.saved_parts import save_layout
 from fledge.loop import Algorithm, Sampler, Stateful, Unit, train
+from fledge.pace import Pace
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import Share, Speed, settle_speed
+from fledge.recipes.threads import threads_are_open, watch_threads
 from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
@@ -102,6 +106,7 @@ class Start:
         if self.new and isinstance(config, TrainingConfig):
             check_can_be_sharded(config)
         with ExitStack() as opened:
+            opened.callback(torch.set_num_threads, torch.get_num_threads())
             run = self.run
             if run is None:
                 fields, out = config.model_dump(mode="json"), config.out
@@ -144,6 +149,7 @@ class Course:
         self.last: dict[str, float] = {}
         self.on_its_way = False
         self.sharded: Sharded | None = None  # the network, where each rank holds a part of it
+        self.pace: Pace | None = None  # how many threads compute each step, where that is chosen
 
     def settle_speed(
         self,
@@ -164,9 +170,13 @@ class Course:
         # A run that was begun with parts goes on in one process too.
         divides = ranks.world() > 1 and (config.shard == "fsdp" or config.tensor_parallel > 1)
         equal_rows &= not divides  # a compiled block has no place where its weights could come in
+        watched = threads_are_open(config.threads, config.on().type)
         speed = settle_speed(
             self.run, config, policy, batch, self.show, equal_rows=equal_rows, share=share
         )
+        if ranks.world() == 1:
+            watched &= not speed.compiled  # another number of threads would be compiled for anew
+            self.pace = watch_threads(self.run, speed.record, self.show, watched=watched)
         if divides:
             from fledge.scale.layout import lay_out
             from fledge.scale.sharding import Sharded, check_disk, check_network
@@ -238,6 +248,7 @@ class Course:
                 converged=converged, save_every_s=self.config.save_every_s,
                 staged=getattr(self.config, "save", "async") == "async",
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
+                pace=self.pace,
             )  # fmt: skip
         if self.sharded is not None:
             self.sharded.end()

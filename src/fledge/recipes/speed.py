@@ -1,9 +1,10 @@
-"""How fast this machine trains: precision and compilation are chosen by measuring, and recorded in
-the run.
+"""How fast this machine trains: precision, compilation and threads are chosen by measuring, and
+recorded in the run.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from fledge.heap import trim_heap
 from fledge.json_file import read_json
 from fledge.models.language.mixture import MixtureOfExperts
 from fledge.policy import TokenPolicy
+from fledge.recipes.threads import choose_threads
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
@@ -28,6 +30,7 @@ from fledge.runs.shapes import Machine
 from fledge.runs.show import Show
 from fledge.trained_state import copy_module
 from fledge.trajectories import Trajectories
+from fledge.waiting import describe_waiting
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
 COMPILE_PAYS_AFTER_S = 600.0
@@ -62,6 +65,12 @@ class Speed:
         if where == "cpu":
             where = f"the CPU with {threads} {'thread' if threads == 1 else 'threads'}"
         return f"in {self.precision} on {where}"
+
+    @property
+    def threads(self) -> int:
+        """Of the first step, as many as this machine can give."""
+        there = max(torch.get_num_threads(), os.cpu_count() or 1)
+        return min(there, self.record.get("threads", torch.get_num_threads()))
 
     @property
     def compiled(self) -> bool:
@@ -111,9 +120,15 @@ def settle_speed(
     equal_rows: bool = False,
     share: Share | None = None,
 ) -> Speed:
-    """Choose, keep it in the run, and compile the policy's network in place if that is chosen."""
+    """Choose, keep it in the run, and compile the policy's network in place if that is chosen; from
+    here on a process that trains alone has so many threads.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     speed = choose_speed(run, config, policy, batch, show, equal_rows=equal_rows, share=share)
     speed.keep(run)
+    if ranks.world() == 1:
+        torch.set_num_threads(speed.threads)
     if speed.compiled:
         compile_network(policy.network)
     return speed
@@ -152,8 +167,8 @@ def recall_speed(run: Run, show: Show) -> Speed | None:
     machine = newest[1].get("machine")
     if machine is None:
         show.line(
-            f"{record} {lost}: the precision is measured anew, and if it comes out as another, so "
-            "do the bits"
+            f"{record} {lost}: how the run computes is chosen anew, and if that comes out "
+            "otherwise, so do the bits"
         )
         return None
     show.line(f"{record} {lost}: {machine['precision']}, as the checkpoint says")
@@ -180,12 +195,17 @@ def measure_speed(
                 config, policy, batch, best, share, compiled=True
             )
             compiled = seconds[f"{best} compiled"] < seconds[best]
-        trim_heap(ONCE)  # of what the copies took, between which a step's own would not fit
+    threads = torch.get_num_threads()  # as which a network is compiled
+    if not compiled:
+        threads, passes = choose_threads(config, policy, batch, best, share)
+        seconds |= {f"{best}, threads: {number}": one for number, one in passes.items()}
+    trim_heap(ONCE)  # of what the copies took, between which a step's own would not fit
     return Speed(
         {
             "precision": best,
             "compile": compiled,
-            "threads": torch.get_num_threads(),
+            "threads": threads,
+            "waiting": describe_waiting(),
             "device": torch.cuda.get_device_name() if config.on().type == "cuda" else "cpu",
             "seconds_per_step": {name: round(value, 5) for name, value in seconds.items()},
         }

@@ -42,8 +42,9 @@ class TrainingConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
     steps: int = Field(default=1000, ge=1, description="optimizer steps (updates, for align)")
     learning_rate: float = Field(default=1e-3, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="cosine", description="of the learning rate after its rise"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        default="cosine",
+        description="of the learning rate after its rise; wsd: constant up to the last fifth",
     )
     warmup_steps: int = Field(
         default=20, ge=0, description="optimizer steps over which the learning rate rises"
@@ -115,6 +116,12 @@ class TrainingConfig(BaseModel):
     )
     compile: Literal["auto", "yes", "no"] = Field(
         default="auto", description="torch.compile; auto: if the run is long and it is faster"
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="of the CPU; by default as many as are measured to be fastest, again where "
+        "steps take twice their usual time, or as many as OMP_NUM_THREADS says",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: a GPU if there is one"

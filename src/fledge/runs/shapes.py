@@ -53,6 +53,9 @@ Object = Annotated[dict[str, Any], PlainValidator(_object)]
 PathText = Annotated[str, PlainValidator(_place)]
 Moment = Annotated[str, PlainValidator(_moment)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Threads = Annotated[int, Field(ge=1, le=2**16)]
+_Positive = Annotated[int, Field(ge=1, lt=2**63)]
+ThreadChange = Annotated[list[_Positive], Field(min_length=2, max_length=2)]
 Amount = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
@@ -120,7 +123,7 @@ class Lineage(TypedDict, total=False):
 
     id: Text
     started_in: PathText
-    threads: Annotated[int, Field(ge=1, le=2**16)]
+    threads: Threads
     inputs: list[ModelGiven | DataGiven]
     accepted: list[Object]
     not_read: list[Object]
@@ -189,10 +192,16 @@ Seconds = dict[str, Amount | list[Amount] | None]
 
 @with_config(_OPEN)
 class Machine(TypedDict):
-    """machine.json: how the run computes, as it was measured at its beginning."""
+    """machine.json: how the run computes, as it was measured at its beginning.
+
+    threads: of the first step. thread_changes: the steps from which on there are others, each with
+    how many.
+    """
 
     precision: Literal["fp32", "bf16"]
     compile: bool
+    threads: NotRequired[Threads]
+    thread_changes: NotRequired[list[ThreadChange]]
 
 
 @with_config(_OPEN)

@@ -8,6 +8,7 @@ import asyncio
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.engine.row import fail
+from fledge.pace import Pace, pace_freely
 
 Result = TypeVar("Result")
 
@@ -87,7 +89,7 @@ class EngineLoop:
     """`start` it in a running event loop; `submit`, `cancel` and `call` from there.
 
     make_engine: called in the thread, and again where an engine has failed. queue_rows: the most
-    rows that wait beside those in slots. threads: of torch.
+    rows that wait beside those in slots. threads: of torch; None: as many as prove to be fastest.
     """
 
     def __init__(
@@ -207,23 +209,27 @@ class EngineLoop:
         self._stopping = True
 
     def _run(self) -> None:
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
+        pace = pace_freely(self._threads)
         try:
-            self._advance()
+            self._advance(pace)
         finally:  # whoever waits would wait for ever
             self._tell(self._close)
 
-    def _advance(self) -> None:
+    def _advance(self, pace: Pace) -> None:
         """Until the end, or until an engine cannot be started anew."""
+        step = 0
         while not self._abandoned and (not self._stopping or self.engine.busy):
             self._take_commands()
             if not self.engine.busy:
                 continue
+            step += 1
+            pace.begin(step)
+            began = time.perf_counter()
             try:
                 self._announce(self.engine.advance())
             except Exception:
                 self._begin_anew()
+            pace.end(step, time.perf_counter() - began)
 
     def _take_commands(self) -> None:
         """All that there are; of an idle engine the next one is waited for."""

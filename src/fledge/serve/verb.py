@@ -59,7 +59,10 @@ class ServeConfig(FamilyField, MemoryFields):
     )
     precision: Generation = Field(default="fp32", description="of the weights as they generate")
     threads: int | None = Field(
-        default=None, ge=1, description="for computing; by default as torch finds them"
+        default=None,
+        ge=1,
+        description="for computing; by default as many as prove to be fastest, again where other "
+        "programs come or go, or as OMP_NUM_THREADS says",
     )
     timeout: float = Field(default=600.0, gt=0, description="seconds a request may take in all")
     slow: float = Field(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.judged_episodes import Played, play_episodes, steering_seed
 from fledge.generators import seed_generators
+from fledge.pace import Pace
 from fledge.recipes.control.agent_files import (
     Card,
     find_agent,
@@ -35,11 +35,14 @@ from fledge.recipes.control.loading import load_player
 from fledge.recipes.control.result import conclude
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.pacing import by_world_steps
+from fledge.recipes.speed import Speed, recall_speed
+from fledge.recipes.threads import threads_are_open, watch_threads
 from fledge.recipes.training import choose_device
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
 from fledge.splits import HeldOut
+from fledge.waiting import describe_waiting
 from fledge.worlds.make import make_world, name_of
 from fledge.worlds.units import find_unscaled_parts
 from fledge.worlds.world import Box, World
@@ -90,10 +93,8 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
         imitates = [find_place(expert[1])] if expert else []
         begun_from = [find_place(base[1])] if base else []
         # now that nothing can be wrong with it any more
-        with (
-            start.begin(config, parents=imitates, initial=begun_from, data=data) as course,
-            choose_threads(config, device),
-        ):
+        with start.begin(config, parents=imitates, initial=begun_from, data=data) as course:
+            course.pace = pace_agent(config, device, course)
             course.say(f"{config.algorithm} in {world.name}, {config.steps:,} steps")
             say_what_to_know(course, kind, world)
             algorithm = by_world_steps(observe_after_updates(built, kind), making.paces)
@@ -177,18 +178,24 @@ def say_if_far(world: World, played: Played, show: Show) -> None:
         )
 
 
-@contextmanager
-def choose_threads(config: ControlConfig, device: torch.device) -> Iterator[None]:
-    """One thread for a small network, and so the same bits whatever threads there are; worlds keep
-    those they were made with.
+def is_small(config: ControlConfig, device: torch.device) -> bool:
+    """Whether the network computes with one thread, and so the same bits whatever threads there
+    are; worlds keep those they were made with.
     """
-    before = torch.get_num_threads()
-    if device.type == "cpu" and config.network == "mlp" and max(config.widths) <= SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return device.type == "cpu" and config.network == "mlp" and max(config.widths) <= SMALL
+
+
+def pace_agent(config: ControlConfig, device: torch.device, course: Course) -> Pace:
+    """One thread for a small network; a large one tries as it begins how many serve it best."""
+    threads = config.threads or (1 if is_small(config, device) else torch.get_num_threads())
+    record: dict[str, Any] = {"precision": "fp32", "compile": False, "threads": threads}
+    watched = not is_small(config, device) and threads_are_open(config.threads, device.type)
+    if ranks.world() == 1 and not is_small(config, device):
+        speed = recall_speed(course.run, course.show)
+        speed = speed or Speed(record | {"waiting": describe_waiting()})
+        speed.keep(course.run)
+        record = speed.record
+    return watch_threads(course.run, record, course.show, watched=watched, eager=True)
 
 
 def check_plan(config: ControlConfig, kind: AgentKind, world: World) -> None:

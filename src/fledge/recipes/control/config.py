@@ -152,6 +152,12 @@ class ControlConfig(AlgorithmFields):
         default=True,
         description="film the trained agent for the report, where the world has pictures",
     )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="of the CPU; by default 1 for a small network and as many as are measured to "
+        "be fastest for others, or as OMP_NUM_THREADS says",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: a GPU if there is one"
     )

@@ -102,8 +102,9 @@ class PretrainConfig(
     evaluation_rows: int = Field(
         default=64, ge=1, description="rows of held-out text an evaluation reads"
     )
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="cosine", description="of the learning rate after its rise"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        default="cosine",
+        description="of the learning rate after its rise; wsd: constant up to the last fifth",
     )
     learning_rate: float = Field(default=2e-3, gt=0, description="at its peak")
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")

@@ -1,0 +1,156 @@
+"""How many threads compute the steps of some work: watched, and tried anew where steps come to take
+another time than usual, for other programs have come or gone.
+
+A trial is made of real steps, a few with each number of threads and a few as before. A sum that is
+split among other threads may have other last bits, so every change is known by the step it begins
+with before that step is computed: who keeps `changes` can do it all again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+SETS_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SLOWER, FASTER = 2.0, 0.75  # times the usual seconds of a step: the others have come, or gone
+GAIN = 1.1  # that another number of threads has to bring: less is what measuring itself errs by
+LONG_ENOUGH_S = 0.25  # of steps of one kind: the operating system gives each program its turn
+FEWEST, MOST = 3, 100  # steps of one kind
+KNOWN = 10  # steps from which their usual time is told
+# From trial to trial; after each that changed nothing twice as long.
+AGAIN_S, SELDOM_S = 10.0, 600.0
+
+Change = tuple[int, int]  # the first step, and how many threads compute it and those after it
+
+
+def threads_are_set() -> bool:
+    """Whether the user has said by the environment how many there are."""
+    return any(os.environ.get(name) for name in SETS_THREADS)
+
+
+def list_choices(most: int) -> list[int]:
+    """All, half of them, one: what is worth a trial."""
+    return sorted({most, max(1, most // 2), 1}, reverse=True)
+
+
+@dataclass
+class _Trial:
+    """present: the threads before it. last: its last step. Seconds and work of each number."""
+
+    present: int
+    last: int
+    seconds: dict[int, float] = field(default_factory=dict)
+    work: dict[int, float] = field(default_factory=dict)
+
+    def add(self, threads: int, seconds: float, work: float) -> None:
+        self.seconds[threads] = self.seconds.get(threads, 0.0) + seconds
+        self.work[threads] = self.work.get(threads, 0.0) + work
+
+    def cost(self, threads: int) -> float:
+        return self.seconds[threads] / self.work[threads]
+
+
+class Pace:
+    """Whoever computes steps, numbered from 1, calls `begin` before each and `end` after it.
+
+    threads: of the first step. choices: numbers of threads that may be tried; none where they are
+    not to change. changes: of the steps to come or to be computed again, in order; while there are
+    any, nothing is tried. keep: called when `changes` has grown, before the first step of what is
+    new. say: one sentence where the choice is another. eager: a first trial as soon as the usual
+    time is known, where nothing was measured before.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        choices: Sequence[int],
+        changes: Sequence[Change] = (),
+        *,
+        keep: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda text: None,
+        eager: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.threads, self.choices, self.changes = threads, choices, list(changes)
+        self._keep, self._say, self._eager, self._clock = keep, say, eager, clock
+        self._trial: _Trial | None = None
+        self._steps: deque[tuple[float, float]] = deque(maxlen=4 * MOST)  # seconds, work
+        self._wait, self._since = AGAIN_S, -math.inf
+
+    def threads_at(self, step: int) -> int:
+        """How many threads compute a step."""
+        return next((n for first, n in reversed(self.changes) if first <= step), self.threads)
+
+    def begin(self, step: int) -> None:
+        """Compute what follows with as many threads as this step has."""
+        threads = self.threads_at(step)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+    def end(self, step: int, seconds: float, work: float = 1.0) -> None:
+        """A step took so long, for so much work in whatever unit."""
+        if self._trial is not None:
+            self._trial.add(self.threads_at(step), seconds, work)
+            if step >= self._trial.last:
+                self._decide(step, self._trial)
+        elif not self.changes or step > self.changes[-1][0]:
+            self._steps.append((seconds, work))
+            early = self._clock() - self._since < self._wait
+            if not self.choices or early or len(self._steps) < KNOWN:
+                return
+            each = self._count_enough()
+            if self._eager or self._has_reason(each):
+                self._try(step, each)
+
+    def _count_enough(self) -> int:
+        """How many steps of one kind tell how fast they are."""
+        usual = statistics.median(seconds for seconds, _ in self._steps)
+        return min(MOST, max(FEWEST, math.ceil(LONG_ENOUGH_S / max(usual, 1e-6))))
+
+    def _has_reason(self, each: int) -> bool:
+        if len(self._steps) < 3 * each:
+            return False
+        costs = [seconds / work for seconds, work in self._steps]
+        usual, recent = statistics.median(costs), statistics.median(costs[-each:])
+        return recent >= SLOWER * usual or recent <= FASTER * usual
+
+    def _try(self, step: int, each: int) -> None:
+        """Plan so many steps with each of the others, and as many as before for comparison."""
+        present = self.threads_at(step)
+        order = [n for n in self.choices if n != present] + [present]
+        self.changes += [(step + 1 + number * each, n) for number, n in enumerate(order)]
+        self._trial = _Trial(present, step + each * len(order))
+        self._keep()
+
+    def _decide(self, step: int, trial: _Trial) -> None:
+        best, present = min(trial.seconds, key=trial.cost), trial.present
+        gain = trial.cost(present) / trial.cost(best)
+        self._trial, self._eager, self._since = None, False, self._clock()
+        self._steps.clear()
+        if gain < GAIN:
+            self._wait = min(SELDOM_S, 2 * self._wait)
+            return
+        self._wait = AGAIN_S
+        self.changes.append((step + 1, best))
+        self._keep()
+        self._say(
+            f"from step {step + 1} on {best} {'thread' if best == 1 else 'threads'}: "
+            f"{gain:.1f} times as fast as {present}, as was just tried"
+        )
+
+
+def pace_freely(threads: int | None) -> Pace:
+    """Of work that is never done again, such as a server's: so many threads; None: all that there
+    are, and as the first steps are made, or take another time than usual, those that prove to be
+    fastest.
+    """
+    most = threads or torch.get_num_threads()
+    is_open = threads is None and most > 1 and not threads_are_set()
+    return Pace(most, list_choices(most) if is_open else (), eager=True)

@@ -1,0 +1,145 @@
+"""Threads of steps, tried anew where steps take another time: what is decided, and that a resumed
+run makes the same changes. The machine is made up: a clock, and seconds by the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from fledge.pace import AGAIN_S, Pace, list_choices
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class MadeUp:
+    """A machine whose steps take `seconds` of their number and their threads."""
+
+    def __init__(self, seconds: Callable[[int, int], float]) -> None:
+        self.seconds, self.now = seconds, 0.0
+        self.made: list[int] = []  # threads of every step, from the first
+        self.kept: list[list[tuple[int, int]]] = []
+        self.said: list[str] = []
+
+    def pace(self, threads: int = 2, most: int = 2, **more: object) -> Pace:
+        pace = Pace(
+            threads,
+            list_choices(most),
+            keep=lambda: self.kept.append(list(pace.changes)),
+            say=self.said.append,
+            clock=lambda: self.now,
+            **more,  # pyright: ignore[reportArgumentType]
+        )
+        return pace
+
+    def run(self, pace: Pace, first: int, last: int, work: float = 1.0) -> None:
+        for step in range(first, last + 1):
+            planned = len(self.kept)
+            pace.begin(step)
+            threads = torch.get_num_threads()
+            assert len(self.kept) == planned  # written down before the step, not in it
+            self.made.append(threads)
+            took = self.seconds(step, threads)
+            self.now += took
+            pace.end(step, took, work)
+
+
+def beside_a_neighbour(first: int, last: int) -> Callable[[int, int], float]:
+    """0.1 s with two threads and 0.16 with one; in between a neighbour takes nine tenths of two
+    threads, which wait for each other, and a third of one.
+    """
+
+    def seconds(step: int, threads: int) -> float:
+        if first <= step < last:
+            return 1.0 if threads == 2 else 0.24
+        return 0.1 if threads == 2 else 0.16
+
+    return seconds
+
+
+def test_one_thread_while_a_neighbour_is_there_and_two_again_when_it_is_gone() -> None:
+    machine = MadeUp(beside_a_neighbour(200, 400))
+    machine.run(machine.pace(), 1, 600)
+    assert set(machine.made[:199]) == {2}  # nothing is tried without a reason
+    assert set(machine.made[230:399]) == {1}
+    assert set(machine.made[430:]) == {2}
+    assert len(machine.said) == 2
+    assert "1 thread: 4.2 times as fast as 2" in machine.said[0]
+
+
+def test_every_change_was_written_down_before_its_first_step() -> None:
+    machine = MadeUp(beside_a_neighbour(200, 400))
+    pace = machine.pace()
+    machine.run(pace, 1, 600)
+    assert machine.kept[-1] == pace.changes
+    again = MadeUp(lambda step, threads: 0.1)  # another day, and no neighbour
+    repeated = again.pace(changes=pace.changes)
+    again.run(repeated, 1, pace.changes[-1][0])
+    assert again.made == machine.made[: len(again.made)]
+    assert repeated.changes == pace.changes
+
+
+def test_a_run_that_is_killed_within_a_trial_goes_on_with_what_it_had() -> None:
+    machine = MadeUp(beside_a_neighbour(200, 10_000))
+    pace = machine.pace()
+    machine.run(pace, 1, 199)
+    while not machine.kept:
+        machine.run(pace, len(machine.made) + 1, len(machine.made) + 1)
+    planned = machine.kept[0]  # all that a kill in the first step of the trial leaves
+    begins, ends = planned[0][0], planned[-1][0]
+    resumed = MadeUp(lambda step, threads: 0.1)
+    resumed.run(resumed.pace(changes=planned), 200, ends + 50)
+    assert set(resumed.made[begins - 200 : ends - 200]) == {1}
+    assert set(resumed.made[ends - 200 :]) == {2}
+
+
+def test_a_slower_machine_for_any_number_of_threads_changes_nothing_and_is_asked_more_rarely() -> (
+    None
+):
+    def seconds(step: int, threads: int) -> float:
+        return (0.1 if step % 400 < 200 else 0.3) * (1.0 if threads == 2 else 1.05)
+
+    machine = MadeUp(seconds)
+    pace = machine.pace()
+    machine.run(pace, 1, 4000)
+    assert not machine.said
+    assert machine.made[-1] == 2
+    begun = [first for first, threads in pace.changes if threads == 1]
+    assert 2 <= len(begun) < 10  # 10 times steps came to take three times as long
+
+
+def test_steps_of_twice_the_work_are_no_reason() -> None:
+    machine = MadeUp(lambda step, threads: 0.1 if step < 100 else 0.3)
+    pace = machine.pace()
+    machine.run(pace, 1, 99)
+    machine.run(pace, 100, 300, work=3.0)
+    assert not pace.changes
+
+
+def test_where_nothing_was_measured_a_trial_comes_first() -> None:
+    machine = MadeUp(lambda step, threads: 0.01 * threads)  # as small networks are
+    pace = machine.pace(eager=True)
+    machine.run(pace, 1, 200)
+    assert set(machine.made[-50:]) == {1}
+    assert len(machine.kept) == 2  # the plan of the trial, and what it came to
+    assert machine.now < 2 * AGAIN_S
+
+
+def test_nothing_is_tried_where_threads_are_not_to_change() -> None:
+    machine = MadeUp(beside_a_neighbour(50, 10_000))
+    pace = Pace(2, (), clock=lambda: machine.now)
+    machine.run(pace, 1, 300)
+    assert set(machine.made) == {2}
+
+
+def test_all_half_of_them_and_one() -> None:
+    assert list_choices(16) == [16, 8, 1]
+    assert list_choices(2) == [2, 1]
+    assert list_choices(1) == [1]
