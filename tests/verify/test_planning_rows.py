@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fledge.algorithms.parts.action_table import Writing
 from fledge.algorithms.parts.counted_table import CountedTable
+from fledge.algorithms.value import imagined_value
 from fledge.models.control.counted_world import CountedWorld, Prior
 from fledge.plan import rolling_out
 from fledge.verify import planning_rows as rows
@@ -19,7 +20,7 @@ from fledge.verify import planning_rows as rows
 
 def test_the_rows_hold() -> None:
     made = rows.planning_rows()
-    assert [row.id for row in made] == [f"R13.{n}" for n in range(1, 9)]
+    assert [row.id for row in made] == [f"R13.{n}" for n in range(1, 10)]
     assert all(row.holds for row in made), [row for row in made if not row.holds]
 
 
@@ -62,3 +63,11 @@ def test_a_world_that_moves_otherwise_is_controlled_otherwise(
 def test_the_worst_action_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "roll_out", lambda *given: -rolling_out.roll_out(*given))
     assert not rows.true_world_row().holds
+
+
+def test_a_value_of_the_mean_sequence_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weigh_alike(*given: Any) -> Tensor:
+        return rolling_out.roll_out(*given).mean(1, keepdim=True)
+
+    monkeypatch.setattr(imagined_value, "weigh_sequences", weigh_alike)
+    assert not rows.imagined_value_row().holds

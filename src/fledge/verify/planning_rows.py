@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fledge.algorithms.parts.action_table import ActionTable
 from fledge.algorithms.value.dyna import Dyna
+from fledge.algorithms.value.imagined_value import imagine_best
 from fledge.algorithms.value.prioritised_sweeping import PrioritisedSweeping
 from fledge.exact.linear_quadratic import riccati
 from fledge.exact.mdp import random_mdp
@@ -187,5 +188,24 @@ def true_world_row() -> TableRow:
     )  # fmt: skip
 
 
+def imagined_value_row() -> TableRow:
+    """The fixed point of the value that a planner is taught, sequences of one step."""
+    chance, reward = countable_process()
+    dynamics, value = TableDynamics(MDP(chance, reward, GAMMA)), torch.zeros(STATES).double()
+    for sweep in range(80):  # γ^80 is 2e-8
+        value = imagine_best(
+            dynamics, Choices((ACTIONS,)), torch.arange(STATES), steps=1, candidates=64,
+            gamma=GAMMA, generator=seeded(sweep), final=lambda b, value=value: b @ value,
+        ).double()  # fmt: skip
+    error = float((value - best_by_enumeration(chance, reward).amax(1)).abs().max())
+    return TableRow(
+        "R13.9", "a value of what is imagined", "it is the optimal value", error, 1e-5,
+        f"V* of the best of {ACTIONS**STATES} policies, to {error:.1e}",
+    )  # fmt: skip
+
+
 def planning_rows() -> list[TableRow]:
-    return [*counted_rows(), posterior_row(), worth_row(), *linear_rows(), true_world_row()]
+    return [
+        *counted_rows(), posterior_row(), worth_row(), *linear_rows(), true_world_row(),
+        imagined_value_row(),
+    ]  # fmt: skip

@@ -3,8 +3,8 @@ weighed: a world is fitted to what was seen, and every action is planned in it.
 
 sample: by planning, into a memory, and out of it.  score, weigh: –.  fit: nats of an ensemble's
 next observation, reward and end (Chua et al. 2018, algorithm 1); squared error of a value of what
-lies beyond the horizon (Lowrey et al. 2019, section 3, by n-step targets; Sutton & Barto 2018, eq.
-7.1); what is new (random_distillation.py).
+lies beyond the horizon, by fitted value iteration in that world (imagined_value.py) or by n steps
+that were done (Sutton & Barto 2018, eq. 7.1); what is new (random_distillation.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
+from fledge.algorithms.value.imagined_value import AimedRows, imagine_best
 from fledge.algorithms.value.sequence_kernel import weigh_sequences
 from fledge.learner import Learner
 from fledge.models.control.foresight import Foresight
-from fledge.models.control.world_ensemble import MemberSteps, disagreement
+from fledge.models.control.world_ensemble import MemberSteps, disagreement, judge_foretold
 from fledge.plan.curious import Curious
 from fledge.plan.looking_ahead import LookingAhead
 from fledge.plan.proposals import draw_anything
@@ -32,7 +33,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import Space
 
-WITHIN_90 = 1.6449  # standard deviations
+IMAGINED = 16  # sequences from each situation
 
 
 class ModelPredictive:
@@ -75,6 +76,12 @@ class ModelPredictive:
         )
         n_step: int = Field(
             default=10, ge=1, description="rewards before that value's own bootstrap"
+        )
+        value_candidates: int | None = Field(
+            default=None,
+            ge=0,
+            description="sequences of n_step actions imagined for that value, of which it learns "
+            "the best; 0: what was done; none: 16, with model=true 0",
         )
         target_rate: float = Field(
             default=0.02, gt=0, le=1, description="by which the slow value follows, an update"
@@ -190,11 +197,7 @@ class ModelPredictive:
         obs, after = batch.obs[:, :-1][chosen], batch.obs[:, 1:][chosen]
         reward, figures, world = batch.reward[chosen], {}, self.foresight.world
         if world is not None and self.steps.started and len(obs):
-            mean, spread = world.mix(obs, batch.action[chosen])
-            came = torch.cat([after.flatten(1), reward[:, None]], 1)
-            off = ((came - mean) / world.changed.spread).square().mean().sqrt()
-            within = ((came - mean).abs() <= WITHIN_90 * spread).float().mean()
-            figures = {"foretold_error": float(off), "foretold_within_90": float(within)}
+            figures = judge_foretold(world, obs, batch.action[chosen], reward, after)
         self.foresight.watch(obs, reward, after)
         return figures
 
@@ -212,7 +215,8 @@ class ModelPredictive:
             ))  # fmt: skip
             losses.append((self._world_loss(rows), rows))
         if parts.value is not None or parts.novelty is not None:
-            losses.append((self._value_loss(several), several))
+            aimed = AimedRows(several.obs, self.target(several))  # before the rows are cut
+            losses.append((self._value_loss(aimed), aimed))
         assert self.learner is not None
         figures = self.learner.step(*losses[0], also=losses[1:])
         if self.target_value is not None:
@@ -239,15 +243,15 @@ class ModelPredictive:
 
         return loss
 
-    def _value_loss(self, rows: Transitions) -> Callable[[Transitions], Any]:
+    def _value_loss(self, rows: AimedRows) -> Callable[[AimedRows], Any]:
         learner, value, novelty = self.learner, self.foresight.value, self.foresight.novelty
         assert learner is not None
         count = learner.count_rows(rows)
 
-        def loss(some: Transitions) -> tuple[Tensor, Mapping[str, Tensor]]:
+        def loss(some: AimedRows) -> tuple[Tensor, Mapping[str, Tensor]]:
             share, said = torch.zeros(()), {}
             if value is not None:
-                error = value(self.foresight.scale(some.obs)) - self.target(some)
+                error = value(self.foresight.scale(some.obs)) - some.target
                 share = share + 0.5 * error.square().sum() / count
                 said["value_error"] = error.detach().abs().sum() / count
             if novelty is not None:
@@ -259,10 +263,21 @@ class ModelPredictive:
 
     @torch.no_grad()
     def target(self, rows: Transitions) -> Tensor:
-        """R + γ^k V⁻(s′); only R where the world ended.  -> [N]"""
-        assert self.target_value is not None
-        future = self.target_value.network(self.foresight.scale(rows.next_obs))
-        return rows.reward + torch.where(rows.terminated, 0.0, rows.discount * future)
+        """What is best from where each row begins, in the imagined world; or, of what was done, R +
+        γ^k V⁻(s′), only R where the world ended. Where no value is learned, 0.  -> [N]
+        """
+        if self.target_value is None:
+            return torch.zeros(len(rows))
+        s, known, value = self.settings, self.foresight, self.target_value.network
+        final = lambda seen: value(known.scale(seen))  # noqa: E731
+        usual = 0 if known.world is None else IMAGINED  # a copy's step costs what the world's does
+        if candidates := usual if s.value_candidates is None else s.value_candidates:
+            return imagine_best(
+                self.dynamics, self.action, rows.obs, steps=s.n_step, candidates=candidates,
+                gamma=s.gamma, generator=self.steps.replay.generator, final=final,
+            )  # fmt: skip
+        future = rows.discount * final(rows.next_obs)
+        return rows.reward + torch.where(rows.terminated, 0.0, future)
 
     def state_dict(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "target_value": self.target_value}

@@ -29,6 +29,7 @@ from fledge.worlds.world import Box, Choices, Space
 
 MOST_LOG_VARIANCE, LEAST_LOG_VARIANCE = 0.5, -10.0  # of scaled numbers, at the beginning
 BOUNDS_COST = 0.01  # that the bounds come together (Chua et al. 2018, appendix A.1)
+WITHIN_90 = 1.6449  # standard deviations
 SIGMAS = 10.0  # of what was seen: no input is farther out
 
 
@@ -202,3 +203,16 @@ def disagreement(ensemble: WorldEnsemble, state: Tensor) -> Tensor:
     Disagreement").  [E, R, O] -> [1, R]
     """
     return (state.std(0, correction=0) / ensemble.seen.spread).mean(-1)[None]
+
+
+def judge_foretold(
+    ensemble: WorldEnsemble, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor
+) -> dict[str, float]:
+    """How well steps were foretold: the root mean square error in spreads of a change, and the
+    share of all numbers within the interval for 90 %.  [N, *O], [N, *A], [N], [N, *O]
+    """
+    mean, spread = ensemble.mix(obs, action)
+    off = torch.cat([next_obs.flatten(1), reward[:, None]], 1) - mean
+    error = (off / ensemble.changed.spread).square().mean().sqrt()
+    within = (off.abs() <= WITHIN_90 * spread).float().mean()
+    return {"foretold_error": float(error), "foretold_within_90": float(within)}
