@@ -3,7 +3,9 @@ and of GSM8K in words, and whether the answers are the same row by row.
 
 One model, SmolLM2-135M-Instruct, in one folder that both read, in fp32. A side is timed from the
 questions to the answers, its model being there. lm-evaluation-harness may have an interpreter of
-its own: `--peer PYTHON`. What a judge in a process costs is told by benchmarks/judge_process.py.
+its own: `--peer PYTHON`; of more than 64 answers it says the first 64 in small and in large batches
+before, and all in those that were faster. `--kind gsm8k` leaves ARC-Easy out. What a judge in a
+process costs is told by benchmarks/judge_process.py.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 from side_by_side import finish, say, table
 
 ARC, GSM8K, NEW = 100, 16, 128  # questions, and tokens of an answer
+BATCHES, TRIED = (16, 64), 64  # of lm-evaluation-harness, and on how many questions they are tried
 AIM_ARC, AIM_GSM8K = 2.0, 3.0
 TASK = """task: {name}
 dataset_path: json
@@ -59,6 +62,8 @@ def main() -> None:
         write_inputs(given, folder)
         told: dict[tuple[str, str], dict[str, Any]] = {}
         for kind, rounds in (("arc", 1 if given.quick else 2), ("gsm8k", 1)):
+            if given.kind not in (None, kind):
+                continue
             for side in ("fledge", "peer") * rounds:
                 one = ask_child(given, folder, side, kind)
                 before = told.get((side, kind), one)
@@ -79,7 +84,7 @@ def read_words() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--side", choices=("fledge", "peer"), help=argparse.SUPPRESS)
-    parser.add_argument("--kind", choices=("arc", "gsm8k"), help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=("arc", "gsm8k"), help="one of the two alone")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
@@ -182,10 +187,24 @@ def ask_peer(folder: Path, kind: str) -> dict[str, Any]:
             return answers
 
         setattr(model, name, timed)
-    told = lm_eval.simple_evaluate(
-        model=model, tasks=[f"local_{kind}"], log_samples=True, bootstrap_iters=0,
-        task_manager=TaskManager(include_path=str(folder)),
-    )  # fmt: skip
+    manager = TaskManager(include_path=str(folder))
+
+    def ask(limit: int | None = None) -> Any:
+        seconds.update(dict.fromkeys(seconds, 0.0))
+        return lm_eval.simple_evaluate(
+            model=model, tasks=[f"local_{kind}"], log_samples=True, bootstrap_iters=0,
+            task_manager=manager, limit=limit,
+        )  # fmt: skip
+
+    if kind == "gsm8k" and len((folder / "gsm8k.jsonl").read_text().splitlines()) > TRIED:
+        tried: dict[int, float] = {}
+        for batch in BATCHES:
+            model.batch_size_per_gpu = batch
+            ask(TRIED)
+            tried[batch] = seconds["seconds"]
+            say(f"the first {TRIED} in batches of {batch}: {round(tried[batch], 1)}")
+        model.batch_size_per_gpu = min(tried, key=lambda batch: tried[batch])
+    told = ask()
     rows = sorted(told["samples"][f"local_{kind}"], key=lambda row: row["doc_id"])
     if kind == "arc":
         said = [[float(one[0][0]) for one in row["resps"]] for row in rows]
@@ -196,7 +215,7 @@ def ask_peer(folder: Path, kind: str) -> dict[str, Any]:
     texts = [row["resps"][0][0] for row in rows]
     asked = open_suite("gsm8k", folder / "gsm8k.jsonl")
     right = [float(mark.right) for mark in judge_gsm8k(asked.questions, texts)]
-    return {**seconds, "right": right, "said": texts}
+    return {**seconds, "right": right, "said": texts, "batch": model.batch_size_per_gpu}
 
 
 def compare(given: argparse.Namespace, told: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -205,6 +224,8 @@ def compare(given: argparse.Namespace, told: dict[tuple[str, str], dict[str, Any
     figures: dict[str, Any] = {}
     rows: list[tuple[str, ...]] = []
     for kind, aim in (("arc", AIM_ARC), ("gsm8k", AIM_GSM8K)):
+        if ("peer", kind) not in told:
+            continue
         ours, theirs = told["fledge", kind], told["peer", kind]
         name = f"{kind}: questions a second beside lm-eval hf"
         wrong = ours.get("error") or theirs.get("error")
@@ -230,6 +251,7 @@ def compare(given: argparse.Namespace, told: dict[tuple[str, str], dict[str, Any
             )
         else:
             texts = zip(ours["said"], theirs["said"], strict=True)
+            figures[kind]["lm-eval in batches of"] = theirs["batch"]
             figures[kind]["texts alike"] = sum(a.strip() == b.strip() for a, b in texts)
         rows.append(
             (kind, f"{number / ours['seconds']:.2f}", f"{number / theirs['seconds']:.2f}",

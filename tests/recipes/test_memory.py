@@ -85,6 +85,28 @@ def test_the_peak_is_within_a_third_of_what_was_foretold(
     assert foretold == pytest.approx(peak, rel=0.3), said
 
 
+@pytest.fixture(scope="module")
+def questions(base: Path) -> Path:
+    """Questions of 90 tokens, in words and with choices."""
+    chosen = [
+        {"question": f"{i} {WORDS}", "choices": ["fox", "dog"], "label": 0} for i in range(80)
+    ]
+    said = [{"question": f"{i} {WORDS}", "answer": "#### 3"} for i in range(80)]
+    for name, rows in (("arc", chosen), ("gsm8k", said)):
+        (base / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return base
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own count")
+@pytest.mark.parametrize("shots", [0, 4])
+@pytest.mark.parametrize("suite", ["arc_easy data=arc.jsonl", "gsm8k data=gsm8k.jsonl"])
+def test_so_is_that_of_published_questions(suite: str, shots: int, questions: Path) -> None:
+    few = " max_new_tokens=8" if "gsm8k" in suite else ""
+    foretold, peak, said = run(f"evaluate base=base suite={suite} shots={shots}{few}", questions)
+    assert foretold == pytest.approx(peak, rel=0.3), said
+
+
 GIGA = 10**9
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from fledge.costs.memory import MOMENTS, NUMBER, count_engine, count_passing
 from fledge.errors import UserError
+from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.log_prob import size_chunk
 from fledge.policy import TokenPolicy
@@ -26,7 +27,6 @@ from fledge.sample.generate import SLOTS
 from fledge.tasks.conversed import count_turns
 from fledge.tasks.named import Task, draw_questions
 from fledge.text.asking import encode_prompt
-from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -35,16 +35,19 @@ LOGIT_COPIES = 2  # of a chunk of logits: themselves, and in the precision of th
 
 @dataclass(frozen=True)
 class Sampling:
-    """Of an engine that answers `rows` prompts side by side, in `positions` tokens each."""
+    """Of an engine that answers `rows` prompts side by side, in `positions` tokens each. kept: rows
+    beside these whose keys and values it keeps, for prompts that begin alike.
+    """
 
     rows: int
     positions: int
+    kept: int = 0
 
     def count_bytes(self, sizes: Any) -> int:
         """Its own layout of the weights, and the cache of every row and of a slot to move them by.
         sizes: of a network that this machine makes.
         """
-        return count_engine(sizes, self.rows, self.positions)
+        return count_engine(sizes, self.rows + self.kept, self.positions)
 
 
 class Evaluating(Protocol):
@@ -56,14 +59,24 @@ class Evaluating(Protocol):
     def max_new_tokens(self) -> int: ...
 
 
-def list_evaluation(task: Task | None, config: Evaluating, tokenizer: Tokenizer) -> list[Sampling]:
+def list_evaluation(task: Task | None, config: Evaluating, base: Loaded) -> list[Sampling]:
     """What answers a task's questions in an evaluation; nothing without a task."""
     if task is None:
         return []
     asked = draw_questions(task, "validation", config.evaluation_prompts)
-    longest = max(len(encode_prompt(tokenizer, example.prompt)) for example in asked)
-    room = config.max_new_tokens * count_turns(task)
-    return [Sampling(min(SLOTS, len(asked)), longest + room)]
+    longest = max(len(encode_prompt(base.tokenizer, example.prompt)) for example in asked)
+    return [size_engine(task, base, min(SLOTS, len(asked)), longest, config.max_new_tokens)]
+
+
+def size_engine(task: Task, base: Loaded, rows: int, longest: int, max_new_tokens: int) -> Sampling:
+    """What answers prompts of up to `longest` tokens. In conversations it keeps what it has read of
+    every row for the next turn, and is laid out for twice as much as is needed.
+    """
+    turns, context = count_turns(task), base.network.config.context
+    needed = longest + max_new_tokens * turns
+    if turns > 1:
+        return Sampling(rows, min(2 * needed, context), kept=rows)
+    return Sampling(rows, min(needed, context))
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,8 @@ class Memory:
     """Bytes, by what they are for. They are not all there at once: a step has activations and
     logits, whoever samples, for the next step or an evaluation, has an engine in their place.
 
-    tokens: that are differentiated at a time. saving: the copy that a checkpoint is written from.
+    tokens: that are differentiated at a time, or read. saving: the copy that a checkpoint is
+    written from. keys: of what many rows are read behind.
     """
 
     weights: int
@@ -82,6 +96,7 @@ class Memory:
     program: int
     saving: int
     tokens: int
+    keys: int = 0
 
     @property
     def certain(self) -> int:
@@ -90,7 +105,7 @@ class Memory:
 
     @property
     def most(self) -> int:
-        passing = max(self.activations + self.logits, self.sampling)
+        passing = max(self.activations + self.keys + self.logits, self.sampling)
         return self.certain + passing + self.program + self.saving
 
     def describe(self, whole: int) -> str:
@@ -99,6 +114,7 @@ class Memory:
             "weights": self.weights,
             "gradients and moments": self.learning,
             f"activations of {self.tokens:,} tokens at a time": self.activations,
+            "keys and values of what is read once": self.keys,
             "logits": self.logits,
             "sampling": self.sampling,
             "a copy to save": self.saving,

@@ -12,7 +12,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +90,8 @@ class MemoryStore:
         """Their numbers. A long list is committed a thousand at a time; `told` hears after each
         commit how many are safe.
         """
-        numbers, waiting = list[int](), list[str]()
-        for text in texts:
-            waiting.append(clean_text(text))
-            if len(waiting) == IN_ONE_COMMIT:
-                numbers += self._commit(waiting, source)
-                waiting = []
-                if told is not None:
-                    told(len(numbers))
-        if waiting:
+        numbers, cleaned = list[int](), map(clean_text, texts)
+        while waiting := list(islice(cleaned, IN_ONE_COMMIT)):
             numbers += self._commit(waiting, source)
             if told is not None:
                 told(len(numbers))
@@ -122,11 +117,15 @@ class MemoryStore:
         """The memories nearest to a question, best first: by BM25, and with an encoder by cosine
         too, fused by reciprocal rank. Nothing is written: see `mark_used`.
         """
-        with self._lock, self._telling():
-            rankings = [rank_by_words(self._database, question, DEPTH)]
+        with self._lock, self._telling(), ThreadPoolExecutor(1) as beside:
+            by_vector = None
             if self.encoder is not None and self._index is not None and question.strip():
                 vector = normalise(self.encoder([question]))[0]
-                rankings.append(rank_by_vector(self._database, self._index, vector, DEPTH))
+                self._index.update(self._database)
+                by_vector = vector, beside.submit(self._index.list_near, vector)
+            rankings = [rank_by_words(self._database, question, DEPTH)]  # meanwhile
+            if by_vector is not None:
+                rankings.append(rank_by_vector(self._database, *by_vector, DEPTH))
             best = [number for number, _ in fuse_ranks(rankings)[:count]]
             rows = {memory.id: memory for memory in self._list(best)}
         return [rows[number] for number in best if number in rows]

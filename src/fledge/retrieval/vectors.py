@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
@@ -83,19 +84,27 @@ class SignIndex:
         """
         places, apart = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint16)
         bound = 64 * self.words  # no farther than this are those that may be among the nearest
-        other = np.empty(BLOCK, dtype=np.uint64)  # a fresh one costs as much as the rest
+        size = (self.words, min(BLOCK, self.count))
+        other, bits = np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.uint8)
         for begin in range(0, self.count, BLOCK):
             block = self._signs[:, begin : min(begin + BLOCK, self.count)]
-            far = np.zeros(block.shape[1], dtype=np.uint16)
-            for stored, asked in zip(block, signs, strict=True):
-                far += count_bits(np.bitwise_xor(stored, asked, out=other[: len(stored)]))
+            some = slice(0, block.shape[1])
+            # What is made goes to the same place each time: a fresh one costs as much as the rest.
+            np.bitwise_xor(block, signs[:, None], out=other[:, some])
+            far = count_bits(other[:, some], bits[:, some]).sum(0, dtype=np.uint16)
             near = np.flatnonzero(far <= bound)
+            if len(near) == 0:
+                continue
             places = np.concatenate([places, begin + near])
             apart = np.concatenate([apart, far[near]])
             if len(apart) > count:
                 bound = np.partition(apart, count - 1)[count - 1]
                 places, apart = places[apart <= bound], apart[apart <= bound]
         return self._ids[places]
+
+    def list_near(self, vector: np.ndarray) -> list[int]:
+        """Numbers of the memories to be looked at by their vectors. vector: [D]"""
+        return self.nearest(write_signs(vector[None])[0], LOOKED_AT)[: 4 * LOOKED_AT].tolist()
 
     def _grow(self, needed: int) -> None:
         if needed <= len(self._ids):
@@ -107,24 +116,24 @@ class SignIndex:
         self._ids, self._signs = ids, signs
 
 
-def count_bits(words: np.ndarray) -> np.ndarray:
-    """How many bits of each are set.  uint64 [N] -> [N]"""
+def count_bits(words: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """How many bits of each are set.  uint64 [..., N] -> uint8 [..., N], which `out` may be."""
     if hasattr(np, "bitwise_count"):  # from NumPy 2 on
-        return np.bitwise_count(words)
-    return _BITS[words.view(np.uint8)].reshape(len(words), 8).sum(1, dtype=np.uint8)
+        return np.bitwise_count(words, out=out)
+    bytes_of = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, 8)
+    return _BITS[bytes_of].sum(-1, dtype=np.uint8)
 
 
 def rank_by_vector(
-    database: sqlite3.Connection, index: SignIndex, vector: np.ndarray, count: int
+    database: sqlite3.Connection, vector: np.ndarray, near: Future[list[int]], count: int
 ) -> list[int]:
-    """Numbers of the memories, the largest cosine first, at most `count`. vector: [D], of length
-    1.
+    """Of the memories that are `near`, the numbers, the largest cosine first, at most `count`.
+    vector: [D], of length 1.
     """
-    index.update(database)
-    near = index.nearest(write_signs(vector[None])[0], LOOKED_AT)[: 4 * LOOKED_AT]
-    marks = ",".join("?" * len(near))
+    numbers = near.result()
+    marks = ",".join("?" * len(numbers))
     rows = database.execute(
-        f"SELECT id, rounded FROM vectors WHERE id IN ({marks})", [int(number) for number in near]
+        f"SELECT id, rounded FROM vectors WHERE id IN ({marks})", numbers
     ).fetchall()
     if not rows:
         return []

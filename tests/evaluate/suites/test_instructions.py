@@ -6,13 +6,22 @@ from __future__ import annotations
 
 import importlib
 import random
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from fledge.errors import UserError
+from fledge.evaluate.suites import languages
 from fledge.evaluate.suites.instruction_settings import check_settings
-from fledge.evaluate.suites.instructions import RULES, follows, judge_ifeval
+from fledge.evaluate.suites.instructions import (
+    LANGUAGE,
+    RULES,
+    follows,
+    is_judged,
+    judge_ifeval,
+)
 from fledge.evaluate.suites.questions import AskedQuestion
 
 # Of each rule: settings, a text that follows it, one that does not.
@@ -50,11 +59,25 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "change_case:english_capital": ({}, "ALL OF IT", "All of it"),
     "change_case:english_lowercase": ({}, "all of it", "All of it"),
     "punctuation:no_comma": ({}, "a and b", "a, b"),
+    "language:response_language": (
+        {"language": "de"}, "Der Hund schläft heute im Garten.", "The dog sleeps in the garden."),
 }  # fmt: skip
+
+
+@pytest.fixture
+def no_detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As it is where the package of languages was not installed."""
+    monkeypatch.setitem(sys.modules, "langdetect", None)
+    languages._open.cache_clear()
+    yield
+    monkeypatch.undo()
+    languages._open.cache_clear()
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_each_is_told_from_its_opposite(rule: str) -> None:
+    if not is_judged(rule):
+        pytest.skip("languages are told by langdetect, which is not here")
     settings, good, bad = CASES[rule]
     assert follows(rule, settings, good, "")
     assert not follows(rule, settings, bad, "")
@@ -106,25 +129,50 @@ def test_keywords_are_words_and_depth_is_no_json() -> None:
     assert not follows("detectable_format:json_format", {}, "[" * 100_000, "")
 
 
-def test_a_rule_that_nobody_judges_is_said() -> None:
-    row = {"prompt": "", "rules": ["language:response_language"], "settings": [{"language": "de"}]}
-    [mark] = judge_ifeval([AskedQuestion("", "", (), "", row)], ["ja"])
-    assert not mark.right
-    assert "language:response_language" in mark.error
+@pytest.mark.usefixtures("no_detector")
+def test_a_language_that_nobody_tells_is_said_and_the_other_instructions_count() -> None:
+    rules = [LANGUAGE, "change_case:english_lowercase"]
+    row = {"prompt": "", "rules": rules[:1], "settings": [{"language": "de"}]}
+    both = {**row, "rules": rules, "settings": [{"language": "de"}, {}]}
+    asked = [AskedQuestion("", "", (), "", each) for each in (row, both, both)]
+    marks = judge_ifeval(asked, ["ja", "ein hund", "Ein Hund"])
+    assert [mark.right for mark in marks] == [False, True, False]
+    for mark in marks:
+        assert "language:response_language: no rule here judges it" in mark.error
+        assert "pip install 'fledge[languages]'" in mark.error
+
+
+def test_an_answer_is_held_to_the_language_asked_for() -> None:
+    """Sentences whose language any reader knows; what has none is in each, as IFEval has it."""
+    pytest.importorskip("langdetect")
+    texts = {
+        "en": "this is a sentence about the sea and its ships",
+        "de": "der hund schläft heute nacht nicht im garten",
+        "fr": "le chien dort dans le jardin de mon voisin",
+        "ja": "犬は庭で寝ている。",
+        "ru": "сегодня вечером мы все вместе пойдём домой",
+    }
+    for asked in texts:
+        for said, text in texts.items():
+            assert follows(LANGUAGE, {"language": asked}, text, "") == (said == asked)
+            assert follows("change_case:english_lowercase", {}, text, "") == (said == "en")
+        assert follows(LANGUAGE, {"language": asked}, "1 2 3", "")
+    row = {"prompt": "", "rules": [LANGUAGE], "settings": [{"language": "de"}]}
+    [mark] = judge_ifeval([AskedQuestion("", "", (), "", row)], [texts["de"]])
+    assert mark.right
+    assert not mark.error
 
 
 def test_they_say_what_the_harness_says() -> None:
-    """On the texts of all cases, 24 rules each, and on 200 made of pieces of them."""
+    """On the texts of all cases, 25 rules each, and on 200 made of pieces of them."""
     pytest.importorskip("lm_eval")
     registry = importlib.import_module("lm_eval.tasks.ifeval.instructions_registry")
     draw = random.Random(1)
     texts = [text for _, *both in CASES.values() for text in both]
     texts += ["\n".join(draw.choices(texts, k=3)) for _ in range(200)]
-    # languages and trained splitters of sentences and words are theirs alone
-    left_out = {
-        "length_constraints:number_sentences", "change_case:english_capital",
-        "change_case:english_lowercase", "change_case:capital_word_frequency",
-    }  # fmt: skip
+    assert languages.can_tell()
+    # trained splitters of sentences and words are theirs alone
+    left_out = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}
     for rule in RULES.keys() - left_out:
         settings = CASES[rule][0]
         checker = registry.INSTRUCTION_DICT[rule](rule)

@@ -29,6 +29,7 @@ NEEDED: dict[str, dict[str, str]] = {
     "combination:repeat_prompt": {"prompt_to_repeat": TEXT},
     "startend:end_checker": {"end_phrase": TEXT},
     "change_case:capital_word_frequency": {"capital_frequency": NUMBER},
+    "language:response_language": {"language": TEXT},
 }  # fmt: skip
 
 

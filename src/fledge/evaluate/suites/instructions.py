@@ -1,8 +1,9 @@
 """Instructions whose following can be seen in the answer itself, by the names that IFEval has for
 them. Zhou et al. 2023, "Instruction-Following Evaluation for Large Language Models", table 1.
 
-`language:response_language` takes a detector of languages and is not judged; the number of
-sentences is counted at . ! ? with a blank behind, not by a trained splitter.
+Languages are told by a package that may not be here: then `language:response_language` is not
+judged, and of English in capitals the capitals alone. The number of sentences is counted at . ! ?
+with a blank behind, not by a trained splitter.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fledge.evaluate.suites.languages import can_tell, is_in
 from fledge.evaluate.suites.questions import AskedQuestion, Marked
 
 Settings = Mapping[str, Any]
+LANGUAGE = "language:response_language"
 _OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
@@ -25,8 +28,8 @@ def judge_ifeval(asked: Sequence[AskedQuestion], answers: Sequence[str]) -> list
     marked: list[Marked] = []
     for question, text in zip(asked, answers, strict=True):
         rules = list(zip(question.row["rules"], question.row["settings"], strict=True))
-        known = [(rule, given) for rule, given in rules if rule in RULES]
-        unknown = [rule for rule, _ in rules if rule not in RULES]
+        known = [(rule, given) for rule, given in rules if is_judged(rule)]
+        unknown = [rule for rule, _ in rules if not is_judged(rule)]
         prompt = question.row["prompt"]
         missed = [rule for rule, given in known if not follows(rule, given, text, prompt)]
         loose = all(
@@ -34,9 +37,15 @@ def judge_ifeval(asked: Sequence[AskedQuestion], answers: Sequence[str]) -> list
             for rule, given in known
         )
         error = f"{', '.join(unknown)}: no rule here judges it" if unknown else ""
+        if LANGUAGE in unknown:
+            error += " (languages: pip install 'fledge[languages]')"
         read = ", ".join(missed)
         marked.append(Marked(not missed and bool(known), read, {"loose": loose}, error))
     return marked
+
+
+def is_judged(rule: str) -> bool:
+    return rule in RULES and (rule != LANGUAGE or can_tell())
 
 
 def follows(rule: str, settings: Settings, text: str, prompt: str) -> bool:
@@ -145,6 +154,11 @@ def counts_capitals(s: Settings, text: str) -> bool:
     return compare(number, s, "capital_frequency", "capital_relation")
 
 
+def is_english(text: str) -> bool:
+    """Where no language can be told, each text may be."""
+    return not can_tell() or is_in("en", text)
+
+
 RULES: dict[str, Callable[[Settings, str], bool]] = {
     "keywords:existence": has_all,
     "keywords:frequency": lambda s, t: compare(
@@ -177,7 +191,8 @@ RULES: dict[str, Callable[[Settings, str], bool]] = {
     "startend:end_checker": ends_with,
     "startend:quotation": is_quoted,
     "change_case:capital_word_frequency": counts_capitals,
-    "change_case:english_capital": lambda s, t: t.isupper(),
-    "change_case:english_lowercase": lambda s, t: t.islower(),
+    "change_case:english_capital": lambda s, t: t.isupper() and is_english(t),
+    "change_case:english_lowercase": lambda s, t: t.islower() and is_english(t),
+    LANGUAGE: lambda s, t: is_in(str(s["language"]), t),
     "punctuation:no_comma": lambda s, t: "," not in t,
 }

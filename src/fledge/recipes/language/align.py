@@ -5,6 +5,7 @@ reward model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 
 from fledge import ranks
@@ -25,7 +26,7 @@ from fledge.recipes.language.align_judges import choose_figure, load_scorer, mak
 from fledge.recipes.language.aligners import Making, make_algorithm
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
-from fledge.recipes.memory import Sampling, list_evaluation, tell_memory
+from fledge.recipes.memory import Sampling, list_evaluation, size_engine, tell_memory
 from fledge.recipes.pacing import Paced, by_batches
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -82,7 +83,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
             sampling=[
                 *([] if config.server else [list_rollouts(config, base, prompts, task)]),
-                *list_evaluation(task, config, base.tokenizer),
+                *list_evaluation(task, config, base),
             ],
         )  # fmt: skip
         speed = course.settle_speed(
@@ -254,6 +255,7 @@ def list_rollouts(
     config: AlignConfig, base: Loaded, prompts: list[list[int]], task: Task
 ) -> Sampling:
     """What samples the answers of a step."""
-    longest = max(map(len, prompts)) + config.max_new_tokens * count_turns(task)
     rows = min(SLOTS, config.prompts_per_step * config.samples_per_prompt)
-    return Sampling(rows, min(-(-longest // ROUND) * ROUND, base.network.config.context))
+    engine = size_engine(task, base, rows, max(map(len, prompts)), config.max_new_tokens)
+    rounded = -(-engine.positions // ROUND) * ROUND
+    return replace(engine, positions=min(rounded, base.network.config.context))

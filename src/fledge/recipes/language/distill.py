@@ -107,7 +107,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
             lessons = prepare_text_lessons(
                 config, teacher, student, base.tokenizer, course.run, show
             )  # fmt: skip
-        asked = list_evaluation(lessons.task, config, base.tokenizer)
+        asked = list_evaluation(lessons.task, config, base)
         tell_memory(
             course, config, student, lessons.typical, beside=[teacher], sampling=asked
         )  # fmt: skip

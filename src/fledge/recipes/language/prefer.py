@@ -105,7 +105,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
         sides = 1 if config.algorithm == "kto" else 2
         tell_memory(
             course, config, policy, token_rows(some), sides=sides, beside=[reference],
-            sampling=list_evaluation(preferences.task, config, base.tokenizer),
+            sampling=list_evaluation(preferences.task, config, base),
         )  # fmt: skip
         speed = course.settle_speed(
             config, policy, token_rows(some), beside=[reference], tokenizer=base.tokenizer

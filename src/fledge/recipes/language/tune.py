@@ -119,7 +119,7 @@ def tune(
     ) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
-        asked = list_evaluation(lessons.task, config, base.tokenizer)
+        asked = list_evaluation(lessons.task, config, base)
         tell_memory(course, config, policy, typical, sampling=asked)
         speed = course.settle_speed(config, policy, typical, tokenizer=base.tokenizer)
         course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.describe()}")

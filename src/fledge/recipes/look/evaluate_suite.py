@@ -24,6 +24,7 @@ from fledge.programs.limits import ProgramLimits
 from fledge.programs.pool import ProgramPool
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.recipes.look.suite_fields import EvaluateSuiteConfig
+from fledge.recipes.look.suite_memory import tell_suite_memory
 from fledge.recipes.look.suite_model import Measured, measure_model
 from fledge.recipes.look.suite_pairs import evaluate_pairs
 from fledge.report.suite_page import write_suite_page
@@ -41,6 +42,7 @@ def evaluate_suite(config: EvaluateSuiteConfig, show: Show) -> dict[str, Any]:
     model = load_sound_model(config.base)
     if asked.suite.pairwise:
         return evaluate_pairs(config, model, asked, show)
+    tell_suite_memory(config, model, asked, show)
     pool = open_pool(config, asked, show)
     try:
         measured = measure_model(config, model, asked, pool)
