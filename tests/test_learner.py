@@ -19,6 +19,7 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import adamw
+from fledge.rank_sums import total_norm
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, from_rows
@@ -137,6 +138,13 @@ def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is() -> None:
 def test_a_module_without_parameters_has_nothing_to_learn() -> None:
     with pytest.raises(UserError, match="nothing of this model learns"):
         learner(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_the_norm_is_of_all_numbers_whatever_their_shape_and_type() -> None:
+    three, four = torch.full((3, 3), 1.0), torch.tensor([4.0], dtype=torch.float64)
+    assert float(total_norm([three, four])) == pytest.approx(5.0, abs=1e-12)
+    assert float(total_norm([four.bfloat16(), three.bfloat16()])) == 5.0
+    assert float(total_norm([])) == 0.0
 
 
 def test_frozen_parameters_stay() -> None:

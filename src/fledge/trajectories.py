@@ -72,7 +72,7 @@ class Rows:
         return None
 
     def items(self) -> list[tuple[str, Any]]:
-        return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
+        return [(name, getattr(self, name)) for name in self.__dataclass_fields__]
 
     def replace(self, **changes: Any) -> Self:
         """The same rows with other values in some fields."""

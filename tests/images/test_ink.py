@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from fledge.images import ink
-from fledge.images.ink import blacken, draw_ink, expect_ink, log_likelihood, render, space_beads
+from fledge.images.ink import (
+    blacken,
+    draw_ink,
+    expect_ink,
+    explain_ink,
+    log_likelihood,
+    render,
+    space_beads,
+)
 
 
 def test_expected_ink_is_the_sum_over_beads_by_hand() -> None:
@@ -69,3 +77,22 @@ def test_a_stroke_explains_its_own_picture_best() -> None:
     best = log_likelihood(picture, render([line]))
     for moved in (line + 2, line * 0.95, line[:, [1, 0]]):
         assert log_likelihood(picture, render([moved])) < best - 10
+
+
+def test_blur_and_noise_are_those_that_fit_the_picture() -> None:
+    """Drawn with one pair of them, 11,025 pixels are likeliest under it, and as likely as it says;
+    the next noise is 10 nats away on average, with a deviation of 4 (fixed seed).
+    """
+    strokes = [torch.tensor([[20.0, 30.0], [80.0, 60.0]]), torch.tensor([[50.0, 80.0]])]
+    random = torch.Generator().manual_seed(0)
+    for blur, noise in ((1.0, 1e-3), (2.25, 3e-2)):
+        black = render(strokes, blur, noise)
+        picture = (torch.rand(black.shape, generator=random) < black).to(torch.uint8)
+        under = {
+            (b, n): float(log_likelihood(picture, render(strokes, b, n)))
+            for b in ink.BLURS
+            for n in ink.NOISES
+        }
+        own = under.pop((blur, noise))
+        assert explain_ink(picture, strokes) == pytest.approx(own, abs=1e-3)
+        assert own > max(under.values())

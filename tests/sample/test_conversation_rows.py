@@ -86,6 +86,14 @@ def test_passes_come_in_orders_of_their_own() -> None:
     assert [Shuffled(list(range(50)), seed=1)(i) for i in range(50)] != passes[0]
 
 
+@pytest.mark.parametrize("first", [0, 3, 9, 10, 27])
+def test_places_of_many_are_those_of_each(first: int) -> None:
+    rows = Shuffled(range(10), seed=0)
+    for count in (1, 7, 10, 25):  # within a pass, over the end of one, over two
+        each = [rows(i) for i in range(first, first + count)]
+        assert rows.places(first, count).tolist() == each
+
+
 def test_a_window_puts_rows_of_like_length_into_a_step_and_loses_none() -> None:
     wide = ConversationRows(Endless(numbered), rows_per_step=4, seed=0, window=8)
     narrow = ConversationRows(Endless(numbered), rows_per_step=4, seed=0)

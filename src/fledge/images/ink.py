@@ -21,6 +21,7 @@ INK = 8.0  # drops for each pixel of length
 NOISE = 1e-3  # ε
 DOT = 4.0  # pixels of length, whose ink a pen leaves that stands still
 SPACING = 1.0  # pixels between beads
+BLURS, NOISES = (1.0, 1.5, 2.25), (1e-3, 3e-3, 1e-2, 3e-2)  # of which those that fit are taken
 
 
 def space_beads(path: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
@@ -61,10 +62,26 @@ def log_likelihood(picture: Tensor, black: Tensor) -> Tensor:
     return torch.where(picture > 0, black.log(), (1 - black).log()).sum()
 
 
+def string_ink(paths: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The beads of all strokes, and their lengths.  each [L, 2] -> [M, 2], [M]"""
+    beads, lengths = zip(*(space_beads(path) for path in paths), strict=True)
+    return torch.cat(beads), torch.cat(lengths)
+
+
+def explain_ink(picture: Tensor, paths: Sequence[Tensor]) -> float:
+    """log p(picture | strokes) with the blur and the noise under which it is likeliest, as they are
+    fitted to each picture (Lake et al. 2015, supplement §3).  [PAPER, PAPER], each [L, 2] -> nats
+    """
+    beads, lengths = string_ink(paths)
+    black = [expect_ink(beads, lengths, blur) for blur in BLURS]
+    return max(
+        float(log_likelihood(picture, blacken(each, noise))) for each in black for noise in NOISES
+    )
+
+
 def render(paths: Sequence[Tensor], blur: float = BLUR, noise: float = NOISE) -> Tensor:
     """The probability of black of all strokes together.  each [L, 2] -> [PAPER, PAPER]"""
-    beads, lengths = zip(*(space_beads(path) for path in paths), strict=True)
-    return blacken(expect_ink(torch.cat(beads), torch.cat(lengths), blur), noise)
+    return blacken(expect_ink(*string_ink(paths), blur), noise)
 
 
 def draw_ink(paths: Sequence[Tensor]) -> Tensor:

@@ -40,10 +40,23 @@ class Shuffled:
 
     def __call__(self, index: int) -> Any:
         number, place = divmod(index, len(self.items))
+        return self.items[int(self._order(number)[place])]
+
+    def places(self, first: int, count: int) -> np.ndarray:
+        """Where in the list the items of so many indices from `first` on are.  -> [count] int64"""
+        parts: list[np.ndarray] = []
+        while count > 0:
+            number, place = divmod(first, len(self.items))
+            parts.append(self._order(number)[place : place + count])
+            first, count = first + len(parts[-1]), count - len(parts[-1])
+        return np.concatenate(parts)
+
+    def _order(self, number: int) -> np.ndarray:
+        """Of one pass."""
         if self._pass is None or self._pass[0] != number:
             random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, number]))
             self._pass = (number, random.permutation(len(self.items)))
-        return self.items[int(self._pass[1][place])]
+        return self._pass[1]
 
 
 class Endless:

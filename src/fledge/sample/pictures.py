@@ -30,13 +30,12 @@ class PictureBatches:
         self.given, self.rows_per_step, self.changes, self.seed = (
             given, rows_per_step, changes, seed,
         )  # fmt: skip
-        self.place_of = Shuffled(range(len(given)), seed)
+        self.order = Shuffled(range(len(given)), seed)
         self.position, self.figures = 0, {}
 
     def __next__(self) -> Pictures:
-        first = self.position * self.rows_per_step
-        places = [self.place_of(i) for i in range(first, first + self.rows_per_step)]
-        rows = self.given.rows[torch.tensor(places)]
+        places = self.order.places(self.position * self.rows_per_step, self.rows_per_step)
+        rows = self.given.rows[torch.from_numpy(places)]
         if self.changes:
             generator = generator_for(self.seed, "data", f"changes {self.position}")
             x = augment(rows.x, self.changes, self.given.shape.levels, generator)

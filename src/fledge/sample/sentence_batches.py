@@ -18,14 +18,13 @@ class SentenceBatches:
 
     def __init__(self, rows: SentenceRows, rows_per_step: int, seed: int) -> None:
         self.rows, self.rows_per_step = rows, rows_per_step
-        self.place_of = Shuffled(range(len(rows)), seed)
+        self.order = Shuffled(range(len(rows)), seed)
         self.position, self.figures = 0, {}
 
     def __next__(self) -> SentenceRows:
-        first = self.position * self.rows_per_step
-        places = [self.place_of(i) for i in range(first, first + self.rows_per_step)]
+        places = self.order.places(self.position * self.rows_per_step, self.rows_per_step)
         self.position += 1
-        return self.rows[torch.tensor(places)].trim()
+        return self.rows[torch.from_numpy(places)].trim()
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

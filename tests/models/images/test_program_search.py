@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 import torch
 
-from fledge.images.ink import draw_ink
+from fledge.images.ink import BLURS, NOISES, draw_ink, render
 from fledge.images.skeleton import trace
 from fledge.images.thinning import thin
 from fledge.models.images.program_search import (
+    HELD,
     measure_turn,
     read_picture,
     walk_at_random,
 )
 from fledge.models.images.programs import make_even_prior
-from tests.models.images.programs import letter_t, line
+from tests.models.images.programs import letter_t, line, random_prior
 
 
 def picture(*paths: np.ndarray) -> np.ndarray:
@@ -30,7 +34,6 @@ def test_a_t_is_a_bar_and_a_stem() -> None:
     readings = read_picture(
         picture(bar, stem), make_even_prior(4), np.random.default_rng(0), count=3
     )
-    assert [r.log_prob for r in readings] == sorted((r.log_prob for r in readings), reverse=True)
     strokes = min((reading.paths for reading in readings), key=len)
     assert len(strokes) == 2
     wide = max(strokes, key=lambda path: float(np.ptp(path[:, 0])))
@@ -63,6 +66,31 @@ def test_what_is_read_covers_the_ink_and_no_more() -> None:
     for points, others in ((np.stack([rows, columns], 1), drawn), (drawn, np.argwhere(ink))):
         apart = np.linalg.norm(points[:, None] - others, axis=2).min(1)
         assert np.mean(apart <= 2) > 0.97
+
+
+def test_what_is_kept_explains_the_ink_best_of_what_the_prior_likes() -> None:
+    """A ring that a line crosses: walks cut it into programs that fit unlike well. The joint
+    probability orders them, of the prior's own and of the ink's by numpy.
+    """
+    angle = np.linspace(0, 2 * np.pi, 160)
+    ring = 50 + 25 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    ink, prior = picture(ring, line((10, 50), (90, 50))), random_prior(3, 4)
+    readings = read_picture(ink, prior, np.random.default_rng(0), count=HELD)
+    assert len(readings) > 3
+    said = prior.log_prob([reading.program for reading in readings])
+    for reading, log_prob in zip(readings, said, strict=True):
+        assert reading.log_prob == pytest.approx(log_prob)
+        likelihoods: list[float] = []
+        for blur, noise in itertools.product(BLURS, NOISES):
+            paths = [torch.from_numpy(path).float() for path in reading.program.draw()]
+            black = render(paths, blur, noise).double().numpy()
+            likelihoods.append(float(np.log(np.where(ink, black, 1 - black)).sum()))
+        assert reading.log_likelihood == pytest.approx(max(likelihoods), abs=0.05)
+    joint = [reading.log_prob + reading.log_likelihood for reading in readings]
+    assert joint == sorted(joint, reverse=True)
+    assert np.argmax(said) != 0  # or the ink would not have told
+    [best] = read_picture(ink, prior, np.random.default_rng(0))
+    assert best.log_joint == pytest.approx(joint[0])
 
 
 def test_turns_are_angles() -> None:

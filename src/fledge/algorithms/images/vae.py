@@ -120,13 +120,13 @@ class VAE:
         def loss(rows: Noised) -> tuple[Tensor, Mapping[str, Tensor]]:
             log_p, log_ratio, each = self.model(rows.x, rows.noise)
             kl = each.sum(0) / count  # [Z]
-            distortion = -log_p.mean(1).sum() / count
-            figures = {"distortion": distortion, "rate": kl.sum()}
+            distortion, rate = -log_p.mean(1).sum() / count, kl.sum()
+            figures = {"distortion": distortion, "rate": rate}
             if K > 1:
                 bound = (log_p + log_ratio).logsumexp(1) - math.log(K)
                 return -bound.sum() / count, figures
             # max(λ, KL) has the gradient of KL above λ, and none below.
-            share = kl.sum() if paying is None else (kl * paying).sum()
+            share = rate if paying is None else (kl * paying).sum()
             return distortion + beta * share, figures
 
         with self.stopwatch.phase("fit"):

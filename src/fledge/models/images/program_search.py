@@ -1,6 +1,6 @@
-"""A picture read as programs: its skeleton is walked at random, preferring to go straight on, and
-of the walks the likeliest under the prior are kept (Lake, Salakhutdinov & Tenenbaum 2015,
-supplement §3.1).
+"""A picture read as programs, program* = argmax P(picture | program) P(program): its skeleton is
+walked at random, preferring to go straight on, and the walks that are likeliest under the prior are
+held against the ink (Lake, Salakhutdinov & Tenenbaum 2015, eq. 4 and supplement §3).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from fledge.images.ink import explain_ink
 from fledge.images.skeleton import Line, Skeleton, trace
 from fledge.images.thinning import thin
 from fledge.models.images.program_prior import ProgramPrior
@@ -18,6 +20,7 @@ from fledge.models.images.stroke_program import Program, write_program
 from fledge.models.images.stroke_splines import measure_length
 
 WALKS = 30
+HELD = 8  # of them that are held against the ink
 TURN = 0.4  # radians: turning by so much more at a node is e times less likely
 LIFT = 1.5  # radians: lifting the pen is as likely as turning so far
 LOOK = 6  # pixels by which a direction is measured
@@ -26,24 +29,26 @@ TOP_LEFT = 40.0  # pixels: a start so much farther right or down is e times less
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """paths: of each stroke, [L, 2] pixels of the skeleton. log_prob: of the program, nats."""
+    """paths: of each stroke, [L, 2] pixels of the skeleton. log_prob: of the program, nats.
+    log_likelihood: of the picture, drawn by it.
+    """
 
     paths: tuple[np.ndarray, ...]
     program: Program
     log_prob: float
+    log_likelihood: float
+
+    @property
+    def log_joint(self) -> float:
+        """log P(picture | program) P(program)"""
+        return self.log_likelihood + self.log_prob
 
 
 def read_picture(
     ink: np.ndarray, prior: ProgramPrior, random: np.random.Generator, count: int = 1
 ) -> list[Reading]:
-    """[H, W] bool -> the likeliest programs, at the most `count`, the best first."""
-    return read_skeleton(trace(thin(ink)), prior, random, count)
-
-
-def read_skeleton(
-    skeleton: Skeleton, prior: ProgramPrior, random: np.random.Generator, count: int = 1
-) -> list[Reading]:
-    """As `read_picture`."""
+    """[PAPER, PAPER] bool -> the likeliest programs, at the most `count`, the best first."""
+    skeleton = trace(thin(ink))
     walks: dict[tuple[tuple[tuple[int, bool], ...], ...], list[np.ndarray]] = {}
     for _ in range(WALKS):
         walk = walk_at_random(skeleton, random)
@@ -51,8 +56,17 @@ def read_skeleton(
     paths = list(walks.values())
     programs = [write_program([cut_at_corners(path) for path in each]) for each in paths]
     log_prob = prior.log_prob(programs)
-    best = np.argsort(-log_prob, kind="stable")[:count]
-    return [Reading(tuple(paths[i]), programs[i], float(log_prob[i])) for i in best]
+    picture = torch.from_numpy(ink)
+    readings = [
+        Reading(tuple(paths[i]), programs[i], float(log_prob[i]), explain(picture, programs[i]))
+        for i in np.argsort(-log_prob, kind="stable")[:HELD]
+    ]
+    return sorted(readings, key=lambda reading: -reading.log_joint)[:count]
+
+
+def explain(picture: torch.Tensor, program: Program) -> float:
+    """log P(picture | program), nats.  picture: [PAPER, PAPER] bool"""
+    return explain_ink(picture, [torch.from_numpy(path).float() for path in program.draw()])
 
 
 Step = tuple[int, bool]  # which line, and whether from its last node to its first

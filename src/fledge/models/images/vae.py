@@ -81,12 +81,16 @@ class VAE(PictureModel):
         return log_prob_of_levels(x, self.decode(z), self.shape.levels).flatten(1).sum(1)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a loss is made of: as `log_weights`, and KL(q(z | x) ‖ p(z)) of each latent.  [B, C,
-        H, W], [B, K, Z] -> [B, K] twice, [B, Z]
+        """What a loss is made of: as `log_weights`, and KL(q(z | x) ‖ p(z)) of each latent. Of one
+        code the log ratio is told as it is on average, −KL: no bound looks at that of the draw.
+        [B, C, H, W], [B, K, Z] -> [B, K] twice, [B, Z]
         """
         mean, log_deviation = self.encode(x)
-        log_p, log_ratio = self.log_weights(x, mean, log_deviation, noise)
-        return log_p, log_ratio, kl_to_standard(mean, log_deviation)
+        kl = kl_to_standard(mean, log_deviation)
+        if noise.shape[1] == 1:
+            z = mean + log_deviation.exp() * noise[:, 0]
+            return self.log_likelihood(x, z)[:, None], -kl.sum(1, keepdim=True), kl
+        return *self.log_weights(x, mean, log_deviation, noise), kl
 
     def log_weights(
         self, x: Tensor, mean: Tensor, log_deviation: Tensor, noise: Tensor
