@@ -20,6 +20,7 @@ class Pairwise:
     """−log σ(βΔ) by autograd, DPO's loss; or nothing that is a number."""
 
     name, version = "stub:pairs", "1"
+    pads_left = False
 
     def __init__(self, problem: Problem, lost: bool = False) -> None:
         self.problem, self.lost = problem, lost
