@@ -99,7 +99,9 @@ class Sb3Actor:
     def _build(self, steps: int, pieces: int) -> tuple[Any, Script]:
         world = Script()
         world.rollout = Rollout((0,), (0,), (0.0,), (0,), (False,), (False,))
-        more = {} if self.kind is A2C else {"batch_size": steps // pieces}
+        more: dict[str, Any] = {} if self.kind is A2C else {"batch_size": steps // pieces}
+        if self.kind in (A2C, PPO):
+            more["max_grad_norm"] = NO_CLIP
         if self.kind is PPO:
             more["n_epochs"] = 1
         learner: Any = self.kind(
@@ -107,7 +109,6 @@ class Sb3Actor:
             world,
             n_steps=steps,
             policy_kwargs={"net_arch": []},
-            max_grad_norm=NO_CLIP,
             device="cpu",
             **more,
             **self.setting,
@@ -168,9 +169,8 @@ class Sb3Dqn:
             policy_kwargs={"net_arch": []},
             max_grad_norm=NO_CLIP,
             buffer_size=64,
-            gamma=problem.gamma,
             device="cpu",
-            **setting,
+            **({"gamma": problem.gamma} | setting),
         )
         self.learner._setup_learn(10**6, None)
         self._hold(self.learner.q_net, problem.critic)

@@ -75,14 +75,16 @@ def _take_differences(
         if not bool(answer.flat.isfinite().all()):
             continue
         taken += 1
-        slope = differentiate(lambda tables, step=step: peer.losses(step, tables), table)
+        # At a lower temperature the same step in logits is a longer one in probability.
+        width = WIDTH * min(1.0, problem.temperature)
+        slope = differentiate(lambda tables, step=step: peer.losses(step, tables), table, width)
         size = float(slope.norm())
         apart = float((answer.gradient + slope).norm())
         worst = max(worst, apart / size if size > 1e-12 else (0.0 if apart < 1e-9 else math.inf))
     return SecondWay("differences", apart=worst, agrees=worst < CLOSE) if taken else SecondWay("")
 
 
-def differentiate(losses: Any, table: Tensor) -> Tensor:
+def differentiate(losses: Any, table: Tensor, width: float = WIDTH) -> Tensor:
     """∇ of a function of a table by central differences of fourth order.  -> as the table
 
     losses: a list of tables in, a list of numbers out.
@@ -91,10 +93,10 @@ def differentiate(losses: Any, table: Tensor) -> Tensor:
     for place in range(table.numel()):
         for times in (-2, -1, 1, 2):
             moved = table.clone().flatten()
-            moved[place] += times * WIDTH
+            moved[place] += times * width
             tables.append(moved.view_as(table))
     values = torch.tensor(losses(tables), dtype=torch.float64).view(-1, 4)
-    weight = torch.tensor([1.0, -8.0, 8.0, -1.0], dtype=torch.float64) / (12 * WIDTH)
+    weight = torch.tensor([1.0, -8.0, 8.0, -1.0], dtype=torch.float64) / (12 * width)
     return (values @ weight).view_as(table)
 
 

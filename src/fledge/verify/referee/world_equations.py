@@ -79,18 +79,26 @@ def name_actor(normal: str, share: str = MEAN, cut: str = BOOTSTRAPS, entropy: f
     return f"{normal}, {share}" + (f", + {entropy:g}·H" if entropy else "") + f"; {cut}"
 
 
-def critic_equations(problem: WorldProblem) -> Iterator[tuple[str, Update]]:
-    """Half the squared distance of V from R = Â + V, which is held fixed.  -> [S]"""
-    for cut in CUTS:
+CRITICS: dict[str, Callable[[Tensor], Tensor]] = {
+    "½(V − R)²": lambda d: d,
+    "Huber's loss of V − R": lambda d: d.clamp(-1, 1),
+}
 
-        def update(rollout: Rollout, cut: str = cut) -> Tensor:
-            worth = advantages(problem, rollout, cut)
+
+def critic_equations(problem: WorldProblem) -> Iterator[tuple[str, Update]]:
+    """The distance of V from R = Â + V, which is held fixed.  -> [S]"""
+    for cut, (name, slope) in product(CUTS, CRITICS.items()):
+
+        def update(
+            rollout: Rollout, given: tuple[str, Callable[[Tensor], Tensor]] = (cut, slope)
+        ) -> Tensor:
+            worth = given[1](advantages(problem, rollout, given[0]))
             added = torch.zeros_like(problem.critic)
             for s, w in zip(rollout.state, worth, strict=True):
                 added[s] = added[s] + w
             return added / len(rollout)
 
-        yield f"½(V − R)²; {cut}", update
+        yield f"{name}; {cut}", update
 
 
 LOOKS: dict[str, Callable[[WorldProblem, int], Tensor]] = {

@@ -85,6 +85,7 @@ class WorldHearing:
     problem: WorldProblem
     build: Callable[[WorldProblem], WorldPeer]
     entropy: float = 0.0  # weight of the entropy that is asked of it
+    minibatches: bool = False  # whether a rollout may be cut into several
 
     @property
     def told(self) -> str:
