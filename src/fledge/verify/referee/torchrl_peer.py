@@ -66,6 +66,7 @@ class TorchRlActor:
     """An actor's objective, its advantages those of TorchRL's GAE at the same λ."""
 
     version = torchrl.__version__
+    width = 1e-3
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem = name, problem
@@ -119,6 +120,7 @@ class TorchRlActor:
 
 class TorchRlDqn:
     version = torchrl.__version__
+    width = 1e-3
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem = name, problem

@@ -79,6 +79,26 @@ def name_actor(normal: str, share: str = MEAN, cut: str = BOOTSTRAPS, entropy: f
     return f"{normal}, {share}" + (f", + {entropy:g}·H" if entropy else "") + f"; {cut}"
 
 
+def cloning_equations(problem: WorldProblem, entropy: float) -> Iterator[tuple[str, Update]]:
+    """The likelihood of what was done, and the entropy's slope beside it.  -> [S·A]"""
+    logp = problem.logits.log_softmax(-1)
+    spread = -(logp.exp() * logp).sum(-1)
+    slope = -logp.exp() * (logp + spread[:, None])
+    done = torch.eye(problem.logits.shape[1], dtype=torch.float64)
+
+    def update(rollout: Rollout) -> Tensor:
+        added = torch.zeros_like(problem.logits)
+        for s, a in zip(rollout.state, rollout.action, strict=True):
+            added[s] += done[a] - logp[s].exp() + entropy * slope[s]
+        return added.flatten() / len(rollout)
+
+    yield name_cloning(entropy), update
+
+
+def name_cloning(entropy: float) -> str:
+    return "log π(a|s), mean over steps" + (f", + {entropy:g}·H" if entropy else "")
+
+
 CRITICS: dict[str, Callable[[Tensor], Tensor]] = {
     "½(V − R)²": lambda d: d,
     "Huber's loss of V − R": lambda d: d.clamp(-1, 1),

@@ -13,9 +13,11 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.verify.referee.world_equations import (
     BOOTSTRAPS,
+    ENDS,
     PLAIN,
     WHITE,
     name_actor,
+    name_cloning,
 )
 from fledge.verify.referee.world_question import (
     WorldHearing,
@@ -37,7 +39,7 @@ class WorldRow:
 
 @dataclass(frozen=True)
 class Trainer:
-    """adapter: the file that builds it; family: "actor" or "values"."""
+    """adapter: the file that builds it; family: "actor", "values" or "cloning"."""
 
     adapter: str
     family: str
@@ -204,6 +206,149 @@ WORLD_TRAINERS |= {
                 f"Huber's loss, y = r + γ·Q′ of Q's best; {BOOTSTRAPS}",
             ),
         ],
+    ),
+}
+
+
+_OBS_NEXT = "“obs_next” is valid where “done” came of a time limit"
+WORLD_TRAINERS |= {
+    "tianshou:ppo": Trainer(
+        "tianshou_peer",
+        "actor",
+        [
+            WorldRow(
+                {},
+                f"“per mini-batch advantage normalization”, ent_coef = 0.01; {_OBS_NEXT}",
+                name_both(name_actor(WHITE, entropy=0.01), CRITIC),
+                entropy=0.01,
+            ),
+            WorldRow(
+                {"advantage_normalization": False, "ent_coef": 0.0},
+                "GAE as its paper has it",
+                name_both(name_actor(PLAIN), CRITIC),
+            ),
+            WorldRow(
+                {
+                    "advantage_normalization": False,
+                    "ent_coef": 0.0,
+                    "gamma": 1.0,
+                    "gae_lambda": 1.0,
+                },
+                "“at λ=1, it becomes equivalent to Monte Carlo advantage estimation”",
+                name_both(name_actor(PLAIN), CRITIC),
+            ),
+        ],
+        minibatches=True,
+    ),
+    "tianshou:a2c": Trainer(
+        "tianshou_peer",
+        "actor",
+        [
+            WorldRow(
+                {},
+                f"gae_lambda = 0.95, ent_coef = 0.01, vf_coef = 0.5; {_OBS_NEXT}",
+                name_both(name_actor(PLAIN, entropy=0.01), CRITIC),
+                entropy=0.01,
+            ),
+        ],
+        minibatches=True,
+    ),
+    "tianshou:dqn": Trainer(
+        "tianshou_peer",
+        "values",
+        [
+            WorldRow(
+                {},
+                "“a value of 0 disables the target network entirely”, “the MSE loss”",
+                f"2 × ½(Q − y)², y = r + γ·max Q; {BOOTSTRAPS}",
+            ),
+            WorldRow(
+                {"target_update_freq": 500, "is_double": False, "huber_loss_delta": 1.0},
+                "“the Huber loss as described in the Nature DQN paper”",
+                f"{HUBER}; {BOOTSTRAPS}",
+            ),
+            WorldRow(
+                {"target_update_freq": 500},
+                "“the online network to select actions and the target network to evaluate”",
+                f"2 × ½(Q − y)², y = r + γ·Q′ of Q's best; {BOOTSTRAPS}",
+            ),
+        ],
+    ),
+}
+
+
+_DISCOUNT = "“discount_t”: one number a step, which the caller sets to 0 at an end"
+_LOSS = "“the td-error”; the caller chooses the loss"
+WORLD_TRAINERS |= {
+    "rlax:policy_gradient": Trainer(
+        "rlax_peer",
+        "actor",
+        [
+            WorldRow({}, _DISCOUNT, name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS)),
+            WorldRow(
+                {"gamma": 1.0, "lmbda": 1.0},
+                "Monte-Carlo advantages without a discount",
+                name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS),
+            ),
+            WorldRow(
+                {"entropy": 0.01},
+                "“the entropy regularization loss”",
+                name_both(name_actor(PLAIN, cut=ENDS, entropy=0.01), CRITIC, ENDS),
+                entropy=0.01,
+            ),
+        ],
+    ),
+    "rlax:clipped_surrogate": Trainer(
+        "rlax_peer",
+        "actor",
+        [
+            WorldRow(
+                {},
+                "“clipped surrogate policy gradient loss”: Schulman et al. 2017",
+                name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS),
+            ),
+        ],
+    ),
+    "rlax:q_learning": Trainer(
+        "rlax_peer",
+        "values",
+        [
+            WorldRow({}, _LOSS, f"½(Q − y)², y = r + γ·max Q′; {BOOTSTRAPS}"),
+            WorldRow({"loss": "huber"}, "“Huber loss … delta = 1”", f"{HUBER}; {BOOTSTRAPS}"),
+        ],
+    ),
+    "rlax:double_q_learning": Trainer(
+        "rlax_peer",
+        "values",
+        [WorldRow({}, _LOSS, f"½(Q − y)², y = r + γ·Q′ of Q's best; {BOOTSTRAPS}")],
+    ),
+}
+_SQUARE = "“L(θ) = E[(r + γ·max Q′(s′, a) − Q(s, a))²]”"
+WORLD_TRAINERS |= {
+    "d3rlpy:dqn": Trainer(
+        "d3rlpy_peer",
+        "values",
+        [WorldRow({}, _SQUARE, f"2 × ½(Q − y)², y = r + γ·max Q′; {BOOTSTRAPS}")],
+    ),
+    "d3rlpy:double_dqn": Trainer(
+        "d3rlpy_peer",
+        "values",
+        [
+            WorldRow(
+                {},
+                "“L(θ) = E[(r + γ·Q′(s′, argmax Q(s′, a)) − Q(s, a))²]”",
+                f"2 × ½(Q − y)², y = r + γ·Q′ of Q's best; {BOOTSTRAPS}",
+            )
+        ],
+    ),
+    "imitation:bc": Trainer(
+        "imitation_peer",
+        "cloning",
+        [
+            WorldRow({}, "“ent_weight: float = 1e-3”", name_cloning(0.001), entropy=0.001),
+            WorldRow({"ent_weight": 0.0}, "the likelihood of what was shown", name_cloning(0.0)),
+        ],
+        minibatches=True,
     ),
 }
 

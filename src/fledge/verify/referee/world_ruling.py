@@ -14,10 +14,11 @@ from torch import Tensor
 
 from fledge.next_command import write_command
 from fledge.verify.referee.equations import distance
-from fledge.verify.referee.second_way import SecondWay, differentiate
+from fledge.verify.referee.second_way import WIDTH, SecondWay, differentiate
 from fledge.verify.referee.world_equations import (
     CUTS,
     actor_equations,
+    cloning_equations,
     critic_equations,
     value_equations,
 )
@@ -103,6 +104,9 @@ def _find(
         every = list(value_equations(problem))
         return _fit(every, rollouts, answers, hearing.equation.split("; "))
     size = problem.logits.numel()
+    if hearing.family == "cloning":
+        every = list(cloning_equations(problem, hearing.entropy))
+        return _fit(every, rollouts, [answer[:size] for answer in answers], [])
     claims = hearing.equation.split("; ")
     policy, apart = _fit(
         list(actor_equations(problem, hearing.entropy)),
@@ -188,7 +192,9 @@ def _check_again(
     worst = 0.0
     for rollout, answer in list(zip(rollouts, answers, strict=True))[:TRIED]:
         slope = differentiate(
-            lambda tables, rollout=rollout: peer.losses(rollout, tables), hearing.problem.table
+            lambda tables, rollout=rollout: peer.losses(rollout, tables),
+            hearing.problem.table,
+            getattr(peer, "width", WIDTH),
         )
         worst = max(worst, distance(answer, -slope))
     return SecondWay("differences", apart=worst, agrees=worst < CLOSE)
