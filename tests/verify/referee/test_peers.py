@@ -10,8 +10,9 @@ import torch
 
 from fledge.errors import UserError
 from fledge.exact.problem import Problem
+from fledge.verify.referee.language_rows import DPO_ROWS, GRPO_ROWS
 from fledge.verify.referee.page import render_page
-from fledge.verify.referee.peers import DPO_ROWS, GRPO_ROWS, select_hearings
+from fledge.verify.referee.peers import select_hearings
 from fledge.verify.referee.question import Answer, Step
 from fledge.verify.referee.ruling import rule
 

@@ -31,6 +31,11 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
             f"what stands under the mask changes the gradient by {ruling.garbage:.1%}, "
             f"and {ruling.leak:.1e} of it lies after the end"
         )
+    if ruling.resumed not in (None, "same bits"):
+        yield (
+            "a run saved after two steps and resumed is another one than that which went through: "
+            f"{ruling.resumed} after four, of what the weights moved"
+        )
     if not ruling.second.agrees:
         yield _name_second(ruling)
     if hearing.unbiased:

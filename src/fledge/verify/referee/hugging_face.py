@@ -21,6 +21,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # pyright: ignore[
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import Answer, Step
+from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import (
     OutsideTable,
     TableForCausalLM,
@@ -30,11 +31,15 @@ from fledge.verify.referee.table_model import (
     read_gradient,
 )
 
+EVERY = tuple(range(7)) * 4  # sequences of a data set that a run goes through
+PAIRS = [("a", "b"), ("b", "a"), ("a a", "b"), ("b b", "a b"), ("a", "a b"), ("b a", "b")] * 4
+
 
 class BatchTrainer:
     """A trainer that is given rows. A subclass says how it is built and what its rows are."""
 
     name, version = "", ""
+    resumes = False  # whether a killed run of it is compared with one that went through
     pads_left = False  # whether its collator, at a setting that it has, pads rows on the left
 
     def __init__(self, setting: dict[str, Any], problem: Problem) -> None:
@@ -42,8 +47,13 @@ class BatchTrainer:
         self.folder = tempfile.TemporaryDirectory(prefix="fledge-referee-")  # gone with the peer
         self.trainer: Any = self._build(self.folder.name)
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
+        """more: arguments of the trainer beside those of the row."""
         raise NotImplementedError
+
+    def resume(self) -> str | None:
+        """What a killed run is, beside one that went through; None where it is not tried."""
+        return compare_resumed(self._build) if self.resumes else None
 
     def _rows(self, words: tuple[int, ...]) -> list[dict[str, Any]]:
         raise NotImplementedError
@@ -119,13 +129,15 @@ class TrlSft(BatchTrainer):
     """Prompt and completion; the loss is on the completion, as by default with such rows."""
 
     name, version = "trl:sft", trl.__version__
+    resumes = True
 
-    def _build(self, folder: str) -> Any:
-        row = {**self._rows((0,))[0]}
+    def _build(self, folder: str, **more: Any) -> Any:
         return SFTTrainer(
             model=make_model(self.problem.language, self.problem.logits),
-            args=self._arguments(SFTConfig, folder, dataset_kwargs={"skip_prepare_dataset": True}),
-            train_dataset=Dataset.from_list([row]),
+            args=self._arguments(
+                SFTConfig, folder, dataset_kwargs={"skip_prepare_dataset": True}, **more
+            ),
+            train_dataset=Dataset.from_list(self._rows(EVERY)),
             processing_class=make_tokenizer(self.problem.language),
         )
 
@@ -143,12 +155,12 @@ class PlainTrainer(TrlSft):
     model_class: type[TableForCausalLM] = TableForCausalLM
     pads_left = True
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         tokenizer = make_tokenizer(self.problem.language)
         return Trainer(
             model=make_model(self.problem.language, self.problem.logits, self.model_class),
-            args=self._arguments(TrainingArguments, folder),
-            train_dataset=Dataset.from_list(self._rows((0,))),
+            args=self._arguments(TrainingArguments, folder, **more),
+            train_dataset=Dataset.from_list(self._rows(EVERY)),
             data_collator=DataCollatorForSeq2Seq(tokenizer),
         )
 
@@ -163,8 +175,9 @@ class TrlDpo(BatchTrainer):
     """The first half of the words is chosen, the second rejected; the reference is a table."""
 
     name, version = "trl:dpo", trl.__version__
+    resumes = True
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         language = self.problem.language
         reference: Any = make_model(language, self.problem.logits)
         if self.problem.reference is not None:
@@ -172,9 +185,9 @@ class TrlDpo(BatchTrainer):
         trainer: Any = DPOTrainer(
             model=make_model(language, self.problem.logits),
             ref_model=reference,
-            args=self._arguments(DPOConfig, folder, beta=self.problem.beta),
+            args=self._arguments(DPOConfig, folder, beta=self.problem.beta, **more),
             train_dataset=Dataset.from_list(
-                [{"prompt": "open", "chosen": "a", "rejected": "b"}] * 2
+                [{"prompt": "open", "chosen": c, "rejected": r} for c, r in PAIRS]
             ),
             processing_class=make_tokenizer(language),
         )

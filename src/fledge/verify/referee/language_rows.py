@@ -117,6 +117,11 @@ GRPO_ROWS: list[Row] = [
         "trained at the temperature that was sampled",
         name_policy(PLAIN, CONSTANT),
     ),
+    (
+        {"num_iterations": 3},
+        "“number of iterations per batch”: the first of them; saved after the second",
+        name_policy(GROUP_STD, TOKENS),
+    ),
 ]
 RLOO_ROWS: list[Row] = [
     (
@@ -217,7 +222,11 @@ ORPO_ROWS: list[Row] = [
     ({}, "Hong et al. 2024, eq. 6 and 7", name_pair(ODDS, True, True)),
 ]
 CPO_ROWS: list[Row] = [
-    ({}, "Xu et al. 2024, eq. 5: with the NLL of the chosen", name_pair(PLAIN_SIGMOID, beside=True)),
+    (
+        {},
+        "Xu et al. 2024, eq. 5: with the NLL of the chosen",
+        name_pair(PLAIN_SIGMOID, beside=True),
+    ),
     ({"cpo_alpha": 0.0}, "the preference term alone", name_pair(PLAIN_SIGMOID)),
     (
         {"loss_type": "hinge"},

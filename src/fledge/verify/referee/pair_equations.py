@@ -45,9 +45,7 @@ class Pairs:
     @property
     def odds(self) -> Tensor:
         """log odds ratio, odds p/(1 − p) (Hong et al. 2024, eq. 4).  [n]"""
-        return self.plain - (
-            torch.log1p(-self.chosen.exp()) - torch.log1p(-self.rejected.exp())
-        )
+        return self.plain - (torch.log1p(-self.chosen.exp()) - torch.log1p(-self.rejected.exp()))
 
 
 def _sorted_gap(p: Pairs) -> Tensor:
@@ -87,10 +85,12 @@ LOSSES: dict[str, Callable[[Pairs], Tensor]] = {
     SQUARE: lambda p: (p.delta - 1 / (2 * p.beta)).square(),
     "((1−ε)·(−log σ(βΔ)) + ε·log σ(−βΔ))/(1−2ε)": _robust,
     "KL(softmax of β(u, v) ‖ (1−ε, ε))": _exo,
-    "−log σ(βu) − ½·log σ(−βu) − ½·log σ(−βv)": lambda p: -(
-        logsigmoid(p.beta * p.u)
-        + 0.5 * logsigmoid(-p.beta * p.u)
-        + 0.5 * logsigmoid(-p.beta * p.v)
+    "−log σ(βu) − ½·log σ(−βu) − ½·log σ(−βv)": lambda p: (
+        -(
+            logsigmoid(p.beta * p.u)
+            + 0.5 * logsigmoid(-p.beta * p.u)
+            + 0.5 * logsigmoid(-p.beta * p.v)
+        )
     ),
     "−log σ(βu) − log σ(−βv)": lambda p: -logsigmoid(p.beta * p.u) - logsigmoid(-p.beta * p.v),
     "(u − 1/2β)² + (v + 1/2β)²": lambda p: (

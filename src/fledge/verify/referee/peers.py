@@ -32,6 +32,8 @@ from fledge.verify.referee.question import (
     Step,
     referee_problem,
 )
+from fledge.verify.referee.world_question import WorldHearing
+from fledge.verify.referee.world_rows import WORLD_TRAINERS, hear_world
 
 DEFAULT_BETA = {
     "trl:grpo": 0.0, "trl:rloo": 0.05, "trl:dpo": 0.1,
@@ -52,6 +54,7 @@ ADAPTERS = {
     "trl:rloo": "trl_policy",
     "trl:sft": "hugging_face",
     "trl:dpo": "hugging_face",
+    "trl:reward": "trl_reward",
     "transformers:trainer": "hugging_face",
     "transformers:trainer_own_model": "hugging_face",
 }
@@ -95,19 +98,22 @@ OWN_ROWS: dict[str, tuple[Any, str, str]] = {
 
 
 def list_peers() -> list[str]:
-    return list(FAMILIES)
+    """Trainers of language models, of agents, and our own."""
+    own = [name for name in FAMILIES if name.startswith("fledge:")]
+    others = [name for name in FAMILIES if name not in own]
+    return [*others, *WORLD_TRAINERS, *own]
 
 
-def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
+def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing | WorldHearing]:
     """All rows of a peer, of a package, or of everyone ("all"); with settings, that one row.
 
     Raises UserError for a peer that is not known, or settings of more than one.
     """
-    chosen = [name for name in FAMILIES if peer in ("all", name, name.partition(":")[0])]
+    chosen = [name for name in list_peers() if peer in ("all", name, name.partition(":")[0])]
     if not chosen:
         raise UserError(
-            f"there is no peer {peer}: give one of {', '.join(FAMILIES)}; a package, such as trl; "
-            "or all."
+            f"there is no peer {peer}: give one of {', '.join(list_peers())}; a package, such "
+            "as trl; or all."
         )
     if not setting:
         return [hearing for name in chosen for hearing in _list_rows(name)]
@@ -117,6 +123,8 @@ def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
             f"trainer of another package, such as peer={next(iter(LANGUAGE_ROWS))}."
         )
     (name,) = chosen
+    if name in WORLD_TRAINERS:
+        return [hear_world(name, setting)]
     free = FREE.get(FAMILIES[name])
     for leave_out in ((), (free,)):
         asked = {key: value for key, value in setting.items() if key not in leave_out}
@@ -127,7 +135,10 @@ def select_hearings(peer: str, setting: Mapping[str, Any]) -> list[Hearing]:
     return [_hear(name, dict(setting), f"no row of ours says what this is{beside}", "")]
 
 
-def _list_rows(name: str) -> Iterator[Hearing]:
+def _list_rows(name: str) -> Iterator[Hearing | WorldHearing]:
+    if name in WORLD_TRAINERS:
+        yield from (hear_world(name, row.setting) for row in WORLD_TRAINERS[name].rows)
+        return
     if name in LANGUAGE_ROWS:
         for setting, claim, equation in LANGUAGE_ROWS[name]:
             yield _hear(name, setting, claim, equation)
@@ -156,6 +167,7 @@ def _hear(name: str, setting: dict[str, Any], claim: str, equation: str) -> Hear
         problem,
         partial(_build, name, passed),
         unbiased="unbiased" in claim,
+        resumes=not setting or "num_iterations" in setting,
         detached=setting.get("loss_type") in DETACHED,
     )
 

@@ -88,6 +88,7 @@ class Hearing:
     build: Callable[[Problem], Peer]
     group: int = GROUP
     unbiased: bool = False  # whether it claims the gradient itself
+    resumes: bool = False  # whether a killed run is compared with one that went through
     detached: bool = False  # whether its loss has, by design, another gradient than it takes
 
     @property

@@ -24,7 +24,6 @@ class RlaxPeer:
     """setting: entropy, the weight of `entropy_loss`; loss, of the temporal differences."""
 
     version = rlax.__version__
-    width = 1e-3
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem, self.kind = name, problem, name.partition(":")[2]

@@ -20,7 +20,7 @@ from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.equations import Equation, Scores, distance
 from fledge.verify.referee.faults import name_faults
 from fledge.verify.referee.question import PAIRED, Answer, Hearing, Peer, Step, data_law
-from fledge.verify.referee.second_way import SecondWay, check_again
+from fledge.verify.referee.second_way import Resumes, SecondWay, check_again
 
 SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
 DRAWN = 8  # batches on which an equation is looked for
@@ -49,20 +49,16 @@ class Ruling:
     lost: float  # the probability of a batch whose gradient is no number
     batches: int  # that were enumerated
     second: SecondWay
+    resumed: str | None  # a killed run beside one that went through; None where it is not tried
     faults: tuple[str, ...]  # where it differs from its claim
     command: str
 
     def as_json(self) -> dict[str, Any]:
-        row = asdict(self)
-        row["second"] = _without_nan(row["second"])
-        return _without_nan(row)
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+        row = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+        return row | {"second": self.second.as_json()}
 
 
 def rule(hearing: Hearing) -> Ruling:
@@ -102,7 +98,16 @@ def rule(hearing: Hearing) -> Ruling:
         leak,
         lost,
         len(law),
-        check_again(hearing, peer, steps, plain, scale, true),
+        check_again(
+            hearing,
+            peer,
+            steps,
+            plain,
+            scale,
+            true,
+            {step.words: answer for (step, _), answer in zip(law, answers, strict=True)},
+        ),
+        peer.resume() if hearing.resumes and isinstance(peer, Resumes) else None,
         (),
         write_command("verify", peer=hearing.peer, **hearing.setting),
     )

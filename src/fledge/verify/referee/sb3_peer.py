@@ -45,7 +45,9 @@ class Script(gymnasium.Env[int, int]):
 class Sb3Actor:
     """PPO, A2C or TRPO."""
 
-    def __init__(self, name: str, kind: Any, version: str, setting: dict[str, Any], p: WorldProblem):
+    def __init__(
+        self, name: str, kind: Any, version: str, setting: dict[str, Any], p: WorldProblem
+    ):
         self.name, self.kind, self.version, self.problem = name, kind, version, p
         self.setting = {"gamma": p.gamma, "gae_lambda": p.trace} | setting
         self.built: dict[tuple[int, int], tuple[Any, Script]] = {}

@@ -6,8 +6,8 @@ taken (what is detached in it is part of the estimator), samples and an interval
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from fledge.verify.referee.question import Answer, Hearing, Peer, Step, data_law
 
 WIDTH = 0.05  # of a difference, in logits: peers hold losses in float32
+NARROW = 0.01  # the same where a loss has kinks
 CLOSE = 1e-3  # relative: differences of a float32 loss agree with its gradient
 COMPARED = 2  # steps whose loss is differentiated so
 DRAWN = 4000  # samples of a group
@@ -38,6 +39,15 @@ class Speaks(Protocol):
         ...
 
 
+@runtime_checkable
+class Resumes(Protocol):
+    def resume(self) -> str | None:
+        """What a run that was killed and resumed is beside one that went through; None where that
+        is not tried.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class SecondWay:
     """What the second way said. by: "differences", "sampling" or "" (none could be taken)."""
@@ -48,19 +58,26 @@ class SecondWay:
     high: float = math.nan
     agrees: bool = True
 
+    def as_json(self) -> dict[str, Any]:
+        """What is no number is None."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+
 
 def check_again(
     hearing: Hearing, peer: Peer, steps: Sequence[Step], answers: Sequence[Answer], scale: float,
-    true: Tensor,
+    true: Tensor, known: Mapping[tuple[int, ...], Tensor],
 ) -> SecondWay:  # fmt: skip
     """steps, answers: drawn steps and what the peer added in them; scale: the enumerated one beside
-    `true` [P·V].
+    `true` [P·V]; known: what it added for each multiset of words that was enumerated.
     """
     if isinstance(peer, HasLoss) and not hearing.detached:
         return _take_differences(hearing, peer, steps, answers)
     if hearing.family not in ("policy", "likelihood"):
         return SecondWay("")
-    return _take_samples(hearing, peer, scale, true)
+    return _take_samples(hearing, peer, scale, true, known)
 
 
 def _take_differences(
@@ -100,7 +117,13 @@ def differentiate(losses: Any, table: Tensor, width: float = WIDTH) -> Tensor:
     return (values @ weight).view_as(table)
 
 
-def _take_samples(hearing: Hearing, peer: Peer, scale: float, true: Tensor) -> SecondWay:
+def _take_samples(
+    hearing: Hearing,
+    peer: Peer,
+    scale: float,
+    true: Tensor,
+    known: Mapping[tuple[int, ...], Tensor],
+) -> SecondWay:
     count = DRAWN * hearing.group
     if isinstance(peer, Speaks):
         words = peer.draw(count)
@@ -109,15 +132,11 @@ def _take_samples(hearing: Hearing, peer: Peer, scale: float, true: Tensor) -> S
         law = problem.prob() if hearing.family == "policy" else data_law(problem)
         random = torch.Generator().manual_seed(17)
         words = torch.multinomial(law, count, True, generator=random).tolist()
-    known: dict[tuple[int, ...], float] = {}
     along = []
     for at in range(0, count, hearing.group):
-        group = tuple(sorted(words[at : at + hearing.group]))
-        if group not in known:
-            answer = peer.answer(Step(group)).flat
-            finite = bool(answer.isfinite().all())
-            known[group] = float(answer @ true / true.square().sum()) if finite else 0.0
-        along.append(known[group])
+        answer = known[tuple(sorted(words[at : at + hearing.group]))]
+        finite = bool(answer.isfinite().all())
+        along.append(float(answer @ true / true.square().sum()) if finite else 0.0)
     values = torch.tensor(along, dtype=torch.float64)
     middle, error = float(values.mean()), float(values.std() / len(values) ** 0.5)
     low, high = middle - ERRORS * error, middle + ERRORS * error

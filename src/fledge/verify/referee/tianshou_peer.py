@@ -1,5 +1,5 @@
-"""Tianshou's PPO, A2C and DQN as peers: really built, a replay buffer filled with the rollout, their
-own preprocessing and update do the rest. The optimizer is a recorder.
+"""Tianshou's PPO, A2C and DQN as peers: really built, a replay buffer filled with the rollout,
+their own preprocessing and update do the rest. The optimizer is a recorder.
 """
 
 from __future__ import annotations

@@ -66,7 +66,6 @@ class TorchRlActor:
     """An actor's objective, its advantages those of TorchRL's GAE at the same λ."""
 
     version = torchrl.__version__
-    width = 1e-3
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem = name, problem
@@ -115,12 +114,12 @@ class TorchRlActor:
     def _lose(self, data: TensorDict) -> Tensor:
         """The sum of all that it names a loss."""
         out = self.loss(data.clone())
-        return torch.stack([out[key].sum() for key in out.keys() if key.startswith("loss_")]).sum()
+        named = [key for key in list(out.keys()) if key.startswith("loss_")]
+        return torch.stack([out[key].sum() for key in named]).sum()
 
 
 class TorchRlDqn:
     version = torchrl.__version__
-    width = 1e-3
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem = name, problem

@@ -18,6 +18,7 @@ from trl import __version__ as version  # pyright: ignore[reportMissingImports]
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import GROUP, Answer, Step
+from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import hold, make_model, make_tokenizer, read_gradient
 
 KINDS = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
@@ -55,7 +56,9 @@ class TrlPolicy:
         log-probabilities are those of the problem's own table, as in a second step on the samples.
         """
         trainer = self._ready(step)
-        fixed = self._alter(type(trainer)._prepare_inputs(trainer, [PROMPT] * len(step.words)), step)
+        fixed = self._alter(
+            type(trainer)._prepare_inputs(trainer, [PROMPT] * len(step.words)), step
+        )
         if self.kind == "grpo":
             fixed["old_per_token_logps"] = self._log_prob(trainer, fixed)
         trainer._prepare_inputs = lambda inputs: fixed
@@ -108,7 +111,9 @@ class TrlPolicy:
         return trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, kept)[0]
 
     def _alter(self, inputs: dict[str, Any], step: Step) -> dict[str, Any]:
-        """More padding before prompts or after completions, and other tokens where the masks say that nothing is."""
+        """More padding before prompts or after completions, and other tokens where the masks say
+        that nothing is.
+        """
         inputs = dict(inputs)
         pad = self.problem.language.vocabulary + 1
         if step.padding or step.left:
@@ -131,13 +136,23 @@ class TrlPolicy:
             self.trainers[key] = self._build(*key)
         return self.trainers[key]
 
-    def _build(self, rows: int, groups: int, pieces: int) -> Any:
+    def resume(self) -> str | None:
+        """What a killed run is, beside one that went through: with its own generation."""
+
+        def build(folder: str, **more: Any) -> Any:
+            trainer = self._build(2 * GROUP, 2, 1, folder, **more)
+            del trainer._generate_single_turn
+            return trainer
+
+        return compare_resumed(build)
+
+    def _build(self, rows: int, groups: int, pieces: int, folder: str = "", **more: Any) -> Any:
         config, kind = KINDS[self.kind]
         language = self.problem.language
         model = make_model(language, self.problem.logits)
         told = dict(self.setting)
         told.setdefault("beta", self.problem.beta)
-        folder = f"{self.folder.name}/{len(self.trainers)}"
+        folder = folder or f"{self.folder.name}/{len(self.trainers)}"
         if told["beta"]:
             model.save_pretrained(folder)
             model.config._name_or_path = folder
@@ -154,6 +169,7 @@ class TrlPolicy:
             bf16=False,
             gradient_checkpointing=False,
             disable_tqdm=True,
+            **more,
             **told,
         )
         trainer: Any = kind(

@@ -1,42 +1,31 @@
-"""TRL's trainers of preferences beside DPO (KTO, ORPO, CPO, online DPO), its reward model and its
-distillation (GKD) as peers: really built, stepped by their own `training_step`.
+"""TRL's trainers of preferences beside DPO (KTO, ORPO, CPO, online DPO) and its distillation (GKD)
+as peers: really built, stepped by their own `training_step`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import trl  # pyright: ignore[reportMissingImports]
 from datasets import Dataset  # pyright: ignore[reportMissingImports]
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
-from trl import RewardConfig, RewardTrainer  # pyright: ignore[reportMissingImports]
+from torch import Tensor
 
-from fledge.exact.enumerable import Language
 from fledge.exact.problem import Problem
 from fledge.verify.referee.hugging_face import BatchTrainer
-from fledge.verify.referee.question import Answer, Step
-from fledge.verify.referee.table_model import (
-    TableBackbone,
-    TableConfig,
-    hold,
-    make_model,
-    make_tokenizer,
-)
+from fledge.verify.referee.question import Step
+from fledge.verify.referee.table_model import hold, make_model, make_tokenizer
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 # These live under `trl.experimental` or beside it, from one version to the next.
-from trl.experimental.cpo import CPOConfig, CPOTrainer  # noqa: E402  # pyright: ignore
-from trl.experimental.gkd import GKDConfig, GKDTrainer  # noqa: E402  # pyright: ignore
-from trl.experimental.online_dpo import (  # noqa: E402  # pyright: ignore
+from trl.experimental.cpo import CPOConfig, CPOTrainer  # pyright: ignore
+from trl.experimental.gkd import GKDConfig, GKDTrainer  # pyright: ignore
+from trl.experimental.online_dpo import (  # pyright: ignore
     OnlineDPOConfig,
     OnlineDPOTrainer,
 )
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402  # pyright: ignore
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # pyright: ignore
 
 try:
     from trl import KTOConfig, KTOTrainer  # pyright: ignore
@@ -53,13 +42,13 @@ class TrlKto(BatchTrainer):
 
     name, version = "trl:kto", trl.__version__
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         language = self.problem.language
         row = {"prompt": "open", "completion": "a", "label": True}
         return KTOTrainer(
             model=make_model(language, self.problem.logits),
             ref_model=make_reference(self.problem),
-            args=self._arguments(KTOConfig, folder, beta=self.problem.beta),
+            args=self._arguments(KTOConfig, folder, **more, beta=self.problem.beta),
             train_dataset=Dataset.from_list([row, {**row, "label": False}]),
             processing_class=make_tokenizer(language),
         )
@@ -81,7 +70,7 @@ class TrlOrpo(BatchTrainer):
 
     name, version = "trl:orpo", trl.__version__
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         return ORPOTrainer(
             model=make_model(self.problem.language, self.problem.logits),
             args=self._arguments(
@@ -110,7 +99,7 @@ class TrlOrpo(BatchTrainer):
 class TrlCpo(TrlOrpo):
     name, version = "trl:cpo", trl.__version__
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         return CPOTrainer(
             model=make_model(self.problem.language, self.problem.logits),
             args=self._arguments(
@@ -127,12 +116,12 @@ class TrlGkd(BatchTrainer):
     name, version = "trl:gkd", trl.__version__
     pads_left = True
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         language = self.problem.language
         return GKDTrainer(
             model=make_model(language, self.problem.logits),
             teacher_model=make_reference(self.problem),
-            args=self._arguments(GKDConfig, folder, lmbda=0.0, remove_unused_columns=False),
+            args=self._arguments(GKDConfig, folder, **more, lmbda=0.0, remove_unused_columns=False),
             train_dataset=Dataset.from_list(self._rows((0,))),
             processing_class=make_tokenizer(language),
         )
@@ -156,7 +145,7 @@ class TrlOnlineDpo(BatchTrainer):
     name, version = "trl:online_dpo", trl.__version__
     pads_left = True
 
-    def _build(self, folder: str) -> Any:
+    def _build(self, folder: str, **more: Any) -> Any:
         language = self.problem.language
         trainer: Any = OnlineDPOTrainer(
             model=make_model(language, self.problem.logits),
@@ -206,107 +195,12 @@ class TrlOnlineDpo(BatchTrainer):
         return prompt, (prompt == self.opening).long(), ids, mask
 
 
-class TableForScores(PreTrainedModel):
-    """A score of its own for every prefix, read at the last token that is not padding: the shape
-    of `transformers`' sequence classifiers.
-    """
-
-    config_class = TableConfig
-    base_model_prefix = "model"
-
-    def __init__(self, config: TableConfig) -> None:
-        super().__init__(config)
-        self.model = TableBackbone(config)
-        self.score = nn.Linear(config.hidden_size, 1, bias=False)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.embed_tokens
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, **ignored: Any
-    ) -> SequenceClassifierOutput:
-        hidden = self.model(input_ids, attention_mask).last_hidden_state
-        scores = self.score(hidden).squeeze(-1)  # [B, T]
-        last = attention_mask.cumsum(1).argmax(1)
-        return SequenceClassifierOutput(logits=scores.gather(1, last[:, None]))
-
-
-class TrlReward(BatchTrainer):
-    """A score a sequence, held where its last token stands."""
-
-    name, version = "trl:reward", trl.__version__
-
-    def _build(self, folder: str) -> Any:
-        language = self.problem.language
-        config = TableConfig(
-            language.vocabulary, language.length, pad_token_id=language.vocabulary + 1
-        )
-        config.num_labels = 1
-        model = TableForScores(config).double()
-        return RewardTrainer(
-            model=hold_scores(model, language, self.problem.reward),
-            args=self._arguments(RewardConfig, folder, max_length=None),
-            train_dataset=Dataset.from_list([{"chosen": "a", "rejected": "b"}] * 2),
-            processing_class=make_tokenizer(language),
-        )
-
-    def _rows(self, words: tuple[int, ...]) -> list[dict[str, Any]]:
-        half = len(words) // 2
-        return [
-            {
-                "chosen_ids": [self.opening, *self._word(chosen)],
-                "rejected_ids": [self.opening, *self._word(rejected)],
-            }
-            for chosen, rejected in zip(words[:half], words[half:], strict=True)
-        ]
-
-    def answer(self, step: Step) -> Answer:
-        self._train(step)
-        taken = -self.trainer.model.score.weight.grad[0].double()
-        places = list_ends(self.problem.language)
-        rest = taken.clone()
-        rest[places] = 0
-        return Answer(taken[places], float(rest.norm()))
-
-    def losses(self, step: Step, tables: Sequence[Tensor]) -> list[float]:
-        values = []
-        for table in tables:
-            hold_scores(self.trainer.model, self.problem.language, table)
-            values.append(self._train(step))
-        hold_scores(self.trainer.model, self.problem.language, self.problem.reward)
-        return values
-
-
-def list_ends(language: Language) -> list[int]:
-    """The column of a table that stands for each whole sequence.  [S]"""
-    places = []
-    for word in language.sequences:
-        place = 0
-        for symbol in word:
-            place = place * language.vocabulary + symbol + 1
-        places.append(place)
-    return places
-
-
-@torch.no_grad()
-def hold_scores(model: TableForScores, language: Language, table: Tensor) -> TableForScores:
-    """table [S]; at prefixes that end nothing there is garbage."""
-    random = torch.Generator().manual_seed(9)
-    scores = torch.randn(model.score.weight.shape[1], dtype=torch.float64, generator=random)
-    scores[list_ends(language)] = table
-    model.score.weight.copy_(scores[None])
-    return model
-
-
 def make_reference(problem: Problem) -> Any:
     model = make_model(problem.language, problem.logits)
     return model if problem.reference is None else hold(model, problem.language, problem.reference)
 
 
-TRAINERS = {
-    each.name: each for each in (TrlKto, TrlOrpo, TrlCpo, TrlGkd, TrlOnlineDpo, TrlReward)
-}
+TRAINERS = {each.name: each for each in (TrlKto, TrlOrpo, TrlCpo, TrlGkd, TrlOnlineDpo)}
 
 
 def build_peer(peer: str, setting: dict[str, Any], problem: Problem) -> BatchTrainer:

@@ -63,9 +63,7 @@ def actor_equations(problem: WorldProblem, entropy: float) -> Iterator[tuple[str
     slope = -logp.exp() * (logp + spread[:, None])  # [S, A]: ∇H of a state
     for cut, normal, share in product(CUTS, NORMALS, (MEAN, SUM)):
 
-        def update(
-            rollout: Rollout, given: tuple[str, str, str] = (cut, normal, share)
-        ) -> Tensor:
+        def update(rollout: Rollout, given: tuple[str, str, str] = (cut, normal, share)) -> Tensor:
             worth = NORMALS[given[1]](advantages(problem, rollout, given[0]))
             added = torch.zeros_like(problem.logits)
             for s, a, w in zip(rollout.state, rollout.action, worth, strict=True):
@@ -136,9 +134,7 @@ def value_equations(problem: WorldProblem) -> Iterator[tuple[str, Update]]:
     """y = r + γ·look(s′), at a terminated step r (Mnih et al. 2015, eq. 2).  -> [S·A]"""
     for cut, look, loss in product((BOOTSTRAPS, ENDS), LOOKS, SLOPES):
 
-        def update(
-            rollout: Rollout, given: tuple[str, str, str] = (cut, look, loss)
-        ) -> Tensor:
+        def update(rollout: Rollout, given: tuple[str, str, str] = (cut, look, loss)) -> Tensor:
             added = torch.zeros_like(problem.critic)
             for t in range(len(rollout)):
                 s, a = rollout.state[t], rollout.action[t]

@@ -132,8 +132,7 @@ def draw_rollouts(problem: WorldProblem) -> Iterator[Rollout]:
 
 
 def enumerate_episodes(problem: WorldProblem) -> Iterator[tuple[Rollout, float]]:
-    """Every episode that the policy can live, with its probability: the world ends after H steps.
-    """
+    """Every episode that there can be, with its probability: the world ends after H steps."""
     world = problem.world
     masses = world.prob(problem.logits).tolist()
     for state, action, reward, mass in zip(

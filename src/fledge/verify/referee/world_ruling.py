@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fledge.next_command import write_command
 from fledge.verify.referee.equations import distance
-from fledge.verify.referee.second_way import WIDTH, SecondWay, differentiate
+from fledge.verify.referee.second_way import NARROW, SecondWay, differentiate
 from fledge.verify.referee.world_equations import (
     CUTS,
     actor_equations,
@@ -59,12 +59,11 @@ class WorldRuling:
     command: str
 
     def as_json(self) -> dict[str, Any]:
-        row = asdict(self)
-        for each in (row, row["second"]):
-            for name, value in each.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    each[name] = None
-        return row
+        row = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+        return row | {"second": self.second.as_json()}
 
 
 def rule_world(hearing: WorldHearing) -> WorldRuling:
@@ -194,7 +193,7 @@ def _check_again(
         slope = differentiate(
             lambda tables, rollout=rollout: peer.losses(rollout, tables),
             hearing.problem.table,
-            getattr(peer, "width", WIDTH),
+            NARROW,
         )
         worst = max(worst, distance(answer, -slope))
     return SecondWay("differences", apart=worst, agrees=worst < CLOSE)
