@@ -1,11 +1,13 @@
 """Renews docs/referee.md and docs/referee.json: every trainer that `fledge verify peer=all` knows
-and that is installed here, with what it claims and what was measured.
+and that is installed here, with what it claims and what was measured. Rows of a package that is not
+installed stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from datetime import date
@@ -16,11 +18,11 @@ import torch
 
 from fledge.errors import UserError
 from fledge.recipes.studies.referee import quiet
-from fledge.verify.referee.equations import list_equations
+from fledge.verify.referee.candidates import list_equations
+from fledge.verify.referee.hear import hear
 from fledge.verify.referee.page import render_page
 from fledge.verify.referee.peers import list_peers, select_hearings
 from fledge.verify.referee.question import referee_problem
-from fledge.verify.referee.ruling import rule
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -41,17 +43,32 @@ def renew(peer: str, rows: list[dict[str, Any]], missing: bool) -> None:
             made += there
             continue
         with quiet():
-            made.append(rule(hearing).as_json())
+            made.append(hear(hearing).as_json())
         print(made[-1]["command"], made[-1]["equation"], made[-1]["faults"], flush=True)
     rows[:] = [row for row in rows if row["peer"] != peer] + made
 
 
+def describe_machine() -> str:
+    """The processor as the system names it, its cores and what it can, and how busy it is."""
+    said = platform.processor() or platform.machine()
+    flags = ""
+    place = Path("/proc/cpuinfo")
+    if place.exists():
+        told = place.read_text(encoding="utf-8")
+        names = [line for line in told.splitlines() if line.startswith("model name")]
+        said = names[0].partition(":")[2].strip() if names else said
+        flags = next((line for line in told.splitlines() if line.startswith("flags")), "")
+    can = [name for name, flag in (("AVX-512", "avx512f"), ("AMX", "amx_tile")) if flag in flags]
+    busy = f", {os.getloadavg()[0]:.1f} processes running" if hasattr(os, "getloadavg") else ""
+    return f"{os.cpu_count()} cores of {said}" + "".join(f", {name}" for name in can) + busy
+
+
 def main() -> int:
-    """Exit code 1 where a trainer that is asked for is not installed."""
+    """Exit code 1 where a trainer that is asked for by its name is not installed."""
     reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--on", default=date.today().isoformat(), help="the day, as it is written")
-    reader.add_argument("--machine", default=platform.processor() or platform.machine())
-    reader.add_argument("--peer", action="append", help="only this one's rows; may be repeated")
+    reader.add_argument(
+        "--peer", action="append", help="only its rows, or its package's; may be repeated"
+    )
     reader.add_argument("--missing", action="store_true", help="only rows that are not there")
     reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
     given = reader.parse_args()
@@ -62,13 +79,20 @@ def main() -> int:
     )
     missing = 0
     if not given.page_only:
-        written["measured"] = f"Measured on {given.on}, {given.machine}."
-        for peer in given.peer or list_peers():
+        today = date.today()
+        written["measured"] = (
+            f"Measured on {today.day} {today:%B %Y}, {describe_machine()} "
+            "(no figure here is a time)."
+        )
+        asked = given.peer or ["all"]
+        for peer in list_peers():
+            if not {"all", peer, peer.partition(":")[0]} & set(asked):
+                continue
             try:
                 renew(peer, written["rows"], given.missing)
             except UserError as error:
                 print(error, file=sys.stderr)
-                missing = 1
+                missing = int(bool(given.peer))
             told = json.dumps(written, ensure_ascii=False, indent=1)
             place.write_text(told + "\n", encoding="utf-8")
     order = {name: at for at, name in enumerate(list_peers())}

@@ -21,6 +21,7 @@ class StubPeer:
     fault: str = ""
     average: str = "token"  # token, row or sum
     kl: str = "k3"
+    pads_left: bool = True
     name: str = "stub:policy"
     version: str = "1"
 

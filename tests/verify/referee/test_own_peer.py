@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
 
 from fledge.errors import UserError
 from fledge.verify.laboratory import measure
-from fledge.verify.referee.equations import Scores, distance, list_equations
+from fledge.verify.referee.candidates import list_equations
+from fledge.verify.referee.equations import Scores, distance
 from fledge.verify.referee.peers import OWN_ROWS, select_hearings
-from fledge.verify.referee.question import Step, referee_problem
+from fledge.verify.referee.question import Hearing, Step, referee_problem
 from fledge.verify.referee.ruling import enumerate_steps, rule
 
 
 @pytest.mark.parametrize("name", ["grpo", "rloo"])
 def test_the_figures_are_those_of_the_laboratory(name: str) -> None:
     (hearing,) = select_hearings(f"fledge:{name}", {})
+    assert isinstance(hearing, Hearing)
     ruling = rule(hearing)
     measured = measure(OWN_ROWS[name][0], hearing.problem, samples=3)
     assert ruling.faults == ()
@@ -27,6 +32,7 @@ def test_the_figures_are_those_of_the_laboratory(name: str) -> None:
 
 def test_every_batch_is_enumerated_with_its_probability() -> None:
     (hearing,) = select_hearings("fledge:rloo", {})
+    assert isinstance(hearing, Hearing)
     masses = [mass for _, mass in enumerate_steps(hearing)]
     assert len(masses) == 84  # multisets of 3 out of 7
     assert sum(masses) == pytest.approx(1)
@@ -52,11 +58,36 @@ def test_the_equations_of_pairs_are_the_slopes_of_their_losses(beta: float) -> N
         "(Δ − 1/2β)²": lambda d: (d - 1 / (2 * beta)).square(),
     }
     scores = Scores.of(problem)
-    for name, equation in list_equations("pairs", problem):
+    every = dict(list_equations("pairs", problem))
+    for loss, each_token in product(losses, (False, True)):
+        name = f"{loss}, log-ratios {'averaged over' if each_token else 'summed over'} tokens"
         table = problem.logits.clone().requires_grad_(True)
-        loss = losses[name.partition(", log-")[0]](margins(table, "averaged" in name)).mean()
-        slope = -torch.autograd.grad(loss, table)[0].flatten()
-        assert distance(equation(scores, step), slope) < 1e-12, name
+        value = losses[loss](margins(table, each_token)).mean()
+        slope = -torch.autograd.grad(value, table)[0].flatten()
+        assert distance(every[name](scores, step), slope) < 1e-12, name
+
+
+@pytest.mark.parametrize(
+    ("loss", "slopes"),
+    [
+        # −∂loss/∂u and −∂loss/∂v of a pair, from the papers' own derivations.
+        ("−log σ(βu) − log σ(−βv)", lambda u, v: ((-u).sigmoid(), -v.sigmoid())),
+        ("1 − σ(βu) + σ(βv)", lambda u, v: (u.sigmoid() * (-u).sigmoid(),
+                                            -v.sigmoid() * (-v).sigmoid())),
+        ("(u − 1/2β)² + (v + 1/2β)²", lambda u, v: (1 - 2 * u, -1 - 2 * v)),
+    ],
+)  # fmt: skip
+def test_losses_of_either_side_have_the_slopes_of_their_papers(loss: str, slopes: Any) -> None:
+    """At β = 1, where the letters are the log-ratios themselves."""
+    problem = referee_problem(1.0)
+    assert problem.reference is not None
+    scores, step = Scores.of(problem), Step((0, 3, 5, 1))
+    words = torch.tensor(step.words)
+    ratio = (problem.log_prob(problem.logits) - problem.log_prob(problem.reference))[words]
+    weight = torch.cat(slopes(ratio[:2], ratio[2:])) / 2
+    wanted = torch.einsum("b,bn->n", weight, scores.score[words].sum(1))
+    equation = dict(list_equations("pairs", problem))[f"{loss}, log-ratios summed over tokens"]
+    assert distance(equation(scores, step), wanted) < 1e-12
 
 
 def test_a_peer_that_there_is_not_is_one_sentence() -> None:

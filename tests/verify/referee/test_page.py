@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fledge.verify.referee.equations import list_equations
+from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.page import render_page
 from fledge.verify.referee.peers import list_peers, select_hearings
 from fledge.verify.referee.question import referee_problem

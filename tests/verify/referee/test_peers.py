@@ -10,8 +10,9 @@ import torch
 
 from fledge.errors import UserError
 from fledge.exact.problem import Problem
+from fledge.verify.referee.language_rows import DPO_ROWS, GRPO_ROWS
 from fledge.verify.referee.page import render_page
-from fledge.verify.referee.peers import DPO_ROWS, GRPO_ROWS, select_hearings
+from fledge.verify.referee.peers import select_hearings
 from fledge.verify.referee.question import Answer, Step
 from fledge.verify.referee.ruling import rule
 
@@ -20,6 +21,7 @@ class Pairwise:
     """−log σ(βΔ) by autograd, DPO's loss; or nothing that is a number."""
 
     name, version = "stub:pairs", "1"
+    pads_left = False
 
     def __init__(self, problem: Problem, lost: bool = False) -> None:
         self.problem, self.lost = problem, lost

@@ -9,7 +9,7 @@ import contextlib
 import io
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -17,8 +17,11 @@ from rich.text import Text
 
 from fledge.readable import readable
 from fledge.runs.show import Show
+from fledge.verify.referee.hear import hear
+from fledge.verify.referee.page import write_figure, write_second
 from fledge.verify.referee.peers import select_hearings
-from fledge.verify.referee.ruling import Ruling, rule
+from fledge.verify.referee.ruling import Ruling
+from fledge.verify.referee.world_ruling import WorldRuling
 
 
 def hear_peers(peer: str, setting: Mapping[str, Any], show: Show) -> dict[str, Any]:
@@ -29,12 +32,12 @@ def hear_peers(peer: str, setting: Mapping[str, Any], show: Show) -> dict[str, A
     told = {name: read_value(value) for name, value in setting.items()}
     hearings = select_hearings(peer, told)
     began = time.perf_counter()
-    rulings: list[Ruling] = []
+    rulings: list[Ruling | WorldRuling] = []
     with show.progress("verify", len(hearings), "bias") as watch:
         for step, hearing in enumerate(hearings, 1):
             with quiet():
-                rulings.append(rule(hearing))
-            watch.step(step, {"bias": rulings[-1].bias})
+                rulings.append(hear(hearing))
+            watch.step(step, {"bias": rulings[-1].bias or 0.0})
     show.print(draw_rulings(rulings))
     differ = sum(bool(ruling.faults) for ruling in rulings)
     show.line(
@@ -68,7 +71,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def draw_rulings(rulings: list[Ruling]) -> Table:
+def draw_rulings(rulings: Sequence[Ruling | WorldRuling]) -> Table:
     """What a terminal shows."""
     shown = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     shown.add_column("peer, setting, what it claims", ratio=5, overflow="fold")
@@ -77,6 +80,7 @@ def draw_rulings(rulings: list[Ruling]) -> Table:
     shown.add_column("scale", no_wrap=True, justify="right")
     shown.add_column("bias", no_wrap=True, justify="right")
     shown.add_column("noise", no_wrap=True, justify="right")
+    shown.add_column("second way", ratio=2)
     for ruling in rulings:
         peer = Text.assemble(
             f"{ruling.peer} {ruling.version}\n",
@@ -90,14 +94,16 @@ def draw_rulings(rulings: list[Ruling]) -> Table:
         shown.add_row(
             peer,
             measured,
-            f"{ruling.cosine:.4f}",
-            f"{ruling.scale:.4f}",
-            f"{ruling.bias:.1%}",
-            "" if ruling.variance is None else f"{ruling.variance:.2f}",
+            write_figure(ruling.cosine, ".4f"),
+            write_figure(ruling.scale, ".4f"),
+            write_figure(ruling.bias, ".1%"),
+            write_figure(ruling.variance if isinstance(ruling, Ruling) else None, ".2f"),
+            write_second(ruling.second.as_json()),
         )
     shown.caption = (
         "cosine, scale c and bias ‖E ĝ − c·g‖/‖c·g‖ of the expected gradient beside the exact one; "
-        "noise: its variance as a multiple of plain REINFORCE's"
+        "noise: its variance as a multiple of plain REINFORCE's; second way: how far finite "
+        "differences of the trainer's own loss lie from the gradient, or an interval of the scale"
     )
     shown.caption_justify = "left"
     return shown

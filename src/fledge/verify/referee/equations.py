@@ -118,6 +118,17 @@ PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+# What a likelihood does to a token beside its share; "" is nothing.
+LIKELIHOODS = {
+    "": "",
+    "each token weighed by its probability": "probable",
+    "1 − ε of it, ε of the mean over the vocabulary": "smoothed",
+    "1 − ε of it, ε of the mean over the vocabulary; each token is its own label": "unshifted",
+}
+SMOOTHING = 0.1  # ε
+UNSAID = 2  # symbols of the model's vocabulary that are never said: the opening token and padding
+
+
 def weigh_policy(
     scores: Scores, step: Step, advantage: str, share: str, penalty: str | None
 ) -> Tensor:
@@ -157,58 +168,46 @@ def name_policy(advantage: str, share: str, penalty: str | None = None) -> str:
 
 def likelihood_equations(problem: Problem) -> Iterator[tuple[str, Equation]]:
     """The negative log-likelihood, each token with its share."""
-    for weighed, share in product((False, True), SHARES):
+    for (said, kind), share in product(LIKELIHOODS.items(), SHARES):
 
-        def equation(
-            scores: Scores, step: Step, weighed: bool = weighed, share: str = share
-        ) -> Tensor:
+        def equation(scores: Scores, step: Step, kind: str = kind, share: str = share) -> Tensor:
             words = torch.tensor(step.words)
             length = scores.length[words].to(scores.logp)
-            every = torch.ones_like(length)
-            part = SHARES[share](length, scores.score.shape[1], every)[:, None]
-            weight = scores.logp[words].exp() if weighed else torch.ones_like(scores.logp[words])
-            return scores.add_up(words, part * weight)
+            part = SHARES[share](length, scores.score.shape[1], torch.ones_like(length))[:, None]
+            weight = part * torch.ones_like(scores.logp[words])
+            if kind == "probable":
+                weight = weight * scores.logp[words].exp()
+            added = scores.add_up(words, weight)
+            if kind in ("smoothed", "unshifted"):
+                return _smooth(scores, words, part, ahead=int(kind == "unshifted"))
+            return added
 
-        yield share + ("; each token weighed by its probability" if weighed else ""), equation
+        yield share + (f"; {said}" if said else ""), equation
 
 
-def pair_equations(beta: float) -> Iterator[tuple[str, Equation]]:
-    """Losses of a pair (the first half of the words is chosen, the second rejected), as functions
-    of Δ, the difference of the two log-ratios.
+def _smooth(scores: Scores, words: Tensor, part: Tensor, ahead: int = 0) -> Tensor:
+    """∇ of (1 − ε) log π(y_t | y_<t) + ε Σ_v log π(v | y_<t)/V at every step of the words, where V
+    counts two symbols that are never said. With `ahead` 1 it is π(· | y_≤t), where a sequence goes
+    on from there.
+
+    words [B], part [B, 1] -> [P·V]
     """
-    slopes: dict[str, Callable[[Tensor], Tensor]] = {
-        "−log σ(βΔ)": lambda d: beta * torch.sigmoid(-beta * d),
-        "max(0, 1 − βΔ)": lambda d: beta * (beta * d < 1).to(d),
-        "(Δ − 1/2β)²": lambda d: -2 * (d - 1 / (2 * beta)),
-    }
-    for name, slope in slopes.items():
-        for each_token in (False, True):
-            words = f"{name}, log-ratios {'averaged over' if each_token else 'summed over'} tokens"
-
-            def equation(
-                scores: Scores,
-                step: Step,
-                slope: Callable[[Tensor], Tensor] = slope,
-                each_token: bool = each_token,
-            ) -> Tensor:
-                numbers = torch.tensor(step.words)
-                part = scores.length[numbers].to(scores.logp)
-                part = 1 / part if each_token else torch.ones_like(part)
-                ratio = (scores.logp - scores.reference)[numbers].sum(1) * part
-                pairs = len(numbers) // 2
-                push = slope(ratio[:pairs] - ratio[pairs:]) / pairs
-                weight = torch.cat([push, -push]) * part
-                return scores.add_up(numbers, weight[:, None].expand(-1, scores.score.shape[1]))
-
-            yield words, equation
-
-
-def list_equations(family: str, problem: Problem) -> Iterator[tuple[str, Equation]]:
-    if family == "policy":
-        return policy_equations(problem)
-    if family == "likelihood":
-        return likelihood_equations(problem)
-    return pair_equations(problem.beta)
+    language = scores.problem.language
+    table = scores.problem.logits.clone().requires_grad_(True)
+    size = language.vocabulary + UNSAID
+    logp = table.log_softmax(-1)
+    # Of the symbols never said, only −logsumexp depends on the table.
+    spread = (table.sum(-1) - size * table.logsumexp(-1)) / size  # [P]
+    place = {prefix: at for at, prefix in enumerate(language.prefixes)}
+    total = spread.new_zeros(())
+    for word, share in zip(words.tolist(), part.flatten(), strict=True):
+        said = language.sequences[word]
+        for t, symbol in enumerate(said):
+            at = place.get(said[: t + ahead])
+            if at is not None:
+                kept = (1 - SMOOTHING) * logp[at, symbol] + SMOOTHING * spread[at]
+                total = total + share * kept
+    return torch.autograd.grad(total, table)[0].flatten()
 
 
 def distance(answer: Tensor, formula: Tensor) -> float:

@@ -24,13 +24,32 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
         yield from _name_pieces(ruling)
     if ruling.padding > CHANGED:
         yield f"padding is counted: three tokens more change the gradient by {ruling.padding:.1%}"
+    if ruling.left is not None and ruling.left > CHANGED:
+        yield f"padding on the left is counted: it changes the gradient by {ruling.left:.1%}"
     if ruling.garbage > CHANGED or ruling.leak > CHANGED:
         yield (
             f"what stands under the mask changes the gradient by {ruling.garbage:.1%}, "
             f"and {ruling.leak:.1e} of it lies after the end"
         )
+    if ruling.resumed not in (None, "same bits"):
+        yield (
+            "a run saved after two steps and resumed is another one than that which went through: "
+            f"{ruling.resumed} after four, of what the weights moved"
+        )
+    if not ruling.second.agrees:
+        yield _name_second(ruling)
     if hearing.unbiased:
         yield from _name_bias(ruling, hearing)
+
+
+def _name_second(ruling: Ruling) -> str:
+    second = ruling.second
+    if second.by == "differences":
+        return f"the gradient is not that of the loss it returns: {second.apart:.1%} apart"
+    return (
+        f"samples give the scale {second.low:.4f} to {second.high:.4f}, "
+        f"enumeration {ruling.scale:.4f}"
+    )
 
 
 def _name_equation(ruling: Ruling) -> Iterator[str]:
@@ -49,9 +68,11 @@ def _name_equation(ruling: Ruling) -> Iterator[str]:
 
 def _name_pieces(ruling: Ruling) -> Iterator[str]:
     size = f"two micro-batches change the gradient by up to {ruling.pieces:.1%}"
-    if "of the batch" in ruling.equation or "over the batch" in ruling.equation:
+    if "z = max" in ruling.equation:
+        yield f"the divergence z is estimated in each micro-batch: {size}"
+    elif "of the batch" in ruling.equation or "over the batch" in ruling.equation:
         yield f"advantages are normalised over the micro-batch: {size}"
-    elif "mean over all tokens" in ruling.equation:
+    elif "mean over all tokens" in ruling.equation or "NLL of the chosen" in ruling.equation:
         yield f"the loss is averaged over each micro-batch's tokens: {size}"
     else:
         yield size

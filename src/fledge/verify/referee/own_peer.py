@@ -21,6 +21,7 @@ SPARE = 3  # steps of padding that a row may have
 
 class OwnPeer:
     version = __version__
+    pads_left = False
 
     def __init__(self, name: str, make: Make, problem: Problem) -> None:
         self.name, self.problem = name, problem

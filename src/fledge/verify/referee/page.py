@@ -8,105 +8,96 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HEAD = """# The referee: whose gradient is right?
+from fledge.verify.referee.page_words import HEAD, WHY
 
-`fledge verify` holds our estimators against enumeration. The referee puts other people's trainers
-before the same oracles: each is really built from its own installed package, its own
-`training_step` computes and differentiates the loss of a model that is a table of logits, and the
-gradient is read off the table. `make referee` measures anew; `fledge verify peer=trl:grpo` prints
-the rows of one trainer, with settings of your own as further words.
-
-{measured}
-
-The language has 3 symbols, the third ends a sequence, and at most 2 steps: 7 sequences. A group is
-3 samples of one prompt. The expectation is a sum over all 84 groups, each with its probability (for
-pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy and reference are fixed
-numbers.
-
-- **equation**: what a step follows, found among {candidates} that are written out from exact scores
-  without a line of the trainer's: it fits to 2·10⁻⁶ on nine drawn batches of two groups, or eight
-  of six rows or of two pairs. This is the second way by which every row is checked.
-- **cosine, scale, bias**: of the expected gradient beside the exact one, ∇(E[r] − β·KL(π‖π_ref));
-  for likelihoods ∇E[log π] under the data; for pairs the mean of the loss as its paper has it.
-  Scale is the c for which c·g is nearest, bias is ‖E ĝ − c·g‖/‖c·g‖.
-- **noise**: the variance of a step, as a multiple of plain REINFORCE's with as many samples.
-- **cut, padded, masked**: what two micro-batches, three tokens of padding, and other tokens under
-  the mask change at most.
-"""
-
-WHY = """
-## Where the differences come from
-
-- **A mean over tokens is a ratio.** Σ_i A_i Σ_t s_it / Σ_i |y_i| divides by a length that is itself
-  sampled: its expectation is not the gradient of E[r], and neither is that of a mean over each
-  sequence. Both prefer some lengths (Liu et al. 2025). The same holds of the likelihood of
-  tokens beside that of sequences: there it is the usual objective, and the row shows how far apart
-  the two are.
-- **A standard deviation of the group** divides by a number that the same samples made: the
-  direction turns where the reward's spread and the score go together.
-- **The group's mean holds the sample's own reward**: E[(r − mean)·s] = (G−1)/G · g, here ⅔; with
-  the constant T = 2 beside it, ⅓. Leaving the sample out makes the scale 1.
-- **k3 beside the loss**: with d = log π − log π_ref its gradient is (1 − e^−d)·s, of one token on
-  average ∇KL(π_ref‖π), the other direction of the divergence. Times the ratio it is d·s: that of
-  KL(π‖π_ref), without what a token's choice does to the later ones. In the reward (RLOO) the
-  penalty is exact.
-- **The mean over each micro-batch's tokens** (`bnpo`, and said so by its documents) depends on
-  which rows lie together.
-- **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is
-  not given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
-- **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
-  longer counts in the expectation.
-- **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's documents say that
-  it averages them over tokens, after asking the authors.
-
-What is not measured: the steps after the first on the same samples (clipping), other processes,
-the resumed run, worlds (a step that is cut off beside one that ends), and the peers that the table
-does not name.
-"""
+# Title, field and form of the columns after the equation; one that no row of a trainer fills is
+# left out.
+COLUMNS = (
+    ("cosine", "cosine", ".4f"),
+    ("scale", "scale", ".4f"),
+    ("bias", "bias", ".1%"),
+    ("noise", "variance", ".2f"),
+    ("cut", "pieces", "change"),
+    ("right", "padding", "change"),
+    ("left", "left", "change"),
+    ("masked", "garbage", "change"),
+    ("resumed", "resumed", "words"),
+)
+MAY_LACK = ("left", "pieces", "resumed")  # whose None is no infinity
 
 
 def render_page(rows: Sequence[Mapping[str, Any]], measured: str, candidates: int) -> str:
-    """Markdown. rows: as `Ruling.as_json` gives them; measured: when and on what."""
-    lines = [HEAD.format(measured=textwrap.fill(measured, 100), candidates=candidates)]
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        own = [row for row in rows if row["peer"] == peer]
-        lines.append(f"## {peer} {own[0]['version']}\n")
-        lines.append(
-            "| setting | what is claimed | equation measured | cosine | scale | bias | noise "
-            "| cut | padded | masked |"
+    """Markdown. rows: as `Ruling.as_json` and `WorldRuling.as_json` give them; measured: when and
+    on what; candidates: equations of a policy gradient.
+    """
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    packages = {peer.partition(":")[0] for peer in peers}
+    count = (
+        f"{len(rows)} rows of {len(peers)} trainers from {len(packages)} packages; "
+        f"{sum(bool(row['faults']) for row in rows)} rows differ from what is claimed, "
+        f"{sum(bool(row['second']['by']) for row in rows)} are checked by a second way."
+    )
+    lines = [
+        HEAD.format(
+            measured=textwrap.fill(measured, 100),
+            count=textwrap.fill(count, 100),
+            candidates=candidates,
         )
-        lines.append("|---|---|---|---|---|---|---|---|---|---|")
-        lines += [_render_row(row) for row in own]
-        lines.append("")
-        differences = [(row, fault) for row in own for fault in row["faults"]]
-        lines += [f"- `{row['command']}`: {fault}." for row, fault in differences]
-        lines += [""] if differences else []
+    ]
+    for peer in peers:
+        lines += _render_peer(peer, [row for row in rows if row["peer"] == peer])
     return "\n".join(lines) + WHY
 
 
-def _render_row(row: Mapping[str, Any]) -> str:
+def _render_peer(peer: str, own: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = [each for each in COLUMNS if any(row.get(each[1]) is not None for row in own)]
+    titles = ["setting", "what is claimed", "equation measured", *(each[0] for each in columns)]
+    lines = [
+        f"## {peer} {own[0]['version']}\n",
+        f"| {' | '.join(titles)} | second way |",
+        "|---" * (len(titles) + 1) + "|",
+        *(_render_row(row, columns) for row in own),
+        "",
+    ]
+    differences = [(row, fault) for row in own for fault in row["faults"]]
+    lines += [f"- `{row['command']}`: {fault}." for row, fault in differences]
+    return [*lines, ""] if differences else lines
+
+
+def _render_row(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]) -> str:
     cells = [
         f"`{row['setting']}`",
         row["claim"],
         row["equation"] or _say_none(row["residual"]),
-        _figure(row["cosine"], ".4f"),
-        _figure(row["scale"], ".4f"),
-        _figure(row["bias"], ".1%"),
-        _figure(row["variance"], ".2f"),
-        *(_change(row[name]) for name in ("pieces", "padding", "garbage")),
+        *(_render_cell(field, row.get(field), form) for _, field, form in columns),
+        write_second(row["second"]),
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _render_cell(field: str, value: Any, form: str) -> str:
+    if form == "words":
+        return value or ""
+    if form != "change":
+        return write_figure(value, form)
+    if value is None:
+        return "" if field in MAY_LACK else "no number"
+    return "0" if value < 1e-6 else f"{value:.1%}" if value > 5e-4 else f"{value:.0e}"
 
 
 def _say_none(residual: float | None) -> str:
     return "no number" if residual is None else f"none: the nearest is {residual:.1e} away"
 
 
-def _figure(value: float | None, form: str) -> str:
+def write_figure(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _change(value: float | None) -> str:
-    if value is None:
-        return "no number"
-    return "0" if value < 1e-6 else f"{value:.1%}"
+def write_second(second: Mapping[str, Any]) -> str:
+    """Of finite differences, how far they lie from the gradient; of samples, the interval."""
+    if not second["by"]:
+        return ""
+    if second["by"] == "differences":
+        apart = second["apart"]
+        return "no number" if apart is None else f"differences: {apart:.0e}"
+    return f"samples: {second['low']:.4f} to {second['high']:.4f}"

@@ -16,6 +16,7 @@ from fledge.exact.problem import Problem
 
 # Three symbols of which the last ends a sequence, two steps: 7 sequences, of one step and of two.
 VOCABULARY, LENGTH, STOP = 3, 2, 2
+PAIRED = ("pairs", "unpaired", "scores")  # families of whose words the first half is chosen
 GROUP = 3  # samples a prompt: enough that the two standard deviations differ by more than a factor
 
 
@@ -32,6 +33,12 @@ def referee_problem(beta: float = 0.0, temperature: float = 1.0) -> Problem:
     return Problem(language, logits, reward, reference, beta, temperature=temperature)
 
 
+def data_law(problem: Problem) -> Tensor:
+    """Where the data of likelihoods comes from: the reference's law.  [S]"""
+    table = problem.logits if problem.reference is None else problem.reference
+    return problem.language.log_prob(table).exp()
+
+
 @dataclass(frozen=True)
 class Step:
     """One optimizer step: `words` are numbers of sequences, in groups of equal size."""
@@ -39,7 +46,8 @@ class Step:
     words: tuple[int, ...]
     groups: int = 1
     pieces: int = 1  # micro-batches of equally many rows
-    padding: int = 0  # tokens of padding more than the longest row needs
+    padding: int = 0  # tokens of padding more than the longest row needs, after its end
+    left: int = 0  # the same before its beginning
     garbage: bool = False  # whether other tokens stand where the mask says that nothing does
 
 
@@ -62,6 +70,7 @@ class Peer(Protocol):
 
     name: str
     version: str
+    pads_left: bool  # whether rows, or their prompts, can be padded on the left
 
     def answer(self, step: Step) -> Answer: ...
 
@@ -79,6 +88,8 @@ class Hearing:
     build: Callable[[Problem], Peer]
     group: int = GROUP
     unbiased: bool = False  # whether it claims the gradient itself
+    resumes: bool = False  # whether a killed run is compared with one that went through
+    detached: bool = False  # whether its loss has, by design, another gradient than it takes
 
     @property
     def told(self) -> str:

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from fledge.exact.problem import Problem
 from fledge.next_command import write_command
-from fledge.verify.referee.equations import Scores, distance, list_equations
+from fledge.verify.referee.candidates import list_equations
+from fledge.verify.referee.equations import Equation, Scores, distance
 from fledge.verify.referee.faults import name_faults
-from fledge.verify.referee.question import Answer, Hearing, Peer, Step
+from fledge.verify.referee.question import PAIRED, Answer, Hearing, Peer, Step, data_law
+from fledge.verify.referee.second_way import Resumes, SecondWay, check_again
 
 SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
 DRAWN = 8  # batches on which an equation is looked for
@@ -40,19 +42,23 @@ class Ruling:
     bias: float  # ‖E ĝ − c·g‖/‖c·g‖
     variance: float | None  # beside plain REINFORCE's with as many samples, once scaled
     pieces: float  # what micro-batches change at most
-    padding: float
+    padding: float  # after the end of rows
+    left: float | None  # before their beginning; None where a peer never pads there
     garbage: float
     leak: float  # gradient at places after a sequence's end
     lost: float  # the probability of a batch whose gradient is no number
     batches: int  # that were enumerated
+    second: SecondWay
+    resumed: str | None  # a killed run beside one that went through; None where it is not tried
     faults: tuple[str, ...]  # where it differs from its claim
     command: str
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
         }
+        return row | {"second": self.second.as_json()}
 
 
 def rule(hearing: Hearing) -> Ruling:
@@ -61,7 +67,7 @@ def rule(hearing: Hearing) -> Ruling:
     steps = list(draw_steps(hearing))
     plain = [peer.answer(step) for step in steps]
     said = find_equation(hearing, steps, plain)
-    pieces, padding, garbage, leak = _disturb(hearing, peer, steps, plain)
+    pieces, padding, left, garbage, leak = _disturb(peer, steps, plain)
     law = list(enumerate_steps(hearing))
     answers = [peer.answer(step).flat for step, _ in law]
     masses = [mass for _, mass in law]
@@ -87,10 +93,21 @@ def rule(hearing: Hearing) -> Ruling:
         _relative_variance(problem, hearing, answers, masses, expected, scale),
         pieces,
         padding,
+        left,
         garbage,
         leak,
         lost,
         len(law),
+        check_again(
+            hearing,
+            peer,
+            steps,
+            plain,
+            scale,
+            true,
+            {step.words: answer for (step, _), answer in zip(law, answers, strict=True)},
+        ),
+        peer.resume() if hearing.resumes and isinstance(peer, Resumes) else None,
         (),
         write_command("verify", peer=hearing.peer, **hearing.setting),
     )
@@ -101,11 +118,14 @@ def draw_steps(hearing: Hearing) -> Iterator[Step]:
     """Two groups, or pairs, or rows, of both lengths; the last has equal rewards in a group."""
     random = torch.Generator().manual_seed(11)
     count = len(hearing.problem.reward)
-    if hearing.family == "pairs":
+    if hearing.family in PAIRED:
         for _ in range(DRAWN):
             # The two of a pair differ.
             order = [torch.randperm(count, generator=random)[:2].tolist() for _ in range(2)]
             yield Step((order[0][0], order[1][0], order[0][1], order[1][1]))
+        # Chosen ones of one step and of two: a mean over tokens is not one over rows.
+        short, long = _find_lengths(hearing.problem)
+        yield Step((short[0], long[0], long[1], long[2]))
         return
     groups = 2 if hearing.family == "policy" else 1
     rows = 2 * hearing.group
@@ -120,13 +140,20 @@ def draw_steps(hearing: Hearing) -> Iterator[Step]:
         yield Step((words[0],) * hearing.group + words[-hearing.group :], groups)
 
 
+def _find_lengths(problem: Problem) -> tuple[list[int], list[int]]:
+    """The sequences of one step, and all longer ones."""
+    words = problem.language.sequences
+    short = [at for at, word in enumerate(words) if len(word) == 1]
+    return short, [at for at, word in enumerate(words) if len(word) > 1]
+
+
 def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:
     """Everything that one group, or one pair, can be, and how likely it is. Rows of a step are
     taken in any order for one: every multiset once, with the number of its orders.
     """
     problem = hearing.problem
     count = len(problem.reward)
-    if hearing.family == "pairs":
+    if hearing.family in PAIRED:
         # The chosen one earns more: of all pairs in both orders a linear loss would add up to 0.
         pairs = [
             (i, j)
@@ -141,12 +168,6 @@ def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:
         for times in Counter(words).values():
             orders //= math.factorial(times)
         yield Step(words), orders * math.prod(float(law[word]) for word in words)
-
-
-def data_law(problem: Problem) -> Tensor:
-    """Where the data of likelihoods comes from: the reference's law.  [S]"""
-    table = problem.logits if problem.reference is None else problem.reference
-    return problem.language.log_prob(table).exp()
 
 
 def _truth(hearing: Hearing, law: list[tuple[Step, float]]) -> Tensor:
@@ -197,7 +218,7 @@ def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) ->
         return "nothing: the gradient is 0", 0.0
     best = math.inf
     for variant, scores in list_variants(hearing.problem):
-        for name, equation in list_equations(hearing.family, hearing.problem):
+        for name, equation in _claimed_first(hearing):
             worst = 0.0
             for step, answer in held:
                 worst = max(worst, distance(answer, equation(scores, step)))
@@ -207,6 +228,12 @@ def find_equation(hearing: Hearing, steps: list[Step], answers: list[Answer]) ->
             if worst < SAME:
                 return name + variant, worst
     return find_multiple(hearing, held) or ("", best)
+
+
+def _claimed_first(hearing: Hearing) -> list[tuple[str, Equation]]:
+    """Two equations may agree on all that is asked: then it is the claimed one that is named."""
+    every = list(list_equations(hearing.family, hearing.problem))
+    return sorted(every, key=lambda each: each[0] != hearing.equation)
 
 
 def find_multiple(
@@ -255,10 +282,13 @@ def _count(scores: Scores, words: Sequence[tuple[int, ...]], out: Tensor) -> Ten
 
 
 def _disturb(
-    hearing: Hearing, peer: Peer, steps: list[Step], plain: list[Answer]
-) -> tuple[float, float, float, float]:
-    """What micro-batches, padding and masked tokens change, and the largest leak."""
+    peer: Peer, steps: list[Step], plain: list[Answer]
+) -> tuple[float, float, float | None, float, float]:
+    """What micro-batches, padding on the right and left, and masked tokens change, and the largest
+    leak.
+    """
     pieces, padding, garbage = 0.0, 0.0, 0.0
+    left = 0.0 if peer.pads_left else None
     leak = max(answer.leak for answer in plain)
     for step, answer in zip(steps, plain, strict=True):
         if not bool(answer.flat.isfinite().all()):
@@ -270,5 +300,7 @@ def _disturb(
         pieces = max(pieces, distance(cut.flat, answer.flat))
         padding = max(padding, distance(wide.flat, answer.flat))
         garbage = max(garbage, distance(filled.flat, padded.flat))
+        if left is not None:
+            left = max(left, distance(peer.answer(replace(step, left=3)).flat, answer.flat))
         leak = max(leak, wide.leak, filled.leak)
-    return pieces, padding, garbage, leak
+    return pieces, padding, left, garbage, leak

@@ -20,12 +20,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fledge.exact.enumerable import Language
 
-# Logits of the tokens that are no symbols: their probability is 0 in float32 and float64, and
-# nothing becomes infinite.
-NEVER = -1e4
+# Logits of the tokens that are no symbols: what they are likely is lost in the rounding of float64,
+# and their log-probabilities, which label smoothing adds up, stay small.
+NEVER = -60.0
 
 
 class TableConfig(PretrainedConfig):
@@ -122,9 +123,17 @@ class TableForCausalLM(PreTrainedModel, GenerationMixin):
 # A trainer that makes its own reference loads it anew from where the model came.
 AutoConfig.register(TableConfig.model_type, TableConfig)
 AutoModelForCausalLM.register(TableConfig, TableForCausalLM)
+# By this list the Trainer knows an architecture of the library's own as a causal one.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[TableConfig.model_type] = "TableForCausalLM"
 
 
-def make_model(language: Language, logits: Tensor) -> TableForCausalLM:
+class OutsideTable(TableForCausalLM):
+    """The same as an architecture of a user's, which that list does not name."""
+
+
+def make_model(
+    language: Language, logits: Tensor, kind: type[TableForCausalLM] = TableForCausalLM
+) -> TableForCausalLM:
     """logits [P, V]. Float64; garbage stands where no sequence goes on."""
     config = TableConfig(
         language.vocabulary,
@@ -133,7 +142,7 @@ def make_model(language: Language, logits: Tensor) -> TableForCausalLM:
         pad_token_id=language.vocabulary + 1,
         bos_token_id=language.vocabulary,
     )
-    model = TableForCausalLM(config).double()
+    model = kind(config).double()
     return hold(model, language, logits)
 
 
@@ -168,7 +177,7 @@ def read_gradient(model: TableForCausalLM, language: Language) -> tuple[Tensor, 
     places = list_places(language)
     gradient = taken[: language.vocabulary, places].T.clone()
     rest = taken.clone()
-    rest[: language.vocabulary, places] = 0
+    rest[:, places] = 0
     return gradient, float(rest.norm())
 
 

@@ -7,24 +7,30 @@ function: everything between them and `backward` is TRL's.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset  # pyright: ignore[reportMissingImports]
+from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # pyright: ignore[reportMissingImports]
 from trl import __version__ as version  # pyright: ignore[reportMissingImports]
 
 from fledge.exact.problem import Problem
-from fledge.verify.referee.question import Answer, Step
+from fledge.verify.referee.question import GROUP, Answer, Step
+from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import hold, make_model, make_tokenizer, read_gradient
 
 KINDS = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
+PROMPT = {"prompt": "open"}
+SEED = 3
 
 
 class TrlPolicy:
     """A trainer for each number of groups and pieces, built when it is first asked."""
 
     version = version
+    pads_left = True
 
     def __init__(self, kind: str, setting: dict[str, Any], problem: Problem) -> None:
         self.name, self.kind, self.problem = f"trl:{kind}", kind, problem
@@ -34,32 +40,84 @@ class TrlPolicy:
         self.words: tuple[int, ...] = ()
 
     def answer(self, step: Step) -> Answer:
-        trainer = self._trainer(len(step.words), step.groups, step.pieces)
-        language = self.problem.language
-        self.words = step.words
-        trainer.pad_to_multiple_of = None
-        trainer._buffered_inputs, trainer._step = None, 0
-        trainer.current_gradient_accumulation_steps = step.pieces
-        trainer.model.zero_grad(set_to_none=True)
-        rows = [{"prompt": "open"} for _ in step.words]
+        trainer = self._ready(step)
         original = type(trainer)._prepare_inputs
 
         def prepare(inputs: Any) -> Any:
             return self._alter(original(trainer, inputs), step)
 
         trainer._prepare_inputs = prepare
-        for _ in range(step.pieces):
-            trainer.training_step(trainer.model, rows, None)
-        gradient, leak = read_gradient(trainer.model, language)
+        self._train(trainer, step)
+        gradient, leak = read_gradient(trainer.model, self.problem.language)
         return Answer(gradient, leak)
 
+    def losses(self, step: Step, tables: Sequence[Tensor]) -> list[float]:
+        """What `training_step` returns at each table. Samples, advantages and the old
+        log-probabilities are those of the problem's own table, as in a second step on the samples.
+        """
+        trainer = self._ready(step)
+        fixed = self._alter(
+            type(trainer)._prepare_inputs(trainer, [PROMPT] * len(step.words)), step
+        )
+        if self.kind == "grpo":
+            fixed["old_per_token_logps"] = self._log_prob(trainer, fixed)
+        trainer._prepare_inputs = lambda inputs: fixed
+        values = []
+        for table in tables:
+            hold(trainer.model, self.problem.language, table)
+            values.append(self._train(trainer, step))
+        hold(trainer.model, self.problem.language, self.problem.logits)
+        return values
+
+    def draw(self, count: int) -> list[int]:
+        """The numbers of so many sequences as the trainer's own generation samples them."""
+        trainer = self._trainer(GROUP, 1, 1)
+        prompts = [[self.problem.language.vocabulary]] * count
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            more = (1,) if self.kind == "grpo" else ()
+            said = type(trainer)._generate_single_turn(trainer, prompts, None, {}, *more)
+        said = said[0] if self.kind == "grpo" else said
+        number = {word: i for i, word in enumerate(self.problem.language.sequences)}
+        return [number[tuple(ids)] for ids in said]
+
+    def _ready(self, step: Step) -> Any:
+        trainer = self._trainer(len(step.words), step.groups, step.pieces)
+        self.words = step.words
+        trainer.pad_to_multiple_of = None
+        trainer._buffered_inputs, trainer._step = None, 0
+        trainer.current_gradient_accumulation_steps = step.pieces
+        return trainer
+
+    def _train(self, trainer: Any, step: Step) -> float:
+        trainer.model.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=[]):
+            # The trainer shuffles its rows before it cuts them: by the same draw on every run.
+            torch.manual_seed(SEED)
+            rows = [PROMPT] * len(step.words)
+            lost = [
+                float(trainer.training_step(trainer.model, rows, None)) for _ in range(step.pieces)
+            ]
+        return sum(lost)
+
+    @torch.no_grad()
+    def _log_prob(self, trainer: Any, inputs: dict[str, Any]) -> Tensor:
+        """The trainer's own log-probabilities of the completions.  [B, T]"""
+        ids, mask = (
+            torch.cat([inputs[f"prompt_{name}"], inputs[f"completion_{name}"]], 1)
+            for name in ("ids", "mask")
+        )
+        kept = inputs["completion_ids"].shape[1]
+        return trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, kept)[0]
+
     def _alter(self, inputs: dict[str, Any], step: Step) -> dict[str, Any]:
-        """More padding on either side, and other tokens where the masks say that nothing is."""
+        """More padding before prompts or after completions, and other tokens where the masks say
+        that nothing is.
+        """
         inputs = dict(inputs)
         pad = self.problem.language.vocabulary + 1
-        if step.padding:
-            for name, left in (("prompt", True), ("completion", False)):
-                width = (step.padding, 0) if left else (0, step.padding)
+        if step.padding or step.left:
+            for name, width in (("prompt", (step.left, 0)), ("completion", (0, step.padding))):
                 for key, value in ((f"{name}_ids", pad), (f"{name}_mask", 0)):
                     inputs[key] = torch.nn.functional.pad(inputs[key], width, value=value)
             for key in ("old_per_token_logps", "ref_per_token_logps"):
@@ -78,13 +136,23 @@ class TrlPolicy:
             self.trainers[key] = self._build(*key)
         return self.trainers[key]
 
-    def _build(self, rows: int, groups: int, pieces: int) -> Any:
+    def resume(self) -> str | None:
+        """What a killed run is, beside one that went through: with its own generation."""
+
+        def build(folder: str, **more: Any) -> Any:
+            trainer = self._build(2 * GROUP, 2, 1, folder, **more)
+            del trainer._generate_single_turn
+            return trainer
+
+        return compare_resumed(build)
+
+    def _build(self, rows: int, groups: int, pieces: int, folder: str = "", **more: Any) -> Any:
         config, kind = KINDS[self.kind]
         language = self.problem.language
         model = make_model(language, self.problem.logits)
         told = dict(self.setting)
         told.setdefault("beta", self.problem.beta)
-        folder = f"{self.folder.name}/{len(self.trainers)}"
+        folder = folder or f"{self.folder.name}/{len(self.trainers)}"
         if told["beta"]:
             model.save_pretrained(folder)
             model.config._name_or_path = folder
@@ -101,6 +169,7 @@ class TrlPolicy:
             bf16=False,
             gradient_checkpointing=False,
             disable_tqdm=True,
+            **more,
             **told,
         )
         trainer: Any = kind(
@@ -126,5 +195,5 @@ class TrlPolicy:
         return [float(self.problem.reward[number[tuple(ids)]]) for ids in completion_ids]
 
 
-def build_policy(kind: str, setting: dict[str, Any], problem: Problem) -> TrlPolicy:
-    return TrlPolicy(kind, setting, problem)
+def build_peer(peer: str, setting: dict[str, Any], problem: Problem) -> TrlPolicy:
+    return TrlPolicy(peer.partition(":")[2], setting, problem)

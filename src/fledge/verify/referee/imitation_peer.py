@@ -1,0 +1,82 @@
+"""imitation's behavioural cloning as a peer: really built over a policy of Stable-Baselines3, its
+own `train` on one batch of demonstrated steps. The optimizer is a recorder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version as read_version
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from imitation.algorithms.bc import BC  # pyright: ignore[reportMissingImports]
+from stable_baselines3.common.policies import (  # pyright: ignore[reportMissingImports]
+    ActorCriticPolicy,
+)
+from torch import Tensor
+
+from fledge.verify.referee.sb3_peer import hold, read_gradient
+from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, WorldProblem
+
+version = read_version("imitation")
+
+
+class CloningPeer:
+    def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
+        self.name, self.version, self.problem = name, version, problem
+        self.setting = setting
+        states = gymnasium.spaces.Discrete(STATES)
+        actions = gymnasium.spaces.Discrete(ACTIONS)
+        self.policy: Any = ActorCriticPolicy(states, actions, lambda _: 1.0, net_arch=[])
+        hold(self.policy, problem.table)
+        self.taken: list[Tensor] = []
+
+    def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
+        self._train(rollout, pieces)
+        return -torch.stack(self.taken).mean(0)
+
+    def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
+        values = []
+        for table in tables:
+            hold(self.policy, table)
+            values.append(self._train(rollout, 1))
+        hold(self.policy, self.problem.table)
+        return values
+
+    def _train(self, rollout: Rollout, pieces: int) -> float:
+        self.taken.clear()
+        learner: Any = BC(
+            observation_space=self.policy.observation_space,
+            action_space=self.policy.action_space,
+            rng=np.random.default_rng(0),
+            policy=self.policy,
+            batch_size=len(rollout),
+            minibatch_size=len(rollout) // pieces,
+            **self.setting,
+        )
+        each = len(rollout) // pieces
+        obs, acts = np.array(rollout.state), np.array(rollout.action)
+        learner.set_demonstrations(
+            [
+                {"obs": obs[at : at + each], "acts": acts[at : at + each]}
+                for at in range(0, len(rollout), each)
+            ]
+        )
+        learner.optimizer.step = lambda: self.taken.append(read_gradient(self.policy))
+        said: list[float] = []
+        lose = learner.loss_calculator
+
+        def tell(*given: Any) -> Any:
+            metrics = lose(*given)
+            said.append(float(metrics.loss))
+            return metrics
+
+        learner.loss_calculator = tell
+        learner.train(n_epochs=1, progress_bar=False, log_interval=10**9)
+        return sum(said) / len(said)
+
+
+def build_peer(peer: str, setting: dict[str, Any], problem: WorldProblem) -> CloningPeer:
+    return CloningPeer(peer, setting, problem)

@@ -1,0 +1,101 @@
+"""What docs/referee.md says around its tables."""
+
+HEAD = """# The referee: whose gradient is right?
+
+`fledge verify` holds our estimators against enumeration. The referee puts other people's trainers
+before the same oracles: each is really built from its own installed package, its own code computes
+and differentiates the loss of a model that is a table, and the gradient is read off the table.
+`make referee` measures anew; `fledge verify peer=trl:grpo` prints the rows of one trainer, with
+settings of your own as further words (`fledge verify peer=trl:grpo loss_type=dr_grpo`).
+
+{measured}
+
+{count}
+
+A row that differs is no verdict: often the documents say so elsewhere, or it is a choice. The
+equation says which, and the list at the end explains it.
+
+**Language.** 3 symbols, the third ends a sequence, and at most 2 steps: 7 sequences. A group is 3
+samples of one prompt. The expectation is a sum over all 84 groups, each with its probability (for
+pairs: all 21 whose chosen side earns more, each as likely). Rewards, policy, reference and teacher
+are fixed numbers.
+
+**Worlds.** 2 states, 2 actions, policy and critic tables. The equation is looked for on 6 rollouts
+of 8 steps, with a terminated step, two truncated ones and a cut end in each; they go through the
+trainer's own collection or replay buffer where it has one. The expectation is a sum over all 64
+episodes of 3 steps. Norms of gradients are not clipped, and each rollout is used once.
+
+- **equation**: what a step follows. Of a policy gradient it is found among {candidates}, of others
+  among all losses named here, each written out from exact scores without a line of the trainer's;
+  it fits to 2·10⁻⁶ (worlds 2·10⁻⁵: rollout buffers hold float32) on every drawn batch. Of two that
+  agree on all batches the claimed one is named.
+- **second way**: one that knows no equation. *Differences*: the loss that the trainer itself
+  returns or logs, at tables moved by little (central differences of fourth order), beside the
+  gradient it takes: their relative distance. Where a part of the loss is detached by design its
+  value has another gradient, and the row says *samples*: 4,000 groups, drawn by the trainer's own
+  generation where it has one, and the interval of the scale at four standard errors.
+- **cosine, scale, bias**: of the expected gradient beside the exact one, ∇(E[r] − β·KL(π‖π_ref));
+  for likelihoods ∇E[log π] under the data; in worlds ∇E[Σ γ^t r_t]; for pairs, scores and
+  distillation the mean of the loss as its paper has it. Scale is the c for which c·g is nearest,
+  bias is ‖E ĝ − c·g‖/‖c·g‖.
+- **noise**: the variance of a step, as a multiple of plain REINFORCE's with as many samples.
+- **cut, right, left, masked**: what two micro-batches, three tokens of padding after the end of
+  rows or before their beginning (where a trainer ever pads there), and other tokens under the mask
+  change at most.
+- **resumed**: a run of four steps beside one that was saved after two and resumed by another
+  trainer: whether the weights have the same bits.
+
+Letters: u = log π/π_ref of the chosen, v of the rejected, Δ = u − v, Δ₀ the same without a
+reference; ε the label smoothing; A the advantage, R = A + V, y the target of Q-learning, Q′ the
+target network, H the entropy.
+"""
+
+WHY = """
+## Where the differences come from
+
+- **A mean over tokens is a ratio.** Σ_i A_i Σ_t s_it / Σ_i |y_i| divides by a length that is itself
+  sampled: its expectation is not the gradient of E[r], and neither is that of a mean over each
+  sequence. Both prefer some lengths (Liu et al. 2025). The same holds of the likelihood of
+  tokens beside that of sequences: there it is the usual objective, and the row shows how far apart
+  the two are.
+- **A standard deviation of the group** divides by a number that the same samples made: the
+  direction turns where the reward's spread and the score go together. The same in worlds for
+  advantages that are normalised over a rollout, and over each minibatch: there the gradient depends
+  on which steps lie together (a choice, and said so by the documents).
+- **The group's mean holds the sample's own reward**: E[(r − mean)·s] = (G−1)/G · g, here ⅔; with
+  the constant T = 2 beside it, ⅓. Leaving the sample out makes the scale 1.
+- **k3 beside the loss**: with d = log π − log π_ref its gradient is (1 − e^−d)·s, of one token on
+  average ∇KL(π_ref‖π), the other direction of the divergence. Times the ratio it is d·s: that of
+  KL(π‖π_ref), without what a token's choice does to the later ones. In the reward (RLOO) the
+  penalty is exact.
+- **A mean over each micro-batch's tokens** depends on which rows lie together: `bnpo` (said so by
+  its documents), DPO's `sft`, and the likelihood of the chosen in ORPO and CPO. Counted over the
+  whole step, as SFT and the Trainer do, it does not.
+- **A loss of the whole batch**: `aot_unpaired` sorts the log-ratios of a micro-batch, and KTO's z
+  is the mean log-ratio of a micro-batch: both are other numbers when it is cut. Its paper estimates
+  z so.
+- **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is
+  not given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
+- **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
+  longer counts in the expectation.
+- **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's source says that
+  it averages them over tokens, after asking the authors. Its online DPO sums them.
+- **SimPO**: `loss_type=simpo` keeps the likelihood of the chosen beside the loss, `cpo_alpha` = 1
+  by default; with `cpo_alpha=0` it is the paper's.
+- **Label smoothing with a model class of one's own**: the Trainer shifts labels by one for classes
+  in transformers' list of causal models, by their name. A class of a user's, registered with
+  AutoModelForCausalLM, is not in it: with `label_smoothing_factor` above 0 every token becomes its
+  own label, at 0 the model's loss shifts them itself.
+- **γ^t is left out** by actor-critic trainers: Σ_t A_t ∇log π(a_t|s_t) with discounted advantages
+  is not the gradient of E[Σ γ^t r_t] (Nota & Thomas 2020); at γ = 1 and λ = 1 the bias is 0, and
+  the scale is 1/3 because the mean is taken over 3 steps.
+- **λ below 1** trusts the critic, which here is not the policy's value.
+- **An entropy bonus** is part of the measured gradient, not of the exact one beside it.
+- **d3rlpy's DQN** documents a squared error and takes Huber's loss, as Mnih et al. 2015 do.
+- **Truncation**: where a trainer keeps the true next state of a step that a time limit cut off, the
+  target looks ahead from it; RLax has one discount a step, with which its GAE must take it for an
+  end.
+
+What is not measured: the steps after the first on the same samples (clipping), other processes,
+actors of continuous actions (SAC, TD3), and the peers that the table does not name.
+"""

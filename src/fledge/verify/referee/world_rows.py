@@ -1,0 +1,92 @@
+"""A trainer of agents and its setting become a question: the row that says what is claimed, the
+world at its discount, the file that builds it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fledge.errors import UserError
+from fledge.verify.referee.world_actors import ACTORS
+from fledge.verify.referee.world_question import (
+    WorldHearing,
+    WorldPeer,
+    WorldProblem,
+    world_problem,
+)
+from fledge.verify.referee.world_row import Trainer
+from fledge.verify.referee.world_values import VALUES
+
+_ALL = ACTORS | VALUES
+_PACKAGES = list(dict.fromkeys(name.partition(":")[0] for name in _ALL))
+# A package's trainers one after another.
+WORLD_TRAINERS: dict[str, Trainer] = {
+    name: _ALL[name]
+    for name in sorted(_ALL, key=lambda each: _PACKAGES.index(each.partition(":")[0]))
+}
+
+
+# What packages call the weight of the entropy and λ.
+ENTROPY = ("ent_coef", "entropy_coeff", "ent_weight", "entropy")
+TRACE = ("gae_lambda", "lmbda")
+
+
+def hear_world(name: str, setting: Mapping[str, Any]) -> WorldHearing:
+    """The row with this setting; where there is none, one of which nothing is claimed."""
+    trainer = WORLD_TRAINERS[name]
+    row = next((each for each in trainer.rows if each.setting == setting), None)
+    if row is None:
+        first = trainer.rows[0]
+        row = replace(first, claim="no row of ours says what this is", equation="")
+        if setting.get("entropy_bonus") is False:
+            row = replace(row, entropy=0.0)
+    return WorldHearing(
+        name,
+        dict(setting),
+        row.claim,
+        row.equation,
+        trainer.family,
+        world_problem(
+            trainer.family,
+            _read(name, setting, ("gamma",), row.gamma),
+            _read(name, setting, TRACE, row.trace),
+        ),
+        partial(_build, name, dict(setting)),
+        entropy=_read(name, setting, ENTROPY, row.entropy),
+        minibatches=trainer.minibatches,
+    )
+
+
+def _read(name: str, setting: Mapping[str, Any], keys: Sequence[str], otherwise: float) -> float:
+    """Raises UserError for what is no number from 0 to 1."""
+    for key in keys:
+        if key in setting:
+            value = setting[key]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value <= 1:
+                raise UserError(
+                    f"{key}={value} was given to peer={name}: give a number from 0 to 1."
+                )
+            return float(value)
+    return otherwise
+
+
+def _build(name: str, setting: dict[str, Any], problem: WorldProblem) -> WorldPeer:
+    """Raises UserError where the package is not installed or refuses the setting."""
+    package = name.partition(":")[0]
+    try:
+        module = importlib.import_module(f"fledge.verify.referee.{WORLD_TRAINERS[name].adapter}")
+        peer: WorldPeer = module.build_peer(name, setting, problem)
+    except ImportError as error:
+        raise UserError(
+            f"peer={name} wants {package}, which cannot be imported here ({error}): "
+            "pip install 'fledge[referee]'"
+        ) from error
+    except (TypeError, ValueError, KeyError) as error:
+        told = " ".join(f"{key}={value}" for key, value in setting.items())
+        raise UserError(f"{name} refuses {told or 'this'}: {error}") from error
+    return peer

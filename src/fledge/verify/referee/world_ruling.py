@@ -1,0 +1,214 @@
+"""A trainer of agents is heard: the equations of its policy and of its critic, its expected policy
+gradient by enumeration of episodes, and what minibatches change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.next_command import write_command
+from fledge.verify.referee.equations import distance
+from fledge.verify.referee.second_way import NARROW, SecondWay, differentiate
+from fledge.verify.referee.world_equations import (
+    CUTS,
+    actor_equations,
+    cloning_equations,
+    critic_equations,
+    value_equations,
+)
+from fledge.verify.referee.world_question import (
+    Rollout,
+    WorldHearing,
+    WorldPeer,
+    draw_rollouts,
+    enumerate_episodes,
+)
+
+SAME = 2e-5  # relative: rollout buffers hold float32
+CLOSE = 1e-3  # relative, of differences of a float32 loss
+CHANGED = 1e-4  # relative: a gradient is another one
+TRIED = 2  # rollouts whose loss is differentiated
+
+
+@dataclass(frozen=True)
+class WorldRuling:
+    """One row; the names mean what `Ruling`'s do. cosine, scale and bias are of the policy's
+    gradient beside ∇E[Σ γ^t r_t], None where there is no policy.
+    """
+
+    peer: str
+    version: str
+    setting: str
+    claim: str
+    equation: str
+    claimed: str
+    residual: float
+    cosine: float | None
+    scale: float | None
+    bias: float | None
+    pieces: float | None  # what two minibatches change; None where a trainer has no minibatches
+    batches: int
+    second: SecondWay
+    faults: tuple[str, ...]
+    command: str
+
+    def as_json(self) -> dict[str, Any]:
+        row = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+        return row | {"second": self.second.as_json()}
+
+
+def rule_world(hearing: WorldHearing) -> WorldRuling:
+    peer = hearing.build(hearing.problem)
+    rollouts = list(draw_rollouts(hearing.problem))
+    answers = [peer.answer(rollout) for rollout in rollouts]
+    equation, residual = _find(hearing, rollouts, answers)
+    pieces = _cut(hearing, peer, rollouts, answers)
+    expected, batches = _expect(hearing, peer)
+    cosine, scale, bias = _compare(hearing, expected)
+    ruling = WorldRuling(
+        peer.name,
+        peer.version,
+        hearing.told,
+        hearing.claim,
+        equation,
+        hearing.equation,
+        residual,
+        cosine,
+        scale,
+        bias,
+        pieces,
+        batches,
+        _check_again(hearing, peer, rollouts, answers),
+        (),
+        write_command("verify", peer=hearing.peer, **hearing.setting),
+    )
+    return replace(ruling, faults=tuple(_name_faults(ruling)))
+
+
+def _find(
+    hearing: WorldHearing, rollouts: Sequence[Rollout], answers: Sequence[Tensor]
+) -> tuple[str, float]:
+    """The equations of the policy's part and the critic's, "" where one fits none."""
+    problem = hearing.problem
+    if hearing.family == "values":
+        every = list(value_equations(problem))
+        return _fit(every, rollouts, answers, hearing.equation.split("; "))
+    size = problem.logits.numel()
+    if hearing.family == "cloning":
+        every = list(cloning_equations(problem, hearing.entropy))
+        return _fit(every, rollouts, [answer[:size] for answer in answers], [])
+    claims = hearing.equation.split("; ")
+    policy, apart = _fit(
+        list(actor_equations(problem, hearing.entropy)),
+        rollouts,
+        [answer[:size] for answer in answers],
+        claims,
+    )
+    parts, worst = [policy], apart
+    if any(float(answer[size:].norm()) for answer in answers):
+        critic, apart = _fit(
+            list(critic_equations(problem)), rollouts, [a[size:] for a in answers], claims
+        )
+        parts, worst = [policy, critic], max(worst, apart)
+    if not all(parts):
+        return "", worst
+    # What both say of a truncated step is said once.
+    said = dict.fromkeys(piece for part in parts for piece in part.split("; "))
+    ends = [piece for piece in said if piece in CUTS]
+    return "; ".join([*(piece for piece in said if piece not in CUTS), *ends]), worst
+
+
+def _fit(
+    every: list[tuple[str, Callable[[Rollout], Tensor]]],
+    rollouts: Sequence[Rollout],
+    answers: Sequence[Tensor],
+    claims: Sequence[str],
+) -> tuple[str, float]:
+    """The equation of which every answer is the same multiple, the claimed one before others."""
+    best = math.inf
+    answer = torch.cat(list(answers))
+    for name, update in sorted(every, key=lambda each: each[0] not in "; ".join(claims)):
+        formula = torch.cat([update(rollout) for rollout in rollouts]).double()
+        factor = float(answer @ formula / formula.square().sum())
+        apart = distance(answer, factor * formula)
+        best = min(best, apart)
+        if apart < SAME:
+            times = "" if abs(factor - 1) < SAME else f"{factor:.4g} × "
+            return times + name, apart
+    return "", best
+
+
+def _cut(
+    hearing: WorldHearing,
+    peer: WorldPeer,
+    rollouts: Sequence[Rollout],
+    answers: Sequence[Tensor],
+) -> float | None:
+    if not hearing.minibatches:
+        return None
+    return max(
+        distance(peer.answer(rollout, pieces=2), answer)
+        for rollout, answer in zip(rollouts, answers, strict=True)
+    )
+
+
+def _expect(hearing: WorldHearing, peer: WorldPeer) -> tuple[Tensor, int]:
+    """E of what an update on one episode adds.  -> flat table, episodes"""
+    episodes = list(enumerate_episodes(hearing.problem)) if hearing.family == "actor" else []
+    total = torch.zeros_like(hearing.problem.table)
+    for rollout, mass in episodes:
+        total = total + mass * peer.answer(rollout)
+    return total, len(episodes)
+
+
+def _compare(
+    hearing: WorldHearing, expected: Tensor
+) -> tuple[float | None, float | None, float | None]:
+    if hearing.family != "actor":
+        return None, None, None
+    true = hearing.problem.world.gradient(hearing.problem.logits).flatten()
+    part = expected[: true.numel()]
+    scale = float(part @ true / true.square().sum())
+    cosine = float(part @ true / (part.norm() * true.norm()).clamp(min=1e-12))
+    return cosine, scale, float((part - scale * true).norm() / abs(scale) / true.norm())
+
+
+def _check_again(
+    hearing: WorldHearing,
+    peer: WorldPeer,
+    rollouts: Sequence[Rollout],
+    answers: Sequence[Tensor],
+) -> SecondWay:
+    worst = 0.0
+    for rollout, answer in list(zip(rollouts, answers, strict=True))[:TRIED]:
+        slope = differentiate(
+            lambda tables, rollout=rollout: peer.losses(rollout, tables),
+            hearing.problem.table,
+            NARROW,
+        )
+        worst = max(worst, distance(answer, -slope))
+    return SecondWay("differences", apart=worst, agrees=worst < CLOSE)
+
+
+def _name_faults(ruling: WorldRuling) -> Iterator[str]:
+    measured, claimed = ruling.equation.split("; "), ruling.claimed.split("; ")
+    if not ruling.equation:
+        yield f"none of the equations fits: the nearest is {ruling.residual:.1e} away"
+    elif ruling.claimed:
+        for piece in measured:
+            if piece not in claimed:
+                other = [each for each in claimed if each not in measured]
+                yield f"computes “{piece}”" + (f", claims “{'; '.join(other)}”" if other else "")
+    if ruling.pieces is not None and ruling.pieces > CHANGED:
+        yield f"two minibatches change the gradient by up to {ruling.pieces:.1%}"
+    if not ruling.second.agrees:
+        yield f"the gradient is not that of the loss it returns: {ruling.second.apart:.1%} apart"

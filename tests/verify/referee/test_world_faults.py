@@ -1,0 +1,116 @@
+"""A trainer of agents with one known fault each: the referee names it, and says nothing of a right
+one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from fledge.verify.referee.world_equations import BOOTSTRAPS, PLAIN, WHITE, name_actor
+from fledge.verify.referee.world_question import (
+    HORIZON,
+    WorldHearing,
+    draw_rollouts,
+    enumerate_episodes,
+    world_problem,
+)
+from fledge.verify.referee.world_row import name_both
+from fledge.verify.referee.world_ruling import WorldRuling, rule_world
+from tests.verify.referee.world_stub import StubActor, StubValues
+
+CRITIC = "½(V − R)²"
+
+
+def hear_actor(
+    fault: str, normalise: bool = False, gamma: float = 0.9, trace: float = 0.8
+) -> WorldRuling:
+    claimed = name_both(name_actor(WHITE if normalise else PLAIN), CRITIC)
+    problem = world_problem("actor", gamma, trace)
+    build = partial(StubActor, fault=fault, normalise=normalise)
+    return rule_world(
+        WorldHearing(
+            "stub:actor", {}, "what it says", claimed, "actor", problem, build, minibatches=True
+        )
+    )
+
+
+def hear_values(fault: str) -> WorldRuling:
+    claimed = f"Huber's loss, y = r + γ·max Q′; {BOOTSTRAPS}"
+    build = partial(StubValues, fault=fault)
+    problem = world_problem("values", 0.9)
+    return rule_world(
+        WorldHearing("stub:values", {}, "what it says", claimed, "values", problem, build)
+    )
+
+
+def test_a_right_actor_has_no_fault() -> None:
+    ruling = hear_actor("")
+    assert ruling.faults == ()
+    assert ruling.pieces is not None
+    assert ruling.pieces < 1e-12
+    assert ruling.second.apart < 1e-6
+
+
+def test_without_discount_and_trace_the_gradient_is_exact_up_to_the_mean_over_steps() -> None:
+    ruling = hear_actor("", gamma=1.0, trace=1.0)
+    assert ruling.bias == pytest.approx(0, abs=1e-10)
+    assert ruling.scale == pytest.approx(1 / HORIZON)
+
+
+def test_a_discount_that_starts_anew_at_every_step_is_a_bias() -> None:
+    ruling = hear_actor("", gamma=0.6, trace=1.0)
+    assert ruling.bias is not None
+    assert ruling.bias > 0.01
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("truncation is termination", "computes “a truncated step is taken for terminated”"),
+        ("runs on", "computes “a truncated step runs on into the next episode”"),
+        ("termination bootstraps", "none of the equations fits"),
+        ("no trace", "none of the equations fits"),
+        ("critic twice", f"computes “2 × {CRITIC}”, claims “{CRITIC}”"),
+        ("entropy", "none of the equations fits"),
+        ("another gradient", "the gradient is not that of the loss it returns"),
+    ],
+)
+def test_the_fault_of_an_actor_is_named(fault: str, words: str) -> None:
+    assert any(words in said for said in hear_actor(fault).faults), hear_actor(fault).faults
+
+
+def test_advantages_normalised_in_each_minibatch_are_named() -> None:
+    (said,) = hear_actor("", normalise=True).faults
+    assert said.startswith("two minibatches change the gradient by up to ")
+    assert hear_actor("whole rollout", normalise=True).faults == ()
+
+
+def test_a_right_learner_of_values_has_no_fault() -> None:
+    assert hear_values("").faults == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("truncation is termination", "computes “a truncated step is taken for terminated”"),
+        ("no target network", "computes “Huber's loss, y = r + γ·max Q”"),
+        ("squared", "computes “½(Q − y)², y = r + γ·max Q′”"),
+    ],
+)
+def test_the_fault_of_a_learner_of_values_is_named(fault: str, words: str) -> None:
+    assert any(words in said for said in hear_values(fault).faults), hear_values(fault).faults
+
+
+def test_episodes_are_a_law_and_rollouts_have_every_kind_of_end() -> None:
+    problem = world_problem("actor", 0.9)
+    assert sum(mass for _, mass in enumerate_episodes(problem)) == pytest.approx(1)
+    for rollout in draw_rollouts(problem):
+        assert sum(rollout.terminated) == 1
+        assert sum(rollout.truncated) == 2
+        assert not rollout.terminated[-1]
+        assert not rollout.truncated[-1]
+        for t in range(len(rollout) - 1):
+            over = rollout.terminated[t] or rollout.truncated[t]
+            assert over or rollout.following[t] == rollout.state[t + 1]
