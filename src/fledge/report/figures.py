@@ -94,6 +94,8 @@ _WORDS = {
     "exploitability": "what a best response wins more",
     "game_value": "what the first player wins",
     "positive_regret": "positive regret an iteration",
+    "uncertainty": "what is not known, nats",
+    "foretold": "how likely what came was",
     "balance": "balance of experts (1: even)",
     "router_z": "squared log-sum of routers' logits",
     "routing_entropy": "entropy of routing, nats",

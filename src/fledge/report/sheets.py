@@ -38,6 +38,14 @@ _FILMS = {
         "What was inferred, moving from step to step",
         "image/svg+xml",
     ),
+    "minds.svg": Film(
+        "Action by action",
+        "what was done, and bars of how likely each want and belief then is; figures are those at "
+        "the end, and a place is pale until it is looked at",
+        "A walk on a map, and beside it bars that move with each action",
+        "image/svg+xml",
+        wide=True,
+    ),
     "map.svg": Film(
         "A map of words",
         "frequent words of four letters or more, by the direction of their vectors; names where "
