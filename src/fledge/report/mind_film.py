@@ -1,5 +1,5 @@
-"""A film of what was seen of somebody and what it says of their mind, as one SVG: the map with their
-walk, and beside it bars that grow and shrink action by action.
+"""A film of what was seen of somebody and what it says of their mind, as one SVG: the map with
+their walk, and beside it bars that grow and shrink action by action.
 """
 
 from __future__ import annotations

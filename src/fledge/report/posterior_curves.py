@@ -1,4 +1,4 @@
-"""How likely each possibility is, step by step, as charts: of a run that infers what it cannot see."""
+"""How likely each possibility is, step by step, as charts: of a run that infers what is hidden."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Scene:
     function arrangement -> weight each. An arrangement is a tuple of thing or None by place.
     """
 
-    def __init__(self, rows, things, truth, wants, beliefs, cost, gamma, depth):  # noqa: ANN001
+    def __init__(self, rows, things, truth, wants, beliefs, cost, gamma, depth):
         self.rows, self.cost, self.gamma, self.depth = rows, cost, gamma, depth
         cells = {(i, j): sign for i, row in enumerate(rows) for j, sign in enumerate(row)}
         self.floor = {at for at, sign in cells.items() if sign not in "#="}
@@ -56,18 +56,18 @@ class Scene:
             crosses(where, end, cell) for cell in self.hiding if cell not in (where, end)
         )
 
-    def look(self, where, way, known):  # noqa: ANN001, ANN201
+    def look(self, where, way, known):
         """known: a tuple of (thing or None,) where one has looked, and () elsewhere."""
         return tuple(
             (way[i],) if self.sees(where, place) else known[i]
             for i, place in enumerate(self.places)
         )
 
-    def go(self, where, act):  # noqa: ANN001, ANN201
+    def go(self, where, act):
         there = (where[0] + MOVES[act][0], where[1] + MOVES[act][1])
         return there if there in self.floor else where
 
-    def open_ways(self, belief: int, known):  # noqa: ANN001, ANN201
+    def open_ways(self, belief: int, known):
         ways = [
             way for way in self.arrangements
             if all(seen == () or seen == (x,) for seen, x in zip(known, way, strict=True))
@@ -77,14 +77,14 @@ class Scene:
             weights = [1.0] * len(ways)
         return [(way, weight / sum(weights)) for way, weight in zip(ways, weights, strict=True)]
 
-    def take(self, want: int, where, known) -> float:  # noqa: ANN001
+    def take(self, want: int, where, known) -> float:
         for i, place in enumerate(self.places):
             if self.at[place] == where and known[i] not in ((), (None,)):
                 return self.wants[want][known[i][0]]
         return -math.inf
 
     @cache  # noqa: B019
-    def q(self, belief: int, want: int, where, known, depth: int):  # noqa: ANN001, ANN201
+    def q(self, belief: int, want: int, where, known, depth: int):
         """Of all six actions, with so many to go; standing still for ever comes after."""
         listed = []
         for act in ACTS[:5]:
@@ -96,12 +96,12 @@ class Scene:
             listed.append(-self.cost + self.gamma * total)
         return [*listed, self.take(want, where, known)]
 
-    def value(self, belief, want, where, known, depth):  # noqa: ANN001, ANN201
+    def value(self, belief, want, where, known, depth):
         if depth == 0:
             return max(-self.cost / (1 - self.gamma), self.take(want, where, known))
         return max(self.q(belief, want, where, known, depth))
 
-    def policy(self, mind, where, known):  # noqa: ANN001, ANN201
+    def policy(self, mind, where, known):
         belief, want, beta = mind
         q = self.q(belief, want, where, known, self.depth)
         best = max(q)
@@ -111,10 +111,10 @@ class Scene:
             chosen = [math.exp(beta * (x - best)) for x in q]
         return [x / sum(chosen) for x in chosen]
 
-    def begin(self):  # noqa: ANN201
+    def begin(self):
         return self.start, self.look(self.start, self.truth, ((),) * len(self.places))
 
-    def follow(self, path):  # noqa: ANN001, ANN201
+    def follow(self, path):
         where, known = self.begin()
         for act in path:
             yield where, known, ACTS.index(act)
@@ -122,12 +122,12 @@ class Scene:
                 where = self.go(where, act)
                 known = self.look(where, self.truth, known)
 
-    def likelihood(self, mind, path) -> float:  # noqa: ANN001
+    def likelihood(self, mind, path) -> float:
         return math.prod(
             self.policy(mind, where, known)[act] for where, known, act in self.follow(path)
         )
 
-    def changing_likelihood(self, belief, beta, chances, change, path):  # noqa: ANN001, ANN201
+    def changing_likelihood(self, belief, beta, chances, change, path):
         """P(path, last want) over all sequences of wants, each kept or drawn anew."""
         steps, wants = list(self.follow(path)), range(len(chances))
         totals = [0.0] * len(chances)

@@ -1,5 +1,5 @@
-"""Inverse planning beside plain enumeration: occlusion, plans, posteriors, changing wants and what is
-foretold; the published food trucks.
+"""Inverse planning beside plain enumeration: occlusion, plans, posteriors, changing wants and what
+is foretold; the published food trucks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.plan.minds.oracle import ACTS, Scene, crosses
 
 from fledge.errors import UserError
 from fledge.plan.minds.inverse_planning import InversePlanning, sum_by
@@ -20,6 +19,7 @@ from fledge.plan.minds.prediction import predict
 from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.sight import find_visible
 from fledge.plan.minds.walk_scene import read_walk
+from tests.plan.minds.oracle import ACTS, Scene, crosses
 
 ROWS = ["a.#b", ".S#.", "..%."]
 TOML = """

@@ -1,5 +1,5 @@
-"""Which mind is it? P(mind | path) ∝ Π_t π(a_t | known_t, place_t, mind) · P(mind), by enumeration of
-all minds, action by action (Baker, Saxe & Tenenbaum 2009, eq. 2; 2011, eq. 1).
+"""Which mind is it? P(mind | path) ∝ Π_t π(a_t | known_t, place_t, mind) · P(mind), by enumeration
+of all minds, action by action (Baker, Saxe & Tenenbaum 2009, eq. 2; 2011, eq. 1).
 
 With a chance of changing the want is drawn anew between two actions, as goals are in model M2 of
 Baker, Saxe & Tenenbaum 2009: then it is the forward algorithm of a hidden Markov model.

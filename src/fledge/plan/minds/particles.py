@@ -1,8 +1,8 @@
-"""Which mind is it, by a particle filter: minds drawn from the prior, weighed by what they would do,
-and drawn again when few of them still count (Gordon, Salmond & Smith 1993).
+"""Which mind is it, by a particle filter: minds drawn from the prior, weighed by what they would
+do, and drawn again when few of them still count (Gordon, Salmond & Smith 1993).
 
-Its error falls as 1/√n, and it needs no list of all minds; with a list, as here, the exact posterior
-goes beside it and says how large the error is.
+Its error falls as 1/√n, and it needs no list of all minds; with a list, as here, the exact
+posterior goes beside it and says how large the error is.
 """
 
 from __future__ import annotations

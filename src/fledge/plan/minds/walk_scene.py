@@ -321,7 +321,7 @@ def read_weights(
     ):
         raise UserError(
             f"{name!r} in [{table}] of {file.name} is {given!r}: give a number for some of "
-            f"{', '.join(known) or 'its names'}, and a chance above 0 if it is likelier than others."
+            f"{', '.join(known) or 'its names'}, and a chance above 0 where one is likelier."
         )
     return float(given.get("chance", 1)), tuple(float(given.get(x, otherwise)) for x in known)
 

@@ -1,4 +1,4 @@
-"""`fledge minds`: what somebody wants, believes and will do, out of a scene in a short text file."""
+"""`fledge minds`: what somebody wants, believes and will do, out of a scene in a text file."""
 
 from __future__ import annotations
 

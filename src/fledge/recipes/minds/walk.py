@@ -1,5 +1,5 @@
-"""A walk that is looked into action by action: its posterior as figures, tables and a film, and what
-is foretold.
+"""A walk that is looked into action by action: its posterior as figures, tables and a film, and
+what is foretold.
 """
 
 from __future__ import annotations
