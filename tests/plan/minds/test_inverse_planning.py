@@ -18,7 +18,7 @@ from fledge.plan.minds.planned import Planned, plan_minds
 from fledge.plan.minds.prediction import predict
 from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.sight import find_visible
-from fledge.plan.minds.walk_scene import read_walk
+from fledge.plan.minds.walk_file import read_walk
 from tests.plan.minds.oracle import ACTS, Scene, crosses
 
 ROWS = ["a.#b", ".S#.", "..%."]

@@ -16,7 +16,8 @@ from fledge.plan.minds.particles import ParticleFilter
 from fledge.plan.minds.planned import Planned, plan_minds
 from fledge.plan.minds.prediction import Prediction, predict
 from fledge.plan.minds.scene_file import SceneFile
-from fledge.plan.minds.walk_scene import ACTS, TAKE, WalkScene, describe_walk, read_walk
+from fledge.plan.minds.walk_file import read_walk
+from fledge.plan.minds.walk_scene import ACTS, TAKE, WalkScene, describe_walk
 from fledge.recipes.minds.telling import Table, write_table
 from fledge.report.mind_film import MindFrame, draw_mind_film
 from fledge.runs.atomic import write_text

@@ -7,7 +7,7 @@ import pytest
 import fledge.plan.minds.scene_file as scene_file
 from fledge.errors import UserError
 from fledge.plan.minds.scene_file import parse_scene
-from fledge.plan.minds.walk_scene import read_walk
+from fledge.plan.minds.walk_file import read_walk
 
 TRUCKS = (scene_file.FOLDER / "food-trucks.toml").read_text()
 
