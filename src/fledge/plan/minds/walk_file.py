@@ -21,7 +21,7 @@ from fledge.worlds.gridworld import MOVES
 WALL, WATER, BUSH, FLOOR, START = "#", "=", "%", ". ", "S"
 FIELDS = (
     "map", "things", "path", "places", "worth", "wants", "beliefs", "rationality", "step_cost",
-    "gamma", "change", "sight",
+    "gamma", "change", "sight", "helper",
 )  # fmt: skip
 
 

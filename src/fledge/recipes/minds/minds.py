@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,12 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.next_command import write_command
+from fledge.plan.minds.evidence import Evidence
+from fledge.plan.minds.matrix_game import read_game
+from fledge.plan.minds.reference_game import read_reference
 from fledge.plan.minds.scene_file import SceneFile, list_scenes, read_scene
+from fledge.plan.minds.tug_of_war import read_tug
 from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.minds.listed import ListedInquiry
 from fledge.recipes.minds.walk import WalkInquiry
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.iterations import Iterations
+
+LISTED: Mapping[str, Callable[[SceneFile], Evidence]] = {
+    "game": read_game, "reference": read_reference, "tug": read_tug,
+}  # fmt: skip
 
 
 class MindsConfig(BaseModel):
@@ -86,13 +95,19 @@ def minds(config: MindsConfig, show: Show, run: Run | None = None) -> Summary:
 
 def open_inquiry(file: SceneFile, config: MindsConfig) -> Inquiry:
     """By the scene's kind.  Raises UserError for one that there is not."""
-    kinds = {"walk": WalkInquiry}
-    if file.kind not in kinds:
+    if file.kind == "walk":
+        return WalkInquiry(file, config)
+    if file.kind not in LISTED:
         raise UserError(
-            f"the scene {file.name} is of kind {file.kind!r}: give {', '.join(kinds)}, or leave "
-            "`kind` out for a walk."
+            f"the scene {file.name} is of kind {file.kind!r}: give walk, {', '.join(LISTED)}, or "
+            "leave `kind` out for a walk."
         )
-    return kinds[file.kind](file, config)
+    if config.inference != "enumeration":
+        raise UserError(
+            f"inference={config.inference} was given, and a scene of kind {file.kind} is always "
+            "enumerated: leave it out."
+        )
+    return ListedInquiry(file, LISTED[file.kind](file))
 
 
 def conclude(course: Course, inquiry: Inquiry) -> Summary:

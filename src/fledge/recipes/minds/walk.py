@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from fledge.evaluate.judge import Figures
+from fledge.plan.minds.helper import Helper, choose, read_costs
 from fledge.plan.minds.inverse_planning import InversePlanning, measure, sum_by
 from fledge.plan.minds.particles import ParticleFilter
 from fledge.plan.minds.planned import Planned, plan_minds
@@ -54,6 +55,8 @@ class WalkInquiry:
             self.filter = InversePlanning(self.planned)
         self.total = len(self.scene.path)
         check_explained(self.planned)
+        costs = read_costs(file)
+        self.helper = None if costs is None else Helper(self.planned, costs)
         self.kept: list[Tensor] = [self.filter.posterior]
         self.foretold: list[float] = []
 
@@ -95,6 +98,9 @@ class WalkInquiry:
         if (foretold := self.foretell()) is not None:
             own["foretold"] = foretold
             tables.insert(1, tell_future(foretold))
+        if self.helper is not None:
+            own["helper"] = self.help()
+            tables.insert(1, tell_help(own["helper"]))
         write_text(folder / FILM, self.draw())
         lines = [line for table in tables for line in write_table(table)]
         best = {group: max(names.items(), key=lambda one: one[1]) for group, names in by.items()}
@@ -125,6 +131,14 @@ class WalkInquiry:
             "nothing": told.going,
             "horizon": told.horizon,
         }
+
+    def help(self) -> list[dict[str, float]]:
+        """What each thing that a helper can do is worth, before each action."""
+        assert self.helper is not None
+        return [
+            self.helper.weigh(kept, known, place)
+            for kept, (known, place, _) in zip(self.kept, self.scene.follow(), strict=False)
+        ]
 
     def name_thing(self, place: int) -> str:
         thing = int(self.scene.truth[place])
@@ -210,6 +224,16 @@ def check_explained(planned: Planned) -> None:
     inquiry = InversePlanning(planned)
     for _ in inquiry.steps:
         inquiry.update(0)
+
+
+def tell_help(values: Sequence[Mapping[str, float]]) -> Table:
+    """The best of what could be done before each action."""
+    rows = [
+        [str(step), choose(each), *(f"{value:.2f}" for value in each.values())]
+        for step, each in enumerate(values, 1)
+    ]
+    note = "what a helper does best before each action, and what each thing is then worth to both"
+    return Table("The helper", note, ["step", "does", *values[0]], rows)
 
 
 def tell_future(foretold: Mapping[str, Any]) -> Table:
