@@ -46,6 +46,14 @@ _FILMS = {
         "image/svg+xml",
         wide=True,
     ),
+    "rewards.svg": Film(
+        "What pays",
+        "blue more than the mean of all places, orange less; arrows are the first step of the best "
+        "policy",
+        "A map with the inferred reward of each place",
+        "image/svg+xml",
+        wide=True,
+    ),
     "map.svg": Film(
         "A map of words",
         "frequent words of four letters or more, by the direction of their vectors; names where "

@@ -35,18 +35,17 @@ class InversePlanning:
     def update(self, batch: int, between_steps: Callable[[], None] = lambda: None) -> Any:
         """Take in the next action. Raises UserError for one that every mind excludes."""
         known, place, act = self.steps[self.seen]
-        before = self.posterior if self.seen == 0 else self.change(self.posterior)
-        joint = before.log() + self.planned.log_policy(known, place)[:, act]
+        # Before the first action too: wants drawn anew from the prior are the prior.
+        joint = (
+            change_wants(self.planned, self.posterior).log()
+            + self.planned.log_policy(known, place)[:, act]
+        )
         evidence = joint.logsumexp(0)
         if not bool(evidence.isfinite()):
             raise exclude(self.seen + 1, act)
         self.posterior, self.foretold = (joint - evidence).exp(), float(evidence.exp())
         self.seen += 1
         return measure(self.posterior) | {"foretold": self.foretold}
-
-    def change(self, posterior: Tensor) -> Tensor:
-        """What was wanted may have been given up for a fresh want.  [..., M] -> [..., M]"""
-        return change_wants(self.planned, posterior)
 
     def state_dict(self) -> dict[str, Any]:
         return {"posterior": self.posterior, "foretold": self.foretold, "seen": self.seen}

@@ -37,7 +37,8 @@ def predict(
     states, S = list_ahead(planned, known), scene.after.shape[1]
     policy = planned.log_policy(torch.tensor(states)[:, None], torch.arange(S)).exp()
     here = torch.zeros(len(posterior), len(states), S, dtype=torch.float64)
-    here[:, 0, place] = posterior  # the first of the states is what is known now
+    # The first of the states is what is known now; what is wanted may change before the next act.
+    here[:, 0, place] = change_wants(planned, posterior)
     acts = here[:, 0, place] @ policy[:, 0, place]
     seen = {(i, s): scene.see(known, s) for i, known in enumerate(states) for s in range(S)}
     number = torch.tensor(

@@ -20,6 +20,8 @@ SHARES = {"level", "meant"}  # sums that are chances; others are amounts
 class ListedInquiry(Weighing):
     """Keeps what each step comes to, for the tables."""
 
+    figure = "uncertainty"
+
     def __init__(self, file: SceneFile, evidence: Evidence) -> None:
         super().__init__(evidence)
         self.file, self.total = file, len(evidence.seen)

@@ -18,6 +18,7 @@ from fledge.plan.minds.scene_file import SceneFile, list_scenes, read_scene
 from fledge.plan.minds.tug_of_war import read_tug
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.minds.listed import ListedInquiry
+from fledge.recipes.minds.rewards import RewardInquiry
 from fledge.recipes.minds.walk import WalkInquiry
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -46,7 +47,9 @@ class MindsConfig(BaseModel):
     particles: int = Field(default=1000, ge=2, description="minds that inference=particles draws")
     horizon: int = Field(default=200, ge=1, description="actions that are foretold after the last")
     steps: int = Field(
-        default=10_000, ge=1, description="actions that are looked at, if there are so many"
+        default=10_000,
+        ge=1,
+        description="actions that are looked at (of rewards: iterations), if so many",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of what particles draw")
     out: Path | None = Field(
@@ -61,12 +64,13 @@ class MindsConfig(BaseModel):
 
 
 class Inquiry(Protocol):
-    """A scene that is looked into, step by step. total: how many steps there are. own: what it
+    """A scene that is looked into, step by step. total: how many steps there are. figure: what progress shows. own: what it
     comes to, for the summary, with tables; lines: the same for a terminal.
     """
 
     unfinished: None
     total: int
+    figure: str
 
     def update(self, batch: Any, between_steps: Any = ...) -> dict[str, float]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -82,12 +86,12 @@ def minds(config: MindsConfig, show: Show, run: Run | None = None) -> Summary:
     file = read_scene(config.scene)
     inquiry = open_inquiry(file, config)
     judge = Judge(  # there is one part: what was seen
-        lambda part, step: inquiry.judge(), ranks="uncertainty", lower_is_better=True
+        lambda part, step: inquiry.judge(), ranks=inquiry.figure, lower_is_better=True
     )
     with start.begin(config, data=[config.scene]) as course:
         course.say(f"{file.title}: {inquiry.describe()}")
         course.fit(
-            inquiry, Iterations(), [judge], figure="uncertainty", figure_unit=" nats",
+            inquiry, Iterations(), [judge], figure=inquiry.figure,
             steps=min(config.steps, inquiry.total),
         )  # fmt: skip
         return conclude(course, inquiry)
@@ -97,16 +101,18 @@ def open_inquiry(file: SceneFile, config: MindsConfig) -> Inquiry:
     """By the scene's kind.  Raises UserError for one that there is not."""
     if file.kind == "walk":
         return WalkInquiry(file, config)
-    if file.kind not in LISTED:
+    if file.kind not in (*LISTED, "reward"):
         raise UserError(
-            f"the scene {file.name} is of kind {file.kind!r}: give walk, {', '.join(LISTED)}, or "
-            "leave `kind` out for a walk."
+            f"the scene {file.name} is of kind {file.kind!r}: give walk, reward, "
+            f"{', '.join(LISTED)}, or leave `kind` out for a walk."
         )
     if config.inference != "enumeration":
         raise UserError(
             f"inference={config.inference} was given, and a scene of kind {file.kind} is always "
             "enumerated: leave it out."
         )
+    if file.kind == "reward":
+        return RewardInquiry(file, config.seed)
     return ListedInquiry(file, LISTED[file.kind](file))
 
 

@@ -44,6 +44,7 @@ class WalkInquiry:
     """The posterior after each action is kept: film and table are of all of them."""
 
     unfinished = None
+    figure = "uncertainty"
 
     def __init__(self, file: SceneFile, config: WalkFields) -> None:
         self.scene: WalkScene = read_walk(file)
