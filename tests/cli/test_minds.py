@@ -49,12 +49,39 @@ def test_a_scene_of_ones_own_by_particles_with_what_comes_next(cli: Cli, tmp_pat
     assert "was started with another" in cli("resume early", folder=tmp_path).complaint
 
 
+def test_rewards_out_of_walks(cli: Cli, tmp_path: Path) -> None:
+    summary = cli("minds meadow --json", folder=tmp_path).result
+    worth, after = summary["worth"], summary["after"]
+    assert worth["f"] > worth["s"] > worth["."] > worth["m"]
+    assert after["earned"] > 0.99 * after["best_earns"]
+    assert after["counts_apart"] < 0.05
+    run = tmp_path / summary["run"]
+    assert cli(f"report {run}", folder=tmp_path).code == 0
+    assert "What pays" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scene", "said"),
+    [
+        ("faces", "meant glasses (75.0 %)"),
+        ("tug-of-war", "Tom wins against Bill"),
+        ("money-request", "Quantal response"),
+        ("breakfast", "The helper"),
+    ],
+)
+def test_every_scene_is_told(scene: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    done = cli(f"minds {scene} out=run", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    assert said in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("minds food-truck", "perhaps you meant food-trucks"),
         ("minds ./nowhere.txt", "there is no scene ./nowhere.txt"),
         ("minds food-trucks particles=1", "particles"),
+        ("minds faces inference=particles", "is always enumerated"),
         ("minds ./perfect.txt", "is one that every mind excludes"),
     ],
 )

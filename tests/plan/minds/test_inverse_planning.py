@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fledge.errors import UserError
+from fledge.exact.walking_mind import ACTS, EnumeratedScene, crosses
 from fledge.plan.minds.inverse_planning import InversePlanning, sum_by
 from fledge.plan.minds.particles import ParticleFilter
 from fledge.plan.minds.planned import Planned, plan_minds
@@ -19,7 +20,6 @@ from fledge.plan.minds.prediction import predict
 from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.sight import find_visible
 from fledge.plan.minds.walk_file import read_walk
-from tests.plan.minds.oracle import ACTS, Scene, crosses
 
 ROWS = ["a.#b", ".S#.", "..%."]
 TOML = """
@@ -59,8 +59,8 @@ def make(path: str, change: float = 0.0) -> Planned:
 
 
 @pytest.fixture(scope="module")
-def oracle() -> Scene:
-    return Scene(ROWS, ["K", "L"], {"a": "K"}, WANTS, BELIEFS, 0.3, 0.9, depth=15)
+def oracle() -> EnumeratedScene:
+    return EnumeratedScene(ROWS, ["K", "L"], {"a": "K"}, WANTS, BELIEFS, 0.3, 0.9, depth=15)
 
 
 def list_minds() -> list[tuple[int, int, float]]:
@@ -94,7 +94,7 @@ def test_a_place_is_seen_as_fractions_say() -> None:
                 assert bool(said[i, j]) == clear
 
 
-def test_plans_are_expectimax_over_what_may_be_seen(oracle: Scene) -> None:
+def test_plans_are_expectimax_over_what_may_be_seen(oracle: EnumeratedScene) -> None:
     planned = make("down 2 right")
     assert planned.error_bound < 1e-10
     for known, place, _ in planned.scene.follow():
@@ -111,7 +111,7 @@ def test_plans_are_expectimax_over_what_may_be_seen(oracle: Scene) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_the_chances_of_all_paths_add_up_to_one(length: int, oracle: Scene) -> None:
+def test_the_chances_of_all_paths_add_up_to_one(length: int, oracle: EnumeratedScene) -> None:
     mind = (1, 1, 0.7)
     total = 0.0
     for path in itertools.product(ACTS, repeat=length):
@@ -131,7 +131,7 @@ PATHS += ["down right 2 up down left 2 up 2 left take"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_posterior_is_bayes_over_all_minds(path: str, oracle: Scene) -> None:
+def test_a_posterior_is_bayes_over_all_minds(path: str, oracle: EnumeratedScene) -> None:
     planned = make(path)
     words = [ACTS[act] for act in planned.scene.path]
     joint = [prior(mind) * oracle.likelihood(mind, words) for mind in list_minds()]
@@ -142,7 +142,7 @@ def test_a_posterior_is_bayes_over_all_minds(path: str, oracle: Scene) -> None:
     assert inquiry.foretold == pytest.approx(sum(joint) / sum(before), abs=1e-10)
 
 
-def test_wants_that_change_are_summed_over_all_their_sequences(oracle: Scene) -> None:
+def test_wants_that_change_are_summed_over_all_their_sequences(oracle: EnumeratedScene) -> None:
     planned = make("down right 2 up", change=0.2)
     words = [ACTS[act] for act in planned.scene.path]
     joint = []
@@ -153,7 +153,7 @@ def test_wants_that_change_are_summed_over_all_their_sequences(oracle: Scene) ->
     assert look_into(planned).posterior.tolist() == pytest.approx(expected, abs=1e-10)
 
 
-def test_what_is_foretold_is_a_sum_over_all_futures(oracle: Scene) -> None:
+def test_what_is_foretold_is_a_sum_over_all_futures(oracle: EnumeratedScene) -> None:
     planned = make("up left stay")
     inquiry = look_into(planned)
     words = [ACTS[act] for act in planned.scene.path]
@@ -177,7 +177,7 @@ def test_what_is_foretold_is_a_sum_over_all_futures(oracle: Scene) -> None:
 
 
 def test_what_is_foretold_of_wants_that_change_is_a_sum_over_their_sequences(
-    oracle: Scene,
+    oracle: EnumeratedScene,
 ) -> None:
     planned = make("up", change=0.3)
     inquiry = look_into(planned)

@@ -64,8 +64,8 @@ class MindsConfig(BaseModel):
 
 
 class Inquiry(Protocol):
-    """A scene that is looked into, step by step. total: how many steps there are. figure: what progress shows. own: what it
-    comes to, for the summary, with tables; lines: the same for a terminal.
+    """A scene that is looked into, step by step. total: how many steps there are. figure: what
+    progress shows. conclude: what it comes to, for the summary, and the same for a terminal.
     """
 
     unfinished: None
