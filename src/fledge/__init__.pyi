@@ -51,6 +51,7 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import minds as minds
 from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention

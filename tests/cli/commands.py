@@ -160,6 +160,8 @@ KINDS = {
     "imagine text_diffusion": f"{SENTENCES} model=text_diffusion sampling_steps=3",
     "solve cfr_plus": "solve leduc steps=40",
     "solve mccfr": "solve kuhn algorithm=mccfr steps=40",
+    "minds particles": "minds food-trucks inference=particles particles=50",
+    "minds rewards": "minds meadow steps=40",
     "align search": (
         "align base={tune} task={letters} algorithm=search steps=4 prompts_per_step=4 "
         "simulations=6 max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 "

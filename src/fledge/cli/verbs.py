@@ -114,6 +114,13 @@ VERBS: dict[str, Verb] = {
         True,
         bare="game",
     ),
+    "minds": Verb(
+        "what somebody wants, believes and will do, out of what they did",
+        "fledge.recipes.minds.minds",
+        "MindsConfig",
+        True,
+        bare="scene",
+    ),
     "selfplay": Verb(
         "learn a game by playing against itself: alphazero, …",
         "fledge.recipes.games.selfplay",
@@ -337,6 +344,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "SolveConfig": (
         "fledge solve kuhn",
         "fledge solve leduc algorithm=cfr_plus stop_at_exploitability=0.001 steps=10000",
+    ),
+    "MindsConfig": (
+        "fledge minds scene=food-trucks",
+        "fledge minds scene=./mine.txt inference=particles particles=5000",
     ),
     "SelfplayConfig": (
         "fledge selfplay tictactoe",

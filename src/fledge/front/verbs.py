@@ -161,6 +161,16 @@ def solve(game: str = "kuhn", *, verbose: bool = False, **fields: Any) -> Traine
     return run_verb("solve", {"game": game, **fields}, verbose)
 
 
+def minds(scene: str = "food-trucks", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Infer what somebody wants and believes out of what they did: P(mind | actions) ∝ P(actions |
+    mind) P(mind).
+
+    scene: one of fledge's, or a text file. fields: as of `fledge minds`, such as
+    inference="particles". The run's `.summary` has the posterior.
+    """
+    return run_verb("minds", {"scene": scene, **fields}, verbose)
+
+
 def selfplay(game: str = "connect4", *, verbose: bool = False, **fields: Any) -> TrainedRun:
     """Learn a game of two players from games against oneself: a tree search teaches the network
     that it asks, −Σ π log p + (z − v)².

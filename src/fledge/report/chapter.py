@@ -34,6 +34,7 @@ from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.learned_world import draw_learned_world
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.picture_quality import QualityTable, read_quality
+from fledge.report.posterior_curves import draw_posterior_curves
 from fledge.report.samples import Comparison, compare_answers
 from fledge.report.sheets import Film, read_film, read_sheets
 from fledge.report.tables import WordTable, read_tables
@@ -56,6 +57,7 @@ _SENTENCES = {
     "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "solve": "How to play {game}, of which each player sees a part, by {algorithm}.",
+    "minds": "What goes on in somebody's head, out of what they did: {scene}.",
     "selfplay": "A network learns {game} from games against itself, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
@@ -124,6 +126,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_yardsticks(summary), [])
     pictures += run.part(lambda: draw_plans(summary), [])
     pictures += run.part(lambda: draw_learned_world(summary), [])
+    pictures += run.part(lambda: draw_posterior_curves(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)
@@ -280,6 +283,7 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     return {
         "world": str(config.get("world")),
         "game": str(config.get("game")),
+        "scene": str(config.get("scene")),
         "model": str(config.get("model")),
         "algorithm": str(config.get("compare") or config.get("algorithm")),
     }

@@ -38,6 +38,22 @@ _FILMS = {
         "What was inferred, moving from step to step",
         "image/svg+xml",
     ),
+    "minds.svg": Film(
+        "Action by action",
+        "what was done, and bars of how likely each want and belief then is; figures are those at "
+        "the end, and a place is pale until it is looked at",
+        "A walk on a map, and beside it bars that move with each action",
+        "image/svg+xml",
+        wide=True,
+    ),
+    "rewards.svg": Film(
+        "What pays",
+        "blue more than the mean of all places, orange less; arrows are the first step of the best "
+        "policy",
+        "A map with the inferred reward of each place",
+        "image/svg+xml",
+        wide=True,
+    ),
     "map.svg": Film(
         "A map of words",
         "frequent words of four letters or more, by the direction of their vectors; names where "

@@ -35,6 +35,7 @@ from fledge.verify.laboratory import Hardware
 from fledge.verify.latent_rows import latent_rows
 from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
+from fledge.verify.minds_rows import minds_rows
 from fledge.verify.one_equation import ONE_EQUATION
 from fledge.verify.own_estimators import own_rows, own_settings
 from fledge.verify.picture_rows import picture_rows
@@ -211,6 +212,7 @@ def list_package_rows(
         ("hidden information", regret_rows),
         ("search in games", search_rows),
         ("learned worlds and planning", planning_rows),
+        ("other minds", minds_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),

@@ -1,0 +1,1 @@
+"""`fledge minds`: scenes with somebody in them, and what goes on in their heads."""
