@@ -232,6 +232,13 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.studies.plan_table",
         "PlanTableConfig",
     ),
+    "scale": Verb(
+        "a scaling law of runs: which size a budget deserves",
+        "fledge.recipes.studies.scale",
+        "ScaleConfig",
+        True,
+        bare="data",
+    ),
     "tokenizer train": Verb(
         "train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"
     ),
@@ -419,6 +426,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
     "PlanTableConfig": ("fledge plan table",),
+    "ScaleConfig": (
+        "fledge scale points.csv budget=1e19",
+        "fledge scale data=books/ minutes=40",
+    ),
     "TokenizerTrainConfig": (
         "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
         "fledge tokenizer train data=python kind=characters out=letters",
