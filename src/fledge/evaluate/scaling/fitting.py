@@ -17,8 +17,8 @@ from fledge.errors import UserError
 from fledge.evaluate.scaling.law import Array, Law, Points
 
 HUBER = 1e-3  # of log L, as published
-# As in appendix D.3, as far as they differ after centring: log E, the share of each of the two terms
-# in the middle of the data, and the two powers.
+# As in appendix D.3, as far as they differ after centring: log E, the two terms in the middle of the
+# data, each over the loss there, and the two powers.
 _STARTS = (
     (-1.0, -0.5, 0.0, 0.5, 1.0),
     (-3.0, -1.0, 0.5),
@@ -100,8 +100,8 @@ def fit_again(fit: Fit, log_loss: Array | None = None, weight: Array | None = No
 
 
 class _Problem:
-    """θ = (log E, log A', log B', α, β), A' and B' at the middle of the data: uncentred, log A and α
-    move together and a descent crawls along their valley.
+    """θ = (log E, log A', log B', α, β), A' and B' at the middle of the data: uncentred, log A and
+    α move together and a descent crawls along their valley.
     """
 
     def __init__(self, points: Points, huber: float) -> None:

@@ -70,8 +70,9 @@ def plan_sweep(
     def look(size: tuple[int, int]) -> tuple[int, float]:
         if size not in known:
             layers, width = size
-            known[size] = count_parameters(layers, width, vocabulary, context), seconds_a_step(
-                layers, width
+            known[size] = (
+                count_parameters(layers, width, vocabulary, context),
+                seconds_a_step(layers, width),
             )
         return known[size]
 
@@ -85,9 +86,7 @@ def plan_sweep(
         largest = max((SIZES.index((one.layers, one.width)) for one in runs.values()), default=-1)
         if largest < 0 or largest + 1 >= len(SIZES):
             return None
-        foretold = make_run(
-            SIZES[largest + 1], last * GROWTH, tokens_per_step, vocabulary, context
-        )
+        foretold = make_run(SIZES[largest + 1], last * GROWTH, tokens_per_step, vocabulary, context)
         kept = [one for one in runs.values() if one.steps >= FEWEST_STEPS]
         if len(kept) < 3 * budgets or len({one.width * 100 + one.layers for one in kept}) < 3:
             return None
@@ -111,8 +110,9 @@ def plan_sweep(
         best = sweep
     if best is None:
         raise UserError(
-            f"minutes={minutes:g} is too short: the smallest sweep of {budgets} budgets takes about "
-            f"{least / SHARE_OF_TIME / 60:.2g} here. Give as many, or a smaller tokens_per_step."
+            f"minutes={minutes:g} is too short: the smallest sweep of {budgets} budgets takes "
+            f"about {least / SHARE_OF_TIME / 60:.2g} here. Give as many, or a smaller "
+            "tokens_per_step."
         )
     return best
 

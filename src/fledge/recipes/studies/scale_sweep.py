@@ -63,7 +63,8 @@ def foretell_and_train(run: Run, config: ScaleConfig, law: UncertainLaw, show: S
     foretold = Interval(said["value"], said["low"], said["high"])
     show.line(
         f"\nforetold: {describe(one, config)}: {foretold.value:.4f} nats a token "
-        f"({100 * config.share:.0f} %: {foretold.low:.4f} to {foretold.high:.4f}); now it is trained"
+        f"({100 * config.share:.0f} %: {foretold.low:.4f} to {foretold.high:.4f}); now it is "
+        "trained"
     )
     summary = train_one(one, run, config, show)
     return Held(one.parameters, tokens, foretold, summary["test"]["loss"])
