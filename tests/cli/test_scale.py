@@ -60,7 +60,7 @@ def test_a_law_of_runs_that_there_are(cli: Cli, tmp_path: Path) -> None:
         ("scale few.csv without_worst=3", "without_worst=3 leaves nothing of the 3 runs"),
         ("scale data=python huber=0.1", "huber: not of text"),
         ("scale data=python serve_tokens=1e9", "serve_tokens= is paid out of a budget"),
-        ("scale data=python context=100", "tokens_per_step=2048 is no multiple of context=100"),
+        ("scale data=python context=100", "tokens_per_step=512 is no multiple of context=100"),
         ("scale data=python tokenizer=bpe", "tokenizer=bpe would be learned anew by every run"),
         ("scale data=python minutes=0.01", "minutes=0.01 is too short: the smallest sweep"),
     ],

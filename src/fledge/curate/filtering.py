@@ -28,8 +28,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Filters:
-    """rules: names in `RULES`. wanted: runs of words of evaluation files, by their length. foretell:
-    bits per byte of a text by a model, of which `most_bits` are allowed.
+    """rules: names in `RULES`. wanted: runs of words of evaluation files, by their length.
+    foretell: bits per byte of a text by a model, of which `most_bits` are allowed.
     """
 
     rules: Sequence[str] = ()
@@ -48,12 +48,14 @@ class Filters:
             return Judged(text, "against", f"stands in what a model is evaluated on: {run}")
         if self.foretell is not None and (bits := self.foretell(text)) > self.most_bits:
             return Judged(text, "model", f"{bits:.2f} bits per byte, and {self.most_bits:g} may be")
-        return Judged(*_hide(text)) if self.private else Judged(text)
+        return self.keep(text)
 
-
-def _hide(text: str) -> tuple[str, str, str, Counter[str]]:
-    hidden, counts = hide_private(text)
-    return hidden, KEPT, "", counts
+    def keep(self, text: str) -> Judged:
+        """Of a text that is known to be kept."""
+        if not self.private:
+            return Judged(text)
+        shown, hidden = hide_private(text)
+        return Judged(shown, hidden=hidden)
 
 
 def digest(text: str) -> bytes:

@@ -119,12 +119,15 @@ def find_spans(
     filters: Filters,
     verdicts: Verdicts,
     folder: Path,
+    span: int,
     told: Told,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The second reading, of what is kept: at which word of which document a run begins that stood
     before.  [R], [R]
+
+    span: words of a run. folder: where hashes lie meanwhile.
     """
-    with RepeatedSpans(folder=folder) as spans:
+    with RepeatedSpans(span, folder) as spans:
         numbers = np.flatnonzero(verdicts.code == 0)
         kept = each_kept(documents, filters, verdicts, told)
         while batch := list(islice(kept, AT_A_TIME)):
@@ -145,4 +148,4 @@ def each_kept(
         if number >= len(verdicts):
             break
         if verdicts.code[number] == 0:
-            yield number, filters.judge(read_whole(document)).text
+            yield number, filters.keep(read_whole(document)).text

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fledge.curate.word_hashes import Hashes, WordHashes, hash_runs, hash_words, lower
 
@@ -84,14 +83,14 @@ class RepeatedSpans:
         return np.sort(np.concatenate(again))
 
 
-def cut_spans(text: str, starts: NDArray[np.integer], span: int = SPAN) -> tuple[str, int]:
+def cut_spans(text: str, starts: Sequence[int], span: int = SPAN) -> tuple[str, int]:
     """The text without the runs of words that begin at these words of it, and how many characters
     that took. What stands between the last of a run and the next word goes with it.
     """
-    hashed = hash_words([text])
+    hashed, begins = hash_words([text]), np.asarray(starts, dtype=np.int64)
     covered = np.zeros(len(hashed.words) + 1, dtype=np.int64)
-    np.add.at(covered, starts, 1)
-    np.add.at(covered, np.minimum(np.asarray(starts) + span, len(hashed.words)), -1)
+    np.add.at(covered, begins, 1)
+    np.add.at(covered, np.minimum(begins + span, len(hashed.words)), -1)
     inside = np.concatenate([[False], np.cumsum(covered[:-1]) > 0, [False]])
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     kept, place = [], 0

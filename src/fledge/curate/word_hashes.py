@@ -1,7 +1,7 @@
 """The words of many texts as 64-bit numbers, computed over all their bytes at once: copies are
 looked for among numbers.
 
-A word is a run of letters and digits in lower case (every byte beyond ASCII counts as a letter); a
+A word is a run of letters and digits in lower case (beyond ASCII, whatever is no punctuation); a
 number stands for it by a polynomial over its bytes, mixed as in splitmix64 (Steele et al. 2014).
 Equal words have equal numbers; of a million different ones two are equal with probability 3 · 10⁻⁸.
 """
@@ -40,7 +40,7 @@ def hash_words(texts: Sequence[str]) -> WordHashes:
     """All words of the texts."""
     parts = [lower(text).encode("utf-8", "surrogatepass") for text in texts]
     joined = np.frombuffer(b"\n".join([b"", *parts, b""]), dtype=np.uint8)
-    inside = _IN_WORD[joined]
+    inside = _find_letters(joined)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
     lengths = ends - starts
@@ -55,6 +55,20 @@ def hash_words(texts: Sequence[str]) -> WordHashes:
     )
     text_starts = np.cumsum([1, *(len(part) + 1 for part in parts)])
     return WordHashes(mix(words), starts, ends, np.searchsorted(starts, text_starts))
+
+
+def _find_letters(joined: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bytes are of words. Beyond ASCII punctuation is told by UTF-8's first bytes: C2 (of
+    Latin-1: « » ¿ …), E2 80 and E2 81 (quotation marks, dashes), E3 80 (of Chinese and Japanese).
+    """
+    inside = _IN_WORD[joined]
+    leads = np.flatnonzero((joined == 0xC2) | (joined == 0xE2) | (joined == 0xE3))
+    first, second = joined[leads], joined[leads + 1]  # the last byte is a line feed
+    short = first == 0xC2
+    long = ((first == 0xE2) & (second <= 0x81)) | ((first == 0xE3) & (second == 0x80))
+    for after in range(3):
+        inside[leads[short & (after < 2) | long] + after] = False
+    return inside
 
 
 def lower(text: str) -> str:
@@ -93,4 +107,4 @@ def mix(x: Hashes) -> Hashes:
 
 
 def _begin(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    return np.cumsum(lengths) - lengths

@@ -17,8 +17,8 @@ from fledge.errors import UserError
 from fledge.evaluate.scaling.law import Array, Law, Points
 
 HUBER = 1e-3  # of log L, as published
-# As in appendix D.3, as far as they differ after centring: log E, the two terms in the middle of the
-# data, each over the loss there, and the two powers.
+# As in appendix D.3, as far as they differ after centring: log E, the two terms in the middle of
+# the data, each over the loss there, and the two powers.
 _STARTS = (
     (-1.0, -0.5, 0.0, 0.5, 1.0),
     (-3.0, -1.0, 0.5),
@@ -26,7 +26,7 @@ _STARTS = (
     (0.1, 0.4, 0.8, 1.5),
     (0.1, 0.4, 0.8, 1.5),
 )
-KEPT_STARTS = 48
+KEPT_STARTS = 24
 STEPS = 400
 _SIDE_BY_SIDE = 64  # samples whose arrays stay in a core's cache
 LEAST_POINTS = 6  # five parameters, and one thing that they could fail to say

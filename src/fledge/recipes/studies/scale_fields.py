@@ -42,7 +42,7 @@ class ScaleConfig(BaseModel):
         default="bytes", description="text: as of `pretrain`; bytes make the loss nats a byte"
     )
     context: int = Field(default=128, ge=8, description="text: tokens a row")
-    tokens_per_step: int = Field(default=2048, ge=8, description="text: tokens an optimizer step")
+    tokens_per_step: int = Field(default=512, ge=8, description="text: tokens an optimizer step")
     learning_rate: float = Field(
         default=4e-3, gt=0,
         description="text: at its peak, at width 64; of another width times √(64 / width)",

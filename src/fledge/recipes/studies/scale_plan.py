@@ -28,9 +28,9 @@ SIZES = (
     (12, 768), (16, 896), (16, 1024),
 )  # fmt: skip
 GROWTH = 2.0  # of one budget over the one before it, and of the foretold one over the last
-SPREAD = (0.2, 0.5, 1.2, 3.0)  # parameters of a budget's runs, as parts of the middle size
+SPREAD = (0.35, 0.7, 1.4, 2.8)  # parameters of a budget's runs, as parts of the middle size
 TOKENS_A_PARAMETER = 25  # at the middle size
-FEWEST_STEPS = 40
+FEWEST_STEPS = 300  # of fewer the warm-up and the schedule say more than size and tokens
 RUN_SECONDS = 4.0  # of a run beside its steps: text, evaluations, files
 SHARE_OF_TIME = 0.9
 
