@@ -87,7 +87,7 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
     told = cli("resume swept --json", folder=tmp_path).result
     for path, written in before.items():
-        if path.name != "lock":
+        if path.name != ".lock":
             assert path.stat().st_mtime_ns == written, path
     # every run is what its own command makes of it
     config = json.loads((second / "config.json").read_text())["config"]
