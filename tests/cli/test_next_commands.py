@@ -47,6 +47,8 @@ RUN = "out=a run"
 
 # What makes a proposed command a short one; it is run as printed otherwise.
 SHORT = {
+    "pretrain": "tokenizer=bytes layers=1 width=16 heads=2 context=32 tokens_per_step=64 steps=2 "
+    "precision=fp32 compile=no",
     "tune": "steps=2 rows_per_step=4 evaluate_every=2 precision=fp32 compile=no",
     "align": "steps=1 prompts_per_step=2 samples_per_prompt=2 max_new_tokens=4 "
     "evaluation_prompts=2 precision=fp32 compile=no",
@@ -147,6 +149,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
         finished(PRETRAIN),
         finished(PRETRAIN.replace(" heads=2", " architecture=lstm backward=true")),
     ],
+    "recipes/data/clean.py": [finished("data clean {text} rules=none")],
     "recipes/language/count.py": [
         finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
     ],

@@ -239,6 +239,26 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.studies.plan_table",
         "PlanTableConfig",
     ),
+    "data clean": Verb(
+        "which documents a model should learn from, and why the others are dropped",
+        "fledge.recipes.data.clean",
+        "DataCleanConfig",
+        True,
+        bare="data",
+    ),
+    "data show": Verb(
+        "a page: what a cleaning kept and dropped, with examples",
+        "fledge.recipes.data.show",
+        "DataShowConfig",
+        bare="run",
+    ),
+    "scale": Verb(
+        "a scaling law of runs: which size a budget deserves",
+        "fledge.recipes.studies.scale",
+        "ScaleConfig",
+        True,
+        bare="data",
+    ),
     "tokenizer train": Verb(
         "train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"
     ),
@@ -430,6 +450,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
     "PlanTableConfig": ("fledge plan table",),
+    "DataCleanConfig": (
+        "fledge data clean books/ out=clean",
+        "fledge data clean web.jsonl rules=gopher,c4,fineweb against=questions.jsonl",
+    ),
+    "DataShowConfig": ("fledge data show runs/data-clean examples=20",),
+    "ScaleConfig": (
+        "fledge scale points.csv budget=1e19",
+        "fledge scale data=books/ minutes=40",
+    ),
     "TokenizerTrainConfig": (
         "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
         "fledge tokenizer train data=python kind=characters out=letters",

@@ -8,7 +8,7 @@ without punctuation, 13 in a row. A question of fewer words is looked for as a w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 WORDS = 13
@@ -33,10 +33,7 @@ def find_overlap(
     is kept but which of the questions' runs it has.
     """
     asked = [_WORD.findall(question.lower()) for question in questions]
-    wanted: dict[int, set[str]] = {}  # runs by their number of words
-    for each in asked:
-        for run in _list_runs(each, words):
-            wanted.setdefault(min(words, len(each)), set()).add(run)
+    wanted = collect_runs(questions, words)
     known: set[str] = set()
     for document in documents:
         said = _WORD.findall(document.lower())
@@ -46,6 +43,27 @@ def find_overlap(
                 if run in runs:
                     known.add(run)
     return [_measure(each, known, words) for each in asked]
+
+
+def collect_runs(questions: Iterable[str], words: int = WORDS) -> dict[int, set[str]]:
+    """The runs to look for, by their number of words."""
+    wanted: dict[int, set[str]] = {}
+    for question in questions:
+        said = _WORD.findall(question.lower())
+        for run in _list_runs(said, words):
+            wanted.setdefault(min(words, len(said)), set()).add(run)
+    return wanted
+
+
+def find_run(document: str, wanted: Mapping[int, set[str]]) -> str:
+    """The first of these runs that the document has; "" for none."""
+    said = _WORD.findall(document.lower())
+    for length, runs in wanted.items():
+        for start in range(len(said) - length + 1):
+            run = " ".join(said[start : start + length])
+            if run in runs:
+                return run
+    return ""
 
 
 def _list_runs(said: Sequence[str], words: int) -> list[str]:

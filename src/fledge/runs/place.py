@@ -73,8 +73,10 @@ class Place:
 
 
 def free_folder(verb: str) -> Path:
-    """The first of runs/VERB, runs/VERB-2, … that is not there, made."""
-    number = 1
+    """The first of runs/VERB, runs/VERB-2, … that is not there, made; a verb of two words with a
+    hyphen.
+    """
+    verb, number = verb.replace(" ", "-"), 1
     while True:
         folder = Path("runs") / (verb if number == 1 else f"{verb}-{number}")
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -198,8 +198,9 @@ class _Starts:
     def add(self, place: Place, document: Document | LongDocument, characters: int) -> None:
         """The next document."""
         source = self._source_of[place.name]
-        # A compressed file can only be read from its beginning.
-        inside = place.byte > 0 and document.source.rpartition(":")[0].lower().endswith(".gz")
+        # A compressed file can only be read from its beginning, and a parquet file is.
+        file = document.source.rpartition(":")[0].lower()
+        inside = place.lines > 0 and file.endswith((".gz", ".zst", ".parquet"))
         full = self._characters >= PART_CHARACTERS and not inside
         if not self.begun or full or source != self.begun[-1][1]:
             self.begun.append((self._number, source, place))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fledge.data_names import list_named, split_names
 from fledge.errors import UserError
+from fledge.text.arrow_files import read_parquet
 from fledge.text.files import is_suffixed, json_lines, read_chunks
 from fledge.text.folders import SUFFIXES, Links, Passed, suffix_list, text_files
 from fledge.text.python_prose import python_prose
@@ -104,10 +105,10 @@ def read_documents(
 
     Several of these may stand with commas between. "python" is the prose of the Python
     installation; a folder of that name is "./python". A .txt or .md file is one document, a line of
-    a .jsonl file (its `text`) is one; blank ones are passed over. In a folder, names that begin
-    with a dot are not read unless `hidden`, linked folders are unless `links` says skip; `passed`
-    counts what was not read. Raises UserError for what is missing, empty, of another kind, or
-    broken, naming file and line.
+    a .jsonl file or a row of a .parquet file (its `text`) is one; blank ones are passed over. In a
+    folder, names that begin with a dot are not read unless `hidden`, linked folders are unless
+    `links` says skip; `passed` counts what was not read. Raises UserError for what is missing,
+    empty, of another kind, or broken, naming file and line.
     """
     passed = passed if passed is not None else Passed()
     for _, document in read_from(Place(), data, hidden=hidden, links=links, passed=passed):
@@ -185,7 +186,11 @@ def _files(path: Path, hidden: bool, links: Links, passed: Passed) -> list[Path]
 
 
 def _read_file(path: Path, start: Place) -> Iterator[tuple[Place, Document | LongDocument]]:
-    """start: of the file's first document that is wanted."""
+    """start: of the file's first document that is wanted; of a parquet file `lines` counts rows."""
+    if is_suffixed(path, (".parquet",)):
+        for number, text in read_parquet(path, start.lines):
+            yield replace(start, lines=number), Document(text, f"{path}:{number + 1}")
+        return
     if not is_suffixed(path, (".jsonl",)):
         begin = list(islice(read_chunks(path), 2))
         whole = LongDocument(str(path)) if len(begin) == 2 else Document("".join(begin), str(path))

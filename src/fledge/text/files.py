@@ -1,4 +1,4 @@
-"""Reads the user's text files, plain or gzipped, and says where in a file something is wrong."""
+"""Reads the user's text files, plain or compressed, and says where in a file something is wrong."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO, cast
 
 from fledge.errors import UserError
+from fledge.text.arrow_files import open_zst
 
 CHUNK = 1 << 20
 """Bytes that are read of a file at a time."""
@@ -27,14 +28,16 @@ JSON is read.
 
 
 def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether the name ends in one of the suffixes, `.gz` after it or not, in capitals or not."""
-    return path.name.lower().removesuffix(".gz").endswith(suffixes)
+    """Whether the name ends in one of the suffixes, `.gz` or `.zst` after it or not, in capitals or
+    not.
+    """
+    return path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith(suffixes)
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, decompressed if its name ends in .gz. Raises UserError where it cannot
-    be read.
+    """The bytes of a file, decompressed if its name ends in .gz or .zst. Raises UserError where it
+    cannot be read.
     """
     try:
         if not (S_ISREG(mode := path.stat().st_mode) or S_ISDIR(mode)):
@@ -43,7 +46,10 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
                 "it to a file first"
             )
         with path.open("rb") as plain:
-            if not path.name.lower().endswith(".gz"):
+            if path.name.lower().endswith(".zst"):
+                with open_zst(path, plain) as file:
+                    yield file
+            elif not path.name.lower().endswith(".gz"):
                 yield plain
             else:
                 # Without a buffer around it, gzip answers each line from Python.

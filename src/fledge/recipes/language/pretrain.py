@@ -77,8 +77,9 @@ class PretrainConfig(
     data: str = Field(
         default="python",
         description=(
-            "a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this "
-            "Python installation; books/:2,code/:1 takes two rows of the one for each of the other"
+            "a .txt, .md, .jsonl, .parquet (each also .gz, .zst) or a folder of them; python: the "
+            "prose of this Python installation; books/:2,code/:1 takes two rows of the one for "
+            "each of the other"
         ),
     )
     base: Path | None = Field(

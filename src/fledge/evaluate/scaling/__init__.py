@@ -1,0 +1,1 @@
+"""Scaling laws: what a size and a number of tokens come to, fitted on runs that there are."""

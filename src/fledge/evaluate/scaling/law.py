@@ -1,0 +1,88 @@
+"""The law L(N, D) = E + A / N^α + B / D^β, and what it says of a budget (Hoffmann et al. 2022,
+"Training Compute-Optimal Large Language Models", eq. 2 and 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+TRAINING_FLOP = 6  # operations a parameter and token: two forward, four backward
+SERVING_FLOP = 2
+NAMES = ("E", "A", "B", "alpha", "beta")
+
+
+@dataclass(frozen=True)
+class Points:
+    """Runs that were made.  Each [n], positive: parameters, tokens trained on, loss in nats a token
+    (or in any other unit that has a floor).
+    """
+
+    parameters: Array
+    tokens: Array
+    loss: Array
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def flop(self) -> Array:
+        """C = 6 N D, without what attention takes over long contexts.  [n]"""
+        return TRAINING_FLOP * self.parameters * self.tokens
+
+    def take(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Points:
+        return Points(self.parameters[kept], self.tokens[kept], self.loss[kept])
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law, or S of them where each field is [S, 1]."""
+
+    E: Array | float
+    A: Array | float
+    B: Array | float
+    alpha: Array | float
+    beta: Array | float
+
+    def foretell(self, parameters: Array | float, tokens: Array | float) -> Array:
+        """Loss of so many parameters trained on so many tokens.  [n], [n] -> [n] or [S, n]"""
+        n, d = np.asarray(parameters, float), np.asarray(tokens, float)
+        return np.asarray(self.E + self.A * n**-self.alpha + self.B * d**-self.beta)
+
+    def best_parameters(self, flop: Array | float, served_tokens: float = 0.0) -> Array:
+        """Parameters of the least loss for a budget C.
+
+        Without serving N* = G (C/6)^(β/(α+β)), G = (αA / βB)^(1/(α+β)) (eq. 4). With
+        `served_tokens` to be read or written afterwards, C = 6 N D + 2 N D_served (Sardana et al.
+        2024, "Beyond Chinchilla-Optimal", eq. 2 the other way round): the root of the derivative
+        along that line, by bisection of log N.
+        """
+        budget = np.asarray(flop, float)
+        exponent = 1 / (np.asarray(self.alpha) + self.beta)
+        scale = (np.asarray(self.alpha) * self.A / (np.asarray(self.beta) * self.B)) ** exponent
+        best = scale * (budget / TRAINING_FLOP) ** (np.asarray(self.beta) * exponent)
+        if not served_tokens:
+            return best
+        # D > 0 bounds N from above; serving costs more the larger a model is, so N* is smaller.
+        most = budget / (SERVING_FLOP * served_tokens)
+        high = np.log(np.minimum(best, most * (1 - 1e-12)))
+        low = high - 60.0
+        for _ in range(100):
+            middle = (low + high) / 2
+            n = np.exp(middle)
+            d = tokens_left(budget, n, served_tokens)
+            # dL/dlogN with dD/dlogN = −C / (6 N)
+            slope = -np.asarray(self.alpha) * self.A * n**-self.alpha + np.asarray(
+                self.beta
+            ) * self.B * d ** (-np.asarray(self.beta) - 1) * budget / (TRAINING_FLOP * n)
+            low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
+        return np.exp((low + high) / 2)
+
+
+def tokens_left(flop: Array | float, parameters: Array, served_tokens: float = 0.0) -> Array:
+    """D of a budget: (C − 2 N D_served) / 6 N."""
+    served = SERVING_FLOP * parameters * served_tokens
+    return (np.asarray(flop, float) - served) / (TRAINING_FLOP * parameters)

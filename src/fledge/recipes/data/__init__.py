@@ -1,0 +1,1 @@
+"""Runs that decide what a model should learn from, and show it."""

@@ -1,0 +1,123 @@
+"""`fledge scale`: a law of runs in a file, and of runs that it makes; stopped, it repeats none."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.cli.commands import Cli, Models, outcome
+
+from fledge.evaluate.scaling.law import Points
+from fledge.evaluate.scaling.point_file import read_points, write_points
+
+SWEEP = (
+    "scale data={text} minutes=60 context=16 tokens_per_step=64 budgets=3 resamples=50 out=swept"
+)
+SIZES = ((1, 16, 4), (1, 24, 4), (2, 16, 4))
+
+
+def write_runs(path: Path) -> None:
+    """Of L = 1.5 + 100 / N^0.4 + 200 / D^0.4, with a little luck."""
+    random = np.random.default_rng(0)
+    n, d = np.exp(random.uniform(10, 15, 24)), np.exp(random.uniform(14, 19, 24))
+    loss = (1.5 + 100 / n**0.4 + 200 / d**0.4) * np.exp(0.003 * random.normal(size=24))
+    write_points(path, Points(n, d, loss))
+
+
+def test_a_law_of_runs_that_there_are(cli: Cli, tmp_path: Path) -> None:
+    write_runs(tmp_path / "runs.csv")
+    words = "scale runs.csv budget=1e15 resamples=100 out=law"
+    told = cli(f"{words} --json", folder=tmp_path).result
+    for name, true in {"E": 1.5, "alpha": 0.4, "beta": 0.4}.items():
+        _, low, high = told["law"][name]
+        assert low < true < high, name
+    # α = β: N* = √(A C / 6 B) where A and B are 100 and 200
+    size, low, high = told["optimum"]["parameters"]
+    assert low < (1e15 / 6) ** 0.5 * 0.5 ** (1 / 0.8) < high
+    assert 6 * size * told["optimum"]["tokens"] == pytest.approx(1e15)
+    [held] = told["held"]
+    assert held["parameters"] == read_points(tmp_path / "runs.csv").parameters.max()
+    assert held["loss"] == pytest.approx(held["foretold"][0], rel=0.03)
+    page = (tmp_path / "law/report.html").read_text()
+    assert "What a budget deserves" in page
+    assert "Held against runs" in page
+    again = cli("resume law --json", folder=tmp_path).result
+    assert again == told
+    served = cli(f"{words}2 serve_tokens=1e9 --json", folder=tmp_path).result
+    assert served["optimum"]["parameters"][0] < size
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("scale nothing.csv", "nothing.csv does not exist"),
+        ("scale few.csv", "few.csv has 1 size and 3 different numbers of tokens"),
+        ("scale few.csv minutes=3", "minutes: not of a .csv of runs"),
+        ("scale few.csv without_worst=3", "without_worst=3 leaves nothing of the 3 runs"),
+        ("scale data=python huber=0.1", "huber: not of text"),
+        ("scale data=python serve_tokens=1e9", "serve_tokens= is paid out of a budget"),
+        ("scale data=python context=100", "tokens_per_step=512 is no multiple of context=100"),
+        ("scale data=python tokenizer=bpe", "tokenizer=bpe would be learned anew by every run"),
+        ("scale data=python minutes=0.01", "minutes=0.01 is too short: the smallest sweep"),
+    ],
+)
+def test_what_gives_no_law(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("parameters,tokens,loss\n10,20,3\n10,30,3\n10,40,2\n")
+    assert said in cli(words, folder=tmp_path).complaint
+    assert {path.name for path in tmp_path.iterdir()} <= {"few.csv", "runs"}
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_sweep_that_is_killed_repeats_no_finished_run(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    words, plan = models.fill(SWEEP), tmp_path / "swept/plan.json"
+    done = cli(words, folder=tmp_path, signal=signal.SIGKILL, once=plan)
+    assert done.code == -signal.SIGKILL
+    write_small_plan(plan)
+    first, second = (tmp_path / "swept" / name for name in ("1x16-4", "1x16-8"))
+    done = cli(
+        "resume swept", folder=tmp_path, signal=signal.SIGKILL, once=second / "metrics.jsonl"
+    )
+    assert done.code == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
+    told = cli("resume swept --json", folder=tmp_path).result
+    for path, written in before.items():
+        if path.name != ".lock":
+            assert path.stat().st_mtime_ns == written, path
+    # every run is what its own command makes of it
+    config = json.loads((second / "config.json").read_text())["config"]
+    given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
+             "warmup_steps", "evaluation_rows", "precision", "compile", "width", "heads",
+             "kv_heads")  # fmt: skip
+    alone = [f"{name}={config[name]}" for name in given]
+    assert cli(["pretrain", *alone, "out=alone"], folder=tmp_path).code == 0
+    assert outcome(tmp_path / "alone") == outcome(second)
+    # the law is of these runs, and of what was said before the last was trained
+    points = read_points(tmp_path / "swept/points.csv")
+    assert len(points) == told["steps"] == 9
+    own = json.loads((second / "summary.json").read_text())
+    assert own["test"]["loss"] in points.loss
+    said = json.loads((tmp_path / "swept/prediction.json").read_text())
+    [held] = told["held"]
+    assert held["foretold"] == [said["value"], said["low"], said["high"]]
+    last = json.loads((tmp_path / "swept/2x24-12/summary.json").read_text())
+    assert held["loss"] == last["test"]["loss"]
+    assert held["inside"] == (said["low"] <= held["loss"] <= said["high"])
+
+
+def write_small_plan(path: Path) -> None:
+    """Nine runs of seconds, in the place of what sixty minutes would buy."""
+    plan: dict[str, Any] = json.loads(path.read_text())
+    count = {(one["layers"], one["width"]): one["parameters"] for one in plan["runs"]}
+    runs = [
+        {"layers": layers, "width": width, "steps": steps * times,
+         "parameters": count.get((layers, width), 1)}
+        for layers, width, steps in SIZES for times in (1, 2, 3)
+    ]  # fmt: skip
+    last = {"layers": 2, "width": 24, "steps": 12, "parameters": 20_000}
+    path.write_text(json.dumps({"runs": runs, "foretold": last}))

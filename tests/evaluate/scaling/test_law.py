@@ -1,0 +1,27 @@
+"""What a law says of a budget, against the best of a fine grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fledge.evaluate.scaling.law import tokens_left
+from tests.evaluate.scaling.laws import TRUE, loss_of
+
+
+@pytest.mark.parametrize("served", [0.0, 1e7, 1e9])
+def test_the_best_size_is_the_best_of_a_grid(served: float) -> None:
+    budget = 1e15
+    sizes = np.geomspace(1e3, 1e9, 400_001)
+    tokens = (budget - 2 * sizes * served) / (6 * sizes)
+    sizes, tokens = sizes[tokens > 0], tokens[tokens > 0]
+    best = sizes[loss_of(sizes, tokens).argmin()]
+    assert float(TRUE.best_parameters(budget, served)) == pytest.approx(best, rel=1e-4)
+    left = tokens_left(budget, np.asarray(best), served)
+    assert 6 * best * left + 2 * best * served == pytest.approx(budget)
+
+
+def test_serving_makes_the_best_size_smaller() -> None:
+    sizes = [float(TRUE.best_parameters(1e15, served)) for served in (0.0, 1e8, 1e9, 1e11)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
