@@ -70,19 +70,17 @@ def main() -> None:
             made[side].append(train(data, *side, seed, steps, rate))
             say(f"seed {seed}, {' '.join(side)}: {made[side][-1]}")
 
-    def seconds(one: dict[str, Any]) -> float:
-        return float("inf") if one["reached"] is None else one["reached"] * one["step_s"]
-
     base = made["adamw", "cosine"]
-    ratios = {
-        f"{' '.join(side)} / adamw cosine, {what}": statistics.median(
-            b / a if a < float("inf") else float("inf")
-            for a, b in zip(map(measure, base), map(measure, own), strict=True)
-        )
-        for side, own in made.items()
-        if side != ("adamw", "cosine")
-        for what, measure in (("seconds", seconds), ("last loss", lambda one: one["last"]))
-    }
+    ratios: dict[str, float] = {}
+    for side, own in made.items():
+        if own is base:
+            continue
+        name, pairs = f"{' '.join(side)} / adamw cosine", list(zip(own, base, strict=True))
+        ratios[f"{name}, last loss"] = statistics.median(a["last"] / b["last"] for a, b in pairs)
+        if all(one["reached"] for pair in pairs for one in pair):  # else there are no seconds
+            ratios[f"{name}, seconds"] = statistics.median(
+                a["reached"] * a["step_s"] / (b["reached"] * b["step_s"]) for a, b in pairs
+            )
     rows = [
         (
             " ".join(side),
