@@ -35,7 +35,7 @@ from real_model import find_model
 from real_results import HELD, NEW_TOKENS, Row, list_easy
 from side_by_side import finish, options, say, table
 
-QUESTIONS, LOOKS, AT_A_TIME = 60, 16, 20  # looks: N
+QUESTIONS, LOOKS, AT_A_TIME = 40, 8, 20  # looks: N
 BEFORE, AFTER = "Solve: ", "\nWrite one line: the equation and the result, nothing else."
 NUMBER = r"(\d+(?:\.\d+)?)"
 EQUATION = re.compile(rf"{NUMBER}\s*([-+*/x])\s*{NUMBER}\s*=\s*\$?{NUMBER}")
