@@ -37,9 +37,12 @@ def answer_alone(game: TicTacToe, network: nn.Module, positions: np.ndarray) -> 
 
 
 def main() -> None:
-    given = options(__doc__, run="a finished run of `fledge selfplay tictactoe`")
+    given = options(
+        __doc__, run="a finished run of `fledge selfplay tictactoe`",
+        simulations=f"of each search, {SIMULATIONS} unless given",
+    )  # fmt: skip
     torch.set_num_threads(1)
-    simulations = 16 if given.quick else SIMULATIONS
+    simulations = 16 if given.quick else int(given.simulations or SIMULATIONS)
     game, network, card = load_player_network(Path(given.run or "runs/selfplay"))
     assert isinstance(game, TicTacToe)
     solved = solve_game(game)
