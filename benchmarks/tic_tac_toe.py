@@ -5,8 +5,8 @@ minimax.
     python benchmarks/tic_tac_toe.py --run runs/selfplay
 
 Of all 5,478 positions those in which there is a move. A move is optimal that keeps the position's
-value; it throws away what was not lost where the opponent could win after it. By the network alone
-and with 400 simulations, `fledge play`'s, both also before the network has learned anything.
+value; it throws away what was not lost where the opponent could win after it. By the network alone,
+also before it has learned anything, and with 400 simulations, `fledge play`'s.
 """
 
 from __future__ import annotations
@@ -37,31 +37,35 @@ def answer_alone(game: TicTacToe, network: nn.Module, positions: np.ndarray) -> 
 
 
 def main() -> None:
-    given = options(__doc__, run="a finished run of `fledge selfplay tictactoe`")
+    given = options(
+        __doc__, run="a finished run of `fledge selfplay tictactoe`",
+        simulations=f"of each search, {SIMULATIONS} unless given",
+    )  # fmt: skip
     torch.set_num_threads(1)
-    simulations = 16 if given.quick else SIMULATIONS
+    simulations = 16 if given.quick else int(given.simulations or SIMULATIONS)
     game, network, card = load_player_network(Path(given.run or "runs/selfplay"))
     assert isinstance(game, TicTacToe)
     solved = solve_game(game)
     positions = solved.positions[~game.outcome(solved.positions)[0]]
     values = solved.action_values(positions)
     best, rows = np.nanmax(values, 1), np.arange(len(positions))
-    shown, figures = [], {}
-    for name, who in (("untrained", build_network(game, card).eval()), (card.algorithm, network)):
-        player = build_player(game, who, torch.device("cpu"), simulations)
-        ways = {
-            "network alone": lambda who=who: answer_alone(game, who, positions),
-            f"{simulations} simulations": lambda player=player: np.concatenate(
-                [player.play(part) for part in np.array_split(positions, PARTS)]
-            ),
-        }
-        for way, answer in ways.items():
-            say(f"{name}, {way}")
-            kept = values[rows, answer()]
-            lost = (kept == -1) & (best > -1)
-            optimal = float((kept == best).mean())
-            figures[f"{name}, {way}"] = {"optimal": optimal, "thrown_away": int(lost.sum())}
-            shown.append((f"{name}, {way}", f"{optimal:.2%}", str(lost.sum())))
+    shown, figures, cpu = [], {}, torch.device("cpu")
+    player = build_player(game, network, cpu, simulations)
+    untrained = build_network(game, card).eval()
+    ways = {
+        "untrained, network alone": lambda: answer_alone(game, untrained, positions),
+        f"{card.algorithm}, network alone": lambda: answer_alone(game, network, positions),
+        f"{card.algorithm}, {simulations} simulations": lambda: np.concatenate(
+            [player.play(part) for part in np.array_split(positions, PARTS)]
+        ),
+    }
+    for name, answer in ways.items():
+        say(name)
+        kept = values[rows, answer()]
+        lost = int(((kept == -1) & (best > -1)).sum())
+        optimal = float((kept == best).mean())
+        figures[name] = {"optimal": optimal, "thrown_away": lost}
+        shown.append((name, f"{optimal:.2%}", str(lost)))
     header = (f"{len(positions)} positions", "optimal", "thrown away")
     figures["games learned from"] = card.games
     finish(given.json, table(header, shown), {}, figures, {})

@@ -5,10 +5,10 @@ SmolLM2-135M-Instruct, which `make real` fetches.
 
 Three ways to answer: the likeliest token each time; the best of N answers that the model draws; the
 best that `fledge sample search=mcts simulations=N` comes to, which draws N answers as well, each
-from where PUCT looks next. Two verifiers, in turn, say which is best. One knows no answer: an
-equation has to stand there that is true, of two numbers of the question. The other knows the
-answer, and so finds all that there is to find. Among answers that are worth the same the likeliest
-is taken. Right is what has the right number last and was not cut off.
+from where PUCT looks next. Which is best is said by a verifier that knows no answer: an equation
+has to stand there that is true, of two numbers of the question. Of the N that are drawn also by one
+that knows the answer, and so finds all that there is to find. Among answers that are worth the same
+the likeliest is taken. Right is what has the right number last and was not cut off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from real_model import find_model
 from real_results import HELD, NEW_TOKENS, Row, list_easy
 from side_by_side import finish, options, say, table
 
-QUESTIONS, LOOKS, AT_A_TIME = 60, 16, 20  # looks: N
+QUESTIONS, LOOKS, AT_A_TIME = 30, 8, 30  # looks: N
 BEFORE, AFTER = "Solve: ", "\nWrite one line: the equation and the result, nothing else."
 NUMBER = r"(\d+(?:\.\d+)?)"
 EQUATION = re.compile(rf"{NUMBER}\s*([-+*/x])\s*{NUMBER}\s*=\s*\$?{NUMBER}")
@@ -147,6 +147,7 @@ def main() -> None:
             f"{sum(held) / len(held):.1%}", f"{asked.read / len(right):,.0f}",
             f"{seconds / len(right):.2f}",
         ))  # fmt: skip
+        say("  ".join(shown[-1]))
 
     def timed(ask: Callable[[], Any]) -> tuple[Any, float]:
         began = time.process_time()
@@ -159,10 +160,9 @@ def main() -> None:
     said, seconds = timed(lambda: asked.draw(PLAIN, LOOKS, 1))
     for by, judge in judges.items():
         note(f"best of {LOOKS}", by, asked.choose(judge, said), seconds)
-    for by, judge in judges.items():
-        say(f"mcts, {LOOKS} simulations, by {by}")
-        said, seconds = timed(lambda judge=judge: asked.search(judge, LOOKS, 1))
-        note(f"mcts, {LOOKS}", by, [one[0] for one in said], seconds)
+    say(f"mcts, {LOOKS} simulations")
+    said, seconds = timed(lambda: asked.search(check_equation, LOOKS, 1))
+    note(f"mcts, {LOOKS}", "a true equation", [one[0] for one in said], seconds)
     header = (
         f"{len(rows)} questions", "best by", "right", "95 %", "a true equation", "tokens read each",
         "CPU s each",
