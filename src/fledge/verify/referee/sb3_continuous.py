@@ -84,7 +84,8 @@ class Sb3Continuous:
     def _record(self, part: str) -> None:
         layers = self._layers()[:2] if part == "critic" else self._layers()[2:]
         slopes = [layer.weight.grad for layer in layers]
-        self.taken[part] = torch.cat([s.flatten().double().clone() for s in slopes])
+        flat = [slope.flatten().double().clone() for slope in slopes if slope is not None]
+        self.taken[part] = torch.cat(flat)
 
     def _train(self, rollout: Rollout) -> tuple[float, float]:
         memory = self.learner.replay_buffer

@@ -137,7 +137,8 @@ class TorchRlDqn:
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         self.online.grad = None
         self.loss(write(rollout))["loss"].backward()
-        return -self.online.grad.flatten()
+        slope: Any = self.online.grad
+        return -slope.flatten()
 
     def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
         values = []
