@@ -7,13 +7,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, permutations, product
 
 import torch
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import PAIRED, Hearing, Step, data_law
 
+CLEARLY = 0.1  # nats
 DRAWN = 8  # batches on which an equation is looked for
 
 
@@ -29,6 +30,7 @@ def draw_steps(hearing: Hearing) -> Iterator[Step]:
         # Chosen ones of one step and of two: a mean over tokens is not one over rows.
         short, long = _find_lengths(hearing.problem)
         yield Step((short[0], long[0], long[1], long[2]))
+        yield Step(_find_crossing(hearing.problem))
         return
     groups = 2 if hearing.family == "policy" else 1
     rows = 2 * hearing.group
@@ -48,6 +50,20 @@ def _find_lengths(problem: Problem) -> tuple[list[int], list[int]]:
     words = problem.language.sequences
     short = [at for at, word in enumerate(words) if len(word) == 1]
     return short, [at for at, word in enumerate(words) if len(word) > 1]
+
+
+def _find_crossing(problem: Problem) -> tuple[int, ...]:
+    """Two pairs of which the policy prefers the first more clearly, the reference the second: a
+    loss that sorts either is another one than a loss that does not.
+    """
+    assert problem.reference is not None
+    policy, reference = problem.log_prob(problem.logits), problem.log_prob(problem.reference)
+    for first, second, third, fourth in permutations(range(len(problem.reward)), 4):
+        ours = policy[first] - policy[third] - policy[second] + policy[fourth]
+        theirs = reference[first] - reference[third] - reference[second] + reference[fourth]
+        if ours > CLEARLY and theirs < -CLEARLY:
+            return first, second, third, fourth
+    raise ValueError("policy and reference order all pairs alike")
 
 
 def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:

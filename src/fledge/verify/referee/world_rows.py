@@ -16,6 +16,7 @@ from fledge.verify.referee.world_actors import ACTORS
 from fledge.verify.referee.world_question import (
     WorldHearing,
     WorldPeer,
+    draw_rollouts,
     world_problem,
 )
 from fledge.verify.referee.world_row import Trainer, WorldRow
@@ -89,6 +90,7 @@ def _build(name: str, setting: dict[str, Any], problem: Any) -> WorldPeer:
     try:
         module = importlib.import_module(f"fledge.verify.referee.{WORLD_TRAINERS[name].adapter}")
         peer: WorldPeer = module.build_peer(name, setting, problem)
+        peer.answer(next(draw_rollouts(problem)))
     except ImportError as error:
         way = (
             f"{package} pins an older gymnasium than fledge's, so install it into an environment "
