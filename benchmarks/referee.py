@@ -93,10 +93,10 @@ def main() -> int:
             except UserError as error:
                 print(error, file=sys.stderr)
                 missing = int(bool(given.peer))
+            order = {name: at for at, name in enumerate(list_peers())}
+            written["rows"].sort(key=lambda row: order[row["peer"]])
             told = json.dumps(written, ensure_ascii=False, indent=1)
             place.write_text(told + "\n", encoding="utf-8")
-    order = {name: at for at, name in enumerate(list_peers())}
-    written["rows"].sort(key=lambda row: order[row["peer"]])
     candidates = len(dict(list_equations("policy", referee_problem(0.1))))
     page = render_page(written["rows"], written["measured"], candidates)
     (DOCS / "referee.md").write_text(page, encoding="utf-8")

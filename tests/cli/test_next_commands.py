@@ -194,6 +194,7 @@ ELSEWHERE = {
     "report/page.py": "the page of an unfinished run, below",
     "serve/verb.py": "tests/serve/test_start.py: it goes on until it is stopped",
     "verify/referee/ruling.py": "tests/verify/referee/test_page.py: it needs what others install",
+    "verify/referee/world_ruling.py": "the same",
     "next_command.py": "where it is written",
 }
 

@@ -59,7 +59,7 @@ def test_a_right_trainer_has_no_fault(average: str) -> None:
         ("ddof", "std over G"),
         ("old not detached", "the gradient is 0"),
         ("whitened", "advantages are normalised over the micro-batch"),
-        ("garbage", "what stands under the mask changes the gradient"),
+        ("garbage", "lies after a sequence's end"),
     ],
 )
 def test_the_fault_is_named(fault: str, words: str) -> None:

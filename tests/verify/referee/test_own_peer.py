@@ -14,7 +14,8 @@ from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.equations import Scores, distance
 from fledge.verify.referee.peers import OWN_ROWS, select_hearings
 from fledge.verify.referee.question import Hearing, Step, referee_problem
-from fledge.verify.referee.ruling import enumerate_steps, rule
+from fledge.verify.referee.ruling import rule
+from fledge.verify.referee.steps import enumerate_steps
 
 
 @pytest.mark.parametrize("name", ["grpo", "rloo"])

@@ -13,7 +13,7 @@ from fledge.exact.problem import Problem
 from fledge.verify.referee.language_rows import DPO_ROWS, GRPO_ROWS
 from fledge.verify.referee.page import render_page
 from fledge.verify.referee.peers import select_hearings
-from fledge.verify.referee.question import Answer, Step
+from fledge.verify.referee.question import Answer, Hearing, Step
 from fledge.verify.referee.ruling import rule
 
 
@@ -54,6 +54,15 @@ def test_a_row_holds_at_any_size_of_what_changes_no_claim(
     assert hearing.setting == setting
 
 
+def test_an_agent_s_settings_are_those_of_its_world() -> None:
+    given = {"gamma": 0.5, "gae_lambda": 0.25, "ent_coef": 0.1}
+    hearing: Any = select_hearings("tianshou:ppo", given)[0]
+    assert (hearing.problem.gamma, hearing.problem.trace) == (0.5, 0.25)
+    assert (hearing.entropy, hearing.equation) == (0.1, "")
+    hearing = select_hearings("stable_baselines3:sac", {"ent_coef": 0.3, "gamma": 0.5})[0]
+    assert (hearing.problem.alpha, hearing.problem.gamma) == (0.3, 0.5)
+
+
 def test_what_a_trainer_alone_has_stays_its_own() -> None:
     """Tokens are learned at no temperature and with no β: the problem has neither."""
     [hearing] = select_hearings("trl:sft", {"temperature": 2.0, "beta": 0.1})
@@ -64,6 +73,7 @@ def test_what_a_trainer_alone_has_stays_its_own() -> None:
 
 def test_where_nothing_is_claimed_nothing_differs() -> None:
     [hearing] = select_hearings("trl:dpo", {"loss_type": "of_tomorrow"})
+    assert isinstance(hearing, Hearing)
     ruling = rule(dataclasses.replace(hearing, build=Pairwise))
     assert ruling.faults == ()
     assert ruling.equation == "−log σ(βΔ), log-ratios summed over tokens"
@@ -72,6 +82,7 @@ def test_where_nothing_is_claimed_nothing_differs() -> None:
 
 def test_a_trainer_of_no_numbers_is_a_row() -> None:
     [hearing] = select_hearings("trl:dpo", {"beta": 0.1})
+    assert isinstance(hearing, Hearing)
     ruling = rule(dataclasses.replace(hearing, build=lambda problem: Pairwise(problem, lost=True)))
     assert (ruling.lost, ruling.cosine, ruling.equation) == (pytest.approx(1), 0.0, "")
     [said] = [fault for fault in ruling.faults if "biased" not in fault]
@@ -85,6 +96,8 @@ def test_a_trainer_of_no_numbers_is_a_row() -> None:
         ("trl:grpo", {"beta": "much"}, "beta=much was given to peer=trl:grpo: give a number from"),
         ("trl:grpo", {"temperature": 0}, "temperature=0 was given to peer=trl:grpo: give a number"),
         ("trl:dpo", {"beta": 0.0}, "beta=0.0 was given to peer=trl:dpo: give a number above 0"),
+        ("stable_baselines3:ppo", {"gamma": 2}, "gamma=2 was given to peer=stable_baselines3:ppo"),
+        ("torchrl:a2c", {"lmbda": "all"}, "give a number from 0 to 1"),
     ],
 )
 def test_a_number_that_cannot_be_is_one_sentence(

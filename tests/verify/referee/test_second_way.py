@@ -90,14 +90,18 @@ def test_a_generation_of_another_law_is_named() -> None:
     assert any(said.startswith("samples give the scale") for said in ruling.faults), ruling
 
 
-def test_padding_on_the_left_is_told_from_padding_on_the_right() -> None:
-    class Left(StubPeer):
+def test_padding_on_the_left_and_masked_tokens_are_told_from_padding_on_the_right() -> None:
+    class Moved(StubPeer):
         def answer(self, step: Step) -> Answer:
             said = super().answer(step)
-            return Answer(said.gradient * (1 + 0.1 * step.left), said.leak)
+            return Answer(said.gradient * (1 + 0.1 * step.left + 0.2 * step.garbage), said.leak)
 
     claimed = name_policy("(r − mean)/(std + ε)", "mean over all tokens")
-    ruling = rule(Hearing("stub", {}, "", claimed, "policy", referee_problem(), Left))
+    ruling = rule(Hearing("stub", {}, "", claimed, "policy", referee_problem(), Moved))
     assert ruling.left == pytest.approx(0.3)
+    assert ruling.garbage == pytest.approx(0.2)
     assert ruling.padding < 1e-12
     assert any("padding on the left is counted" in said for said in ruling.faults)
+    assert any(
+        "what stands under the mask changes the gradient by 20.0%" in said for said in ruling.faults
+    )

@@ -35,7 +35,9 @@ class D3rlpyDqn:
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         self.impl.compute_grad(_batch(rollout))
-        return -self.online.weight.grad.T.flatten().double()
+        slope = self.online.weight.grad
+        assert slope is not None
+        return -slope.T.flatten().double()
 
     def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
         batch = _batch(rollout)

@@ -26,11 +26,10 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
         yield f"padding is counted: three tokens more change the gradient by {ruling.padding:.1%}"
     if ruling.left is not None and ruling.left > CHANGED:
         yield f"padding on the left is counted: it changes the gradient by {ruling.left:.1%}"
-    if ruling.garbage > CHANGED or ruling.leak > CHANGED:
-        yield (
-            f"what stands under the mask changes the gradient by {ruling.garbage:.1%}, "
-            f"and {ruling.leak:.1e} of it lies after the end"
-        )
+    if ruling.garbage > CHANGED:
+        yield f"what stands under the mask changes the gradient by {ruling.garbage:.1%}"
+    if ruling.leak > CHANGED:
+        yield f"a part of the gradient, of size {ruling.leak:.1e}, lies after a sequence's end"
     if ruling.resumed not in (None, "same bits"):
         yield (
             "a run saved after two steps and resumed is another one than that which went through: "

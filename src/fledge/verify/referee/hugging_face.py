@@ -93,6 +93,8 @@ class BatchTrainer:
         for name in list(batch) if step.garbage else ():
             if name.endswith("attention_mask"):
                 place = name.removesuffix("attention_mask") + "input_ids"
+                if place not in batch:
+                    continue  # GKD's prompts, which it only generates from
                 ids = batch[place]
                 other = torch.arange(ids.numel()).view_as(ids) + 1
                 other = other % self.problem.language.vocabulary

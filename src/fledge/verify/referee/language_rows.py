@@ -119,7 +119,7 @@ GRPO_ROWS: list[Row] = [
     ),
     (
         {"num_iterations": 3},
-        "“number of iterations per batch”: the first of them; saved after the second",
+        "“Number of iterations per batch”: the first of them; saved after the second",
         name_policy(GROUP_STD, TOKENS),
     ),
 ]
@@ -138,7 +138,7 @@ RLOO_ROWS: list[Row] = [
     ),
 ]
 _COUNTED = "the mean over all tokens of the accumulated batch"
-_SMOOTHED = "“zero means no label smoothing”: (1 − ε)·NLL + ε·mean over the vocabulary"
+_SMOOTHED = "“0 becomes ε/num_labels and 1 becomes 1 - ε + ε/num_labels”"
 _SMOOTH = f"{TOKENS}; 1 − ε of it, ε of the mean over the vocabulary"
 SFT_ROWS: list[Row] = [
     ({}, _COUNTED, TOKENS),
@@ -175,7 +175,7 @@ DPO_ROWS: list[Row] = [
     ),
     (
         {"loss_type": "bco_pair"},
-        "BCO on pairs, its shift of the reward left out",
+        "BCO (Jung et al. 2024) on pairs, without its shift of the reward",
         name_pair("−log σ(βu) − log σ(−βv)"),
     ),
     (
@@ -260,11 +260,11 @@ REWARD_ROWS: list[Row] = [
 GKD_ROWS: list[Row] = [
     (
         {},
-        "“generalized Jensen-Shannon divergence”, β = ½: Agarwal et al. 2024, eq. 1",
+        "“the Generalized Jensen-Shannon Divergence loss”, β = ½: Agarwal et al. 2024, eq. 1",
         name_divergence(JENSEN_SHANNON, TOKENS),
     ),
     ({"beta": 0.0}, "“the loss is the KL divergence”", name_divergence(FORWARD, TOKENS)),
-    ({"beta": 1.0}, "“the loss is the inverse KL divergence”", name_divergence(REVERSE, TOKENS)),
+    ({"beta": 1.0}, "“the loss is the Inverse KL Divergence”", name_divergence(REVERSE, TOKENS)),
 ]
 OUTSIDE_ROWS: list[Row] = [
     ({}, _COUNTED, TOKENS),

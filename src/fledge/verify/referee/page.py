@@ -33,7 +33,8 @@ def render_page(rows: Sequence[Mapping[str, Any]], measured: str, candidates: in
     peers = list(dict.fromkeys(row["peer"] for row in rows))
     packages = {peer.partition(":")[0] for peer in peers}
     count = (
-        f"{len(rows)} rows of {len(peers)} trainers from {len(packages)} packages; "
+        f"{len(rows)} rows of {len(peers)} trainers from {len(packages)} packages, ours among "
+        "them; "
         f"{sum(bool(row['faults']) for row in rows)} rows differ from what is claimed, "
         f"{sum(bool(row['second']['by']) for row in rows)} are checked by a second way."
     )

@@ -47,7 +47,8 @@ episodes of 3 steps. Norms of gradients are not clipped, and each rollout is use
 
 Letters: u = log π/π_ref of the chosen, v of the rejected, Δ = u − v, Δ₀ the same without a
 reference; ε the label smoothing; A the advantage, R = A + V, y the target of Q-learning, Q′ the
-target network, H the entropy.
+target network, H the entropy. SAC and TD3 are asked one step at a time, with noise of a fixed seed
+and critics that are linear in the action; Q′₁ is the first of two targets.
 """
 
 WHY = """
@@ -76,6 +77,8 @@ WHY = """
   z so.
 - **CISPO clips its weight at ε_max** = `epsilon_high`, which follows `epsilon` = 0.2 where it is
   not given: every weight on policy is then min(1, 0.2). At the recommended 5 it is 1.
+- **A batch used several times** (`num_iterations`) is kept in memory and is not in the checkpoint:
+  saved in its middle, GRPO goes on with newly generated sequences.
 - **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
   longer counts in the expectation.
 - **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's source says that
@@ -86,6 +89,8 @@ WHY = """
   in transformers' list of causal models, by their name. A class of a user's, registered with
   AutoModelForCausalLM, is not in it: with `label_smoothing_factor` above 0 every token becomes its
   own label, at 0 the model's loss shifts them itself.
+- **A factor before the critic's loss** (½, 1 or 2 beside ½(V − R)²) is its weight beside the
+  policy's; with an optimizer that divides by its own scale it matters where both share weights.
 - **γ^t is left out** by actor-critic trainers: Σ_t A_t ∇log π(a_t|s_t) with discounted advantages
   is not the gradient of E[Σ γ^t r_t] (Nota & Thomas 2020); at γ = 1 and λ = 1 the bias is 0, and
   the scale is 1/3 because the mean is taken over 3 steps.
@@ -97,5 +102,5 @@ WHY = """
   end.
 
 What is not measured: the steps after the first on the same samples (clipping), other processes,
-actors of continuous actions (SAC, TD3), and the peers that the table does not name.
+and the peers that the table does not name.
 """

@@ -5,10 +5,8 @@ batches, and what micro-batches, padding and masked tokens change.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations_with_replacement, product
 from typing import Any
 
 import torch
@@ -19,11 +17,11 @@ from fledge.next_command import write_command
 from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.equations import Equation, Scores, distance
 from fledge.verify.referee.faults import name_faults
-from fledge.verify.referee.question import PAIRED, Answer, Hearing, Peer, Step, data_law
+from fledge.verify.referee.question import Answer, Hearing, Peer, Step, data_law
 from fledge.verify.referee.second_way import Resumes, SecondWay, check_again
+from fledge.verify.referee.steps import draw_steps, enumerate_steps
 
 SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
-DRAWN = 8  # batches on which an equation is looked for
 
 
 @dataclass(frozen=True)
@@ -112,62 +110,6 @@ def rule(hearing: Hearing) -> Ruling:
         write_command("verify", peer=hearing.peer, **hearing.setting),
     )
     return replace(ruling, faults=tuple(name_faults(ruling, hearing)))
-
-
-def draw_steps(hearing: Hearing) -> Iterator[Step]:
-    """Two groups, or pairs, or rows, of both lengths; the last has equal rewards in a group."""
-    random = torch.Generator().manual_seed(11)
-    count = len(hearing.problem.reward)
-    if hearing.family in PAIRED:
-        for _ in range(DRAWN):
-            # The two of a pair differ.
-            order = [torch.randperm(count, generator=random)[:2].tolist() for _ in range(2)]
-            yield Step((order[0][0], order[1][0], order[0][1], order[1][1]))
-        # Chosen ones of one step and of two: a mean over tokens is not one over rows.
-        short, long = _find_lengths(hearing.problem)
-        yield Step((short[0], long[0], long[1], long[2]))
-        return
-    groups = 2 if hearing.family == "policy" else 1
-    rows = 2 * hearing.group
-    drawn = 0
-    words = (0,) * rows
-    while drawn < DRAWN:
-        words = tuple(torch.randint(count, (rows,), generator=random).tolist())
-        if len({hearing.problem.reward[word].item() for word in words}) > rows // 2:
-            drawn += 1
-            yield Step(words, groups)
-    if hearing.family == "policy":
-        yield Step((words[0],) * hearing.group + words[-hearing.group :], groups)
-
-
-def _find_lengths(problem: Problem) -> tuple[list[int], list[int]]:
-    """The sequences of one step, and all longer ones."""
-    words = problem.language.sequences
-    short = [at for at, word in enumerate(words) if len(word) == 1]
-    return short, [at for at, word in enumerate(words) if len(word) > 1]
-
-
-def enumerate_steps(hearing: Hearing) -> Iterator[tuple[Step, float]]:
-    """Everything that one group, or one pair, can be, and how likely it is. Rows of a step are
-    taken in any order for one: every multiset once, with the number of its orders.
-    """
-    problem = hearing.problem
-    count = len(problem.reward)
-    if hearing.family in PAIRED:
-        # The chosen one earns more: of all pairs in both orders a linear loss would add up to 0.
-        pairs = [
-            (i, j)
-            for i, j in product(range(count), repeat=2)
-            if problem.reward[i] > problem.reward[j]
-        ]
-        yield from ((Step(pair), 1 / len(pairs)) for pair in pairs)
-        return
-    law = problem.prob() if hearing.family == "policy" else data_law(problem)
-    for words in combinations_with_replacement(range(count), hearing.group):
-        orders = math.factorial(hearing.group)
-        for times in Counter(words).values():
-            orders //= math.factorial(times)
-        yield Step(words), orders * math.prod(float(law[word]) for word in words)
 
 
 def _truth(hearing: Hearing, law: list[tuple[Step, float]]) -> Tensor:

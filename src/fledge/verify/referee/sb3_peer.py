@@ -21,7 +21,7 @@ from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, World
 NO_CLIP = 1e9
 
 
-class Script(gymnasium.Env[int, int]):
+class Script(gymnasium.Env[Any, Any]):
     """A world that lives through a rollout, whatever is done in it."""
 
     observation_space = gymnasium.spaces.Discrete(STATES)
@@ -123,6 +123,9 @@ class Sb3Actor:
 
 class Sb3Trpo(Sb3Actor):
     """The gradient of its surrogate, before the curvature turns it; the critic's beside it."""
+
+    slope: Tensor
+    objective: float
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         learner = self._collect(rollout, pieces)

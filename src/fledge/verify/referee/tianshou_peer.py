@@ -102,8 +102,8 @@ class TianshouPeer:
 
     def read(self) -> Tensor:
         layers = [self.actor] if self.critic is None else [self.actor, self.critic]
-        slopes = [_find_layer(layer).weight.grad.T for layer in layers]
-        return torch.cat([slope.flatten().double() for slope in slopes])
+        slopes = [_find_layer(layer).weight.grad for layer in layers]
+        return torch.cat([slope.T.flatten().double() for slope in slopes if slope is not None])
 
     def _prepare(self, rollout: Rollout) -> Any:
         """Targets, advantages and old log-probabilities, by the algorithm's own preprocessing."""

@@ -4,6 +4,7 @@ DQNLoss, called on a rollout in the tensordict that its collectors fill.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +79,12 @@ class TorchRlActor:
         )
         critic = ValueOperator(self.value, in_keys=["observation"])
         told = {key: value for key, value in setting.items() if key not in ("gamma", "lmbda")}
-        self.loss: Any = KINDS[name.partition(":")[2]](actor, critic, functional=False, **told)
+        kind = KINDS[name.partition(":")[2]]
+        # Two of the three take any other keyword without a word.
+        unknown = told.keys() - inspect.signature(kind).parameters.keys()
+        if unknown:
+            raise TypeError(f"{kind.__name__} has no argument {min(unknown)}")
+        self.loss: Any = kind(actor, critic, functional=False, **told)
         self.gae: Any = GAE(gamma=problem.gamma, lmbda=problem.trace, value_network=critic)
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
@@ -137,7 +143,8 @@ class TorchRlDqn:
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         self.online.grad = None
         self.loss(write(rollout))["loss"].backward()
-        return -self.online.grad.flatten()
+        slope: Any = self.online.grad
+        return -slope.flatten()
 
     def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
         values = []

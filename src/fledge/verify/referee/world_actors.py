@@ -9,11 +9,11 @@ from fledge.verify.referee.world_row import Trainer, WorldRow, name_both
 
 CRITIC = "½(V − R)²"
 _NORMAL = "“normalize_advantage: Whether to normalize or not the advantage”"
-_TIMEOUT = "time limits are bootstrapped “with value function”"
+_TIMEOUT = "“Handle timeout by bootstrapping with value function”"
 SMOOTH = "Huber's loss of V − R"
 _SMOOTH = "“loss_critic_type … defaults to smooth_l1”, “entropy_coeff … defaults to 0.01”"
 _OBS_NEXT = "“obs_next” is valid where “done” came of a time limit"
-_DISCOUNT = "“discount_t”: one number a step, which the caller sets to 0 at an end"
+_DISCOUNT = "“Sequence of discounts”: one number a step, which the caller sets to 0 at an end"
 ACTORS: dict[str, Trainer] = {
     "stable_baselines3:ppo": Trainer(
         "sb3_peer",

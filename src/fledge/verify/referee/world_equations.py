@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from fledge.verify.referee.world_question import Rollout, WorldProblem
+from fledge.verify.referee.world_question import Rollout, Update, WorldProblem
 
 # What a truncated step looks forward to; a terminated one to nothing.
 BOOTSTRAPS, ENDS = "a truncated step bootstraps", "a truncated step is taken for terminated"
@@ -19,7 +19,6 @@ CUTS = (BOOTSTRAPS, ENDS, RUNS_ON)
 MEAN, SUM = "mean over steps", "sum over steps"
 PLAIN, WHITE = "A", "(A − mean)/(std + ε)"
 WHITE_ALL = "(A − mean)/(std over n + ε)"
-Update = Callable[[Rollout], Tensor]  # -> what is added, [S·A] or [S]
 
 
 def advantages(problem: WorldProblem, rollout: Rollout, cut: str) -> Tensor:

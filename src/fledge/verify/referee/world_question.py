@@ -34,6 +34,9 @@ class Rollout:
         return len(self.state)
 
 
+Update = Callable[[Rollout], Tensor]  # -> what is added to a part of the flat table
+
+
 @dataclass(frozen=True)
 class WorldProblem:
     """A world, a policy and a critic that is not its own value. `critic` is V [S] or Q [S, A];
@@ -81,9 +84,9 @@ class WorldHearing:
     setting: dict[str, Any]
     claim: str
     equation: str
-    family: str  # "actor" (policy and V), "values" (Q) or "cloning" (policy)
-    problem: WorldProblem
-    build: Callable[[WorldProblem], WorldPeer]
+    family: str  # "actor" (policy and V), "values" (Q), "cloning" or "continuous"
+    problem: Any  # WorldProblem; ContinuousProblem of the family "continuous"
+    build: Callable[[Any], WorldPeer]
     entropy: float = 0.0  # weight of the entropy that is asked of it
     minibatches: bool = False  # whether a rollout may be cut into several
 
@@ -92,12 +95,16 @@ class WorldHearing:
         return " ".join(f"{name}={value}" for name, value in self.setting.items()) or "default"
 
 
+def random_world(gamma: float) -> tuple[EnumeratedMDP, Tensor]:
+    """The world that everyone is asked about, and a policy in it.  -> world, logits [S, A]"""
+    world, logits = random_mdp(STATES, ACTIONS, HORIZON, gamma, seed=3)
+    reward = (world.reward * 64).round() / 64
+    return EnumeratedMDP(world.transition, reward, world.start, gamma, HORIZON), logits
+
+
 def world_problem(family: str, gamma: float, trace: float = 0.95) -> WorldProblem:
     """Float64; rewards are numbers that float32 holds exactly."""
-    world, logits = random_mdp(STATES, ACTIONS, HORIZON, gamma, seed=3)
-    world = EnumeratedMDP(
-        world.transition, (world.reward * 64).round() / 64, world.start, gamma, HORIZON
-    )
+    world, logits = random_world(gamma)
     # Tables whose best action differs, by more than a finite difference moves an entry.
     random = torch.Generator().manual_seed(36)
     size = (STATES, ACTIONS) if family == "values" else (STATES,)
@@ -106,7 +113,7 @@ def world_problem(family: str, gamma: float, trace: float = 0.95) -> WorldProble
     return WorldProblem(world, logits, critic, target, gamma, trace)
 
 
-def draw_rollouts(problem: WorldProblem) -> Iterator[Rollout]:
+def draw_rollouts(problem: Any) -> Iterator[Rollout]:
     """Steps with an end of either kind in the middle, the last one cut by the rollout's length."""
     random = torch.Generator().manual_seed(4)
 

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.verify.referee.continuous import continuous_problem
 from fledge.verify.referee.world_actors import ACTORS
 from fledge.verify.referee.world_question import (
     WorldHearing,
     WorldPeer,
-    WorldProblem,
+    draw_rollouts,
     world_problem,
 )
-from fledge.verify.referee.world_row import Trainer
+from fledge.verify.referee.world_row import Trainer, WorldRow
 from fledge.verify.referee.world_values import VALUES
 
 _ALL = ACTORS | VALUES
@@ -30,6 +31,7 @@ WORLD_TRAINERS: dict[str, Trainer] = {
 }
 
 
+PINNED = ("d3rlpy", "imitation")
 # What packages call the weight of the entropy and λ.
 ENTROPY = ("ent_coef", "entropy_coeff", "ent_weight", "entropy")
 TRACE = ("gae_lambda", "lmbda")
@@ -50,21 +52,28 @@ def hear_world(name: str, setting: Mapping[str, Any]) -> WorldHearing:
         row.claim,
         row.equation,
         trainer.family,
-        world_problem(
-            trainer.family,
-            _read(name, setting, ("gamma",), row.gamma),
-            _read(name, setting, TRACE, row.trace),
-        ),
+        _pose(name, row, setting),
         partial(_build, name, dict(setting)),
         entropy=_read(name, setting, ENTROPY, row.entropy),
         minibatches=trainer.minibatches,
     )
 
 
+def _pose(name: str, row: WorldRow, setting: Mapping[str, Any]) -> Any:
+    """The problem at the setting's discount, trace, entropy and noise."""
+    gamma = _read(name, setting, ("gamma",), row.gamma)
+    family = WORLD_TRAINERS[name].family
+    if family != "continuous":
+        return world_problem(family, gamma, _read(name, setting, TRACE, row.trace))
+    alpha = row.entropy if setting.get("ent_coef", "auto") == "auto" else setting["ent_coef"]
+    noise = _read(name, setting, ("target_policy_noise",), 0.2)
+    return continuous_problem(name.endswith(":sac"), gamma, float(alpha), noise)
+
+
 def _read(name: str, setting: Mapping[str, Any], keys: Sequence[str], otherwise: float) -> float:
     """Raises UserError for what is no number from 0 to 1."""
     for key in keys:
-        if key in setting:
+        if key in setting and setting[key] != "auto":
             value = setting[key]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value <= 1:
@@ -75,16 +84,22 @@ def _read(name: str, setting: Mapping[str, Any], keys: Sequence[str], otherwise:
     return otherwise
 
 
-def _build(name: str, setting: dict[str, Any], problem: WorldProblem) -> WorldPeer:
+def _build(name: str, setting: dict[str, Any], problem: Any) -> WorldPeer:
     """Raises UserError where the package is not installed or refuses the setting."""
     package = name.partition(":")[0]
     try:
         module = importlib.import_module(f"fledge.verify.referee.{WORLD_TRAINERS[name].adapter}")
         peer: WorldPeer = module.build_peer(name, setting, problem)
+        peer.answer(next(draw_rollouts(problem)))
     except ImportError as error:
+        way = (
+            f"{package} pins an older gymnasium than fledge's, so install it into an environment "
+            "of its own and give fledge's src/ as PYTHONPATH"
+            if package in PINNED
+            else "pip install 'fledge[referee]'"
+        )
         raise UserError(
-            f"peer={name} wants {package}, which cannot be imported here ({error}): "
-            "pip install 'fledge[referee]'"
+            f"peer={name} wants {package}, which cannot be imported here ({error}): {way}."
         ) from error
     except (TypeError, ValueError, KeyError) as error:
         told = " ".join(f"{key}={value}" for key, value in setting.items())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fledge.next_command import write_command
+from fledge.verify.referee import continuous
 from fledge.verify.referee.equations import distance
 from fledge.verify.referee.second_way import NARROW, SecondWay, differentiate
 from fledge.verify.referee.world_equations import (
@@ -102,6 +103,8 @@ def _find(
     if hearing.family == "values":
         every = list(value_equations(problem))
         return _fit(every, rollouts, answers, hearing.equation.split("; "))
+    if hearing.family == "continuous":
+        return _find_continuous(hearing, rollouts, answers)
     size = problem.logits.numel()
     if hearing.family == "cloning":
         every = list(cloning_equations(problem, hearing.entropy))
@@ -125,6 +128,20 @@ def _find(
     said = dict.fromkeys(piece for part in parts for piece in part.split("; "))
     ends = [piece for piece in said if piece in CUTS]
     return "; ".join([*(piece for piece in said if piece not in CUTS), *ends]), worst
+
+
+def _find_continuous(
+    hearing: WorldHearing, rollouts: Sequence[Rollout], answers: Sequence[Tensor]
+) -> tuple[str, float]:
+    problem, claims = hearing.problem, hearing.equation.split("; ")
+    size = problem.critics.numel()
+    actor, first = _fit(
+        list(continuous.actor_equations(problem)), rollouts, [a[size:] for a in answers], claims
+    )
+    critic, second = _fit(
+        list(continuous.critic_equations(problem)), rollouts, [a[:size] for a in answers], claims
+    )
+    return f"{actor}; {critic}" if actor and critic else "", max(first, second)
 
 
 def _fit(

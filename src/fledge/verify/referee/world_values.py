@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fledge.verify.referee.continuous import name_actor, name_critic
 from fledge.verify.referee.world_equations import BOOTSTRAPS
 from fledge.verify.referee.world_row import Trainer, WorldRow
 
 HUBER = "Huber's loss, y = r + γ·max Q′"
-_LOSS = "“the td-error”; the caller chooses the loss"
-_SQUARE = "“L(θ) = E[(r + γ·max Q′(s′, a) − Q(s, a))²]”"
+_LOSS = "“the Q-learning temporal difference error”; the caller chooses the loss"
+_SQUARE = "documented as L(θ) = E[(r + γ·max Q′(s′, a) − Q(s, a))²]"
 VALUES: dict[str, Trainer] = {
     "stable_baselines3:dqn": Trainer(
         "sb3_peer",
@@ -25,7 +26,11 @@ VALUES: dict[str, Trainer] = {
         "torchrl_peer",
         "values",
         [
-            WorldRow({}, "“defaults to l2”", f"2 × ½(Q − y)², y = r + γ·max Q′; {BOOTSTRAPS}"),
+            WorldRow(
+                {},
+                "“loss function for the value discrepancy … defaults to l2”",
+                f"2 × ½(Q − y)², y = r + γ·max Q′; {BOOTSTRAPS}",
+            ),
             WorldRow({"loss_function": "smooth_l1"}, "Mnih et al. 2015", f"{HUBER}; {BOOTSTRAPS}"),
             WorldRow(
                 {"double_dqn": True, "loss_function": "smooth_l1"},
@@ -60,7 +65,11 @@ VALUES: dict[str, Trainer] = {
         "values",
         [
             WorldRow({}, _LOSS, f"½(Q − y)², y = r + γ·max Q′; {BOOTSTRAPS}"),
-            WorldRow({"loss": "huber"}, "“Huber loss … delta = 1”", f"{HUBER}; {BOOTSTRAPS}"),
+            WorldRow(
+                {"loss": "huber"},
+                "“Huber loss, similar to L2 loss close to zero, L1 loss away from zero”",
+                f"{HUBER}; {BOOTSTRAPS}",
+            ),
         ],
     ),
     "rlax:double_q_learning": Trainer(
@@ -79,9 +88,43 @@ VALUES: dict[str, Trainer] = {
         [
             WorldRow(
                 {},
-                "“L(θ) = E[(r + γ·Q′(s′, argmax Q(s′, a)) − Q(s, a))²]”",
+                "documented as L(θ) = E[(r + γ·Q′(s′, argmax Q(s′, a)) − Q(s, a))²]",
                 f"2 × ½(Q − y)², y = r + γ·Q′ of Q's best; {BOOTSTRAPS}",
             )
+        ],
+    ),
+    "stable_baselines3:td3": Trainer(
+        "sb3_continuous",
+        "continuous",
+        [
+            WorldRow(
+                {},
+                "Fujimoto et al. 2018: the smaller target, a smoothed action",
+                f"{name_actor('Q₁', False)}; 2 × {name_critic('min Q′', False)}",
+            ),
+            WorldRow(
+                {"target_policy_noise": 0.0},
+                "the same without “Gaussian noise added to target policy”",
+                f"{name_actor('Q₁', False)}; 2 × {name_critic('min Q′', False)}",
+            ),
+        ],
+    ),
+    "stable_baselines3:sac": Trainer(
+        "sb3_continuous",
+        "continuous",
+        [
+            WorldRow(
+                {},
+                "Haarnoja et al. 2018, α learned from 1 on",
+                f"{name_actor('min Q', True)}; {name_critic('min Q′', True)}",
+                entropy=1.0,
+            ),
+            WorldRow(
+                {"ent_coef": 0.2},
+                "Haarnoja et al. 2018, α given",
+                f"{name_actor('min Q', True)}; {name_critic('min Q′', True)}",
+                entropy=0.2,
+            ),
         ],
     ),
 }
