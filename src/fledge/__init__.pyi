@@ -39,6 +39,7 @@ from fledge.front.verbs import label as label
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import ladder_density as ladder_density
 from fledge.front.verbs import ladder_mixture as ladder_mixture
+from fledge.front.verbs import minds as minds
 from fledge.front.verbs import plan as plan
 from fledge.front.verbs import plan_check as plan_check
 from fledge.front.verbs import plan_table as plan_table
@@ -51,7 +52,6 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
-from fledge.front.verbs import minds as minds
 from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention
