@@ -174,10 +174,8 @@ def test_a_recovered_reward_earns_what_the_expert_earns(worlds: int) -> None:
     inference = RewardInference(
         transition, start, features, discount(expert, 1.0), steps, learning_rate=0.3, penalty=1e-4
     )
-    first = inference.update()
-    for _ in range(119):
-        last = inference.update()
-    assert last < first / 5
+    apart = [inference.update() for _ in range(120)]
+    assert apart[-1] < apart[0] / 5
     policy = act_best(transition, inference.reward, steps)
     pays = reward.sum(-1) > 0  # a world in which nothing pays has nothing to recover
     earned = earn(transition, start, policy, reward)[pays]
