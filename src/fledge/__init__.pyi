@@ -46,6 +46,7 @@ from fledge.front.verbs import plan_table as plan_table
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer
 from fledge.front.verbs import pretrain as pretrain
+from fledge.front.verbs import query as query
 from fledge.front.verbs import recall as recall
 from fledge.front.verbs import report as report
 from fledge.front.verbs import resume as resume

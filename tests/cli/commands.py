@@ -161,6 +161,7 @@ KINDS = {
     "solve cfr_plus": "solve leduc steps=40",
     "solve mccfr": "solve kuhn algorithm=mccfr steps=40",
     "minds particles": "minds food-trucks inference=particles particles=50",
+    "query": "query digits methods=bald seeds=2 rounds=3 draws=3",
     "minds rewards": "minds meadow steps=40",
     "align search": (
         "align base={tune} task={letters} algorithm=search steps=4 prompts_per_step=4 "

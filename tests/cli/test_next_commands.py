@@ -175,6 +175,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/texts/imagine_texts.py": [finished(f"{SENTENCES} model=text_vae")],
     "recipes/control/solve.py": [finished("solve kuhn steps=20")],
     "recipes/minds/minds.py": [finished("minds food-trucks steps=3")],
+    "recipes/studies/query.py": [finished("query methods=margin seeds=2 rounds=1")],
     "recipes/games/selfplay.py": [finished(SELFPLAY)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],

@@ -211,6 +211,13 @@ VERBS: dict[str, Verb] = {
         "StudyConfig",
         bare="study",
     ),
+    "query": Verb(
+        "which labels to ask for: margin, bald, core_set, … beside random",
+        "fledge.recipes.studies.query",
+        "QueryConfig",
+        True,
+        bare="data",
+    ),
     "recall": Verb(
         "facts that no model was trained on, answered with and without a memory",
         "fledge.recipes.prompting.recall",
@@ -434,6 +441,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "StudyConfig": (
         "fledge study order base=runs/align data=reviews.jsonl",
         "fledge study random_labels base=http://localhost:8000 data=reviews.jsonl",
+    ),
+    "QueryConfig": (
+        "fledge query digits",
+        "fledge query digits methods=margin,bald rounds=5 labels_per_round=20",
     ),
     "RecallConfig": (
         "fledge recall runs/align",

@@ -323,6 +323,15 @@ def study(study: str, base: Speaks, data: Folder, *, verbose: bool = False, **fi
     return look_by_verb("study", given, verbose)
 
 
+def query(data: str | Path = "digits", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Label pictures a few at a time, by several ways of choosing which, beside choosing at random.
+
+    data: labelled pictures. fields: as of `fledge query`, such as methods="margin,bald". The run's
+    `.summary` has the curves and paired differences.
+    """
+    return run_verb("query", {"data": data, **fields}, verbose)
+
+
 def recall(base: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """Facts that no model was trained on, answered without a memory, with one, and with one that
     holds 10,000 others.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fledge.report.board_games import ShownGame, read_games
+from fledge.report.budget_curves import draw_budget_curves
 from fledge.report.charts import draw_line_chart
 from fledge.report.confusions import draw_confusions
 from fledge.report.curves import Curve, Curves
@@ -58,6 +59,7 @@ _SENTENCES = {
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "solve": "How to play {game}, of which each player sees a part, by {algorithm}.",
     "minds": "What goes on in somebody's head, out of what they did: {scene}.",
+    "query": "Labels are asked for a few at a time, by several ways of choosing.",
     "selfplay": "A network learns {game} from games against itself, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
@@ -127,6 +129,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures += run.part(lambda: draw_plans(summary), [])
     pictures += run.part(lambda: draw_learned_world(summary), [])
     pictures += run.part(lambda: draw_posterior_curves(summary), [])
+    pictures += run.part(lambda: draw_budget_curves(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: read_film(run.folder), None)

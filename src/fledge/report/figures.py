@@ -95,6 +95,8 @@ _WORDS = {
     "game_value": "what the first player wins",
     "positive_regret": "positive regret an iteration",
     "counts_apart": "largest difference of counts, expert and model",
+    "taken": "share of proposals that are taken",
+    "chains_apart": "how far chains are apart (R̂, 1: not at all)",
     "earned": "best policy of the inferred rewards, by the true ones",
     "model_earns": "the model, by the true rewards",
     "best_earns": "the best that can be earned",

@@ -1,5 +1,5 @@
 """Other minds beside plain enumeration and what is worked out by hand; rewards out of
-demonstrations beside the sum over all trajectories.
+demonstrations beside the sum over all trajectories; labels that are worth asking for.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from fledge.plan.minds.reward_inference import (
 )
 from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.walk_file import read_walk
+from fledge.score.acquisition import bald, expected_change
 from fledge.verify.rows import TableRow
 from fledge.verify.value_rows import seeded
 
@@ -242,7 +243,42 @@ def walk_about(side: int, slip: float) -> Tensor:
     return table
 
 
+def label_rows() -> list[TableRow]:
+    """BALD and the expected change beside sums over labels and weights."""
+    random, K, N, C, D = seeded(93), 4, 5, 3, 4
+    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=random)  # noqa: E731
+    p, error = draw(K, N, C).softmax(-1), 0.0
+    for n, said in enumerate(bald(p).tolist()):
+        table = p[:, n] / K
+        alone = table.sum(0)
+        exact = sum(
+            float(table[k, y] * (table[k, y] / (alone[y] / K)).log())
+            for k, y in itertools.product(range(K), range(C))
+        )
+        error = max(error, abs(said - exact))
+    weight, x, apart = draw(D, C).requires_grad_(True), draw(N, D), 0.0
+    chance = (x @ weight).softmax(-1).detach()
+    for n, said in enumerate(expected_change(chance, x).tolist()):
+        slopes = [
+            torch.autograd.grad(-(x[n] @ weight).log_softmax(-1)[y], weight)[0].norm()
+            for y in range(C)
+        ]
+        exact = float(chance[n] @ torch.stack(slopes))
+        apart = max(apart, abs(said - exact))
+    return [
+        TableRow(
+            "U9.1", "BALD", "it is the mutual information of label and weights", error, 1e-12,
+            f"of {N} things under {K} weights, over all labels, to {error:.1e}",
+        ),
+        TableRow(
+            "U9.2", "expected model change", "it is the mean length of the gradients", apart,
+            1e-12, f"of {N} things, label by label through autograd, to {apart:.1e}",
+        ),
+    ]  # fmt: skip
+
+
 def minds_rows() -> list[TableRow]:
     return [
-        *posterior_rows(), *game_rows(), words_row(), helper_row(), gradient_row(), recovery_row()
+        *posterior_rows(), *game_rows(), words_row(), helper_row(), gradient_row(), recovery_row(),
+        *label_rows(),
     ]  # fmt: skip

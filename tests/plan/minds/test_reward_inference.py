@@ -163,21 +163,22 @@ def make_worlds(worlds: int, side: int, slip: float, seed: int) -> tuple[Tensor,
     return transition.expand(worlds, -1, -1, -1), start, pays * worth
 
 
-def test_a_recovered_reward_earns_what_the_expert_earns() -> None:
+@pytest.mark.parametrize("worlds", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_recovered_reward_earns_what_the_expert_earns(worlds: int) -> None:
     """In random 10 × 10 worlds, of the expert's own expected counts: its best policy earns 99 %."""
-    transition, start, reward = make_worlds(3, 10, 0.2, seed=5)
+    transition, start, reward = make_worlds(worlds, 10, 0.2, seed=5)
     steps, places = 25, 100
     best = act_best(transition, reward, steps)
     expert = follow_policy(transition, start, best)
-    features = torch.eye(places, dtype=torch.float64).expand(3, -1, -1)
+    features = torch.eye(places, dtype=torch.float64).expand(worlds, -1, -1)
     inference = RewardInference(
-        transition, start, features, discount(expert, 1.0), steps, learning_rate=0.3,
-        penalty=1e-4,
-    )  # fmt: skip
-    first = inference.update()
-    for _ in range(119):
-        last = inference.update()
-    assert last < first / 5
+        transition, start, features, discount(expert, 1.0), steps, learning_rate=0.3, penalty=1e-4
+    )
+    apart = [inference.update() for _ in range(120)]
+    assert apart[-1] < apart[0] / 5
     policy = act_best(transition, inference.reward, steps)
-    share = earn(transition, start, policy, reward) / earn(transition, start, best, reward)
+    pays = reward.sum(-1) > 0  # a world in which nothing pays has nothing to recover
+    earned = earn(transition, start, policy, reward)[pays]
+    share = earned / earn(transition, start, best, reward)[pays]
+    assert len(share) >= 0.9 * worlds
     assert share.min() > 0.99, share

@@ -92,10 +92,8 @@ def test_quantal_response_is_a_fixed_point_where_answers_go_round(beta: float) -
 def test_levels_out_of_plays_are_bayes() -> None:
     evidence = read_game(read_scene("money-request"))
     posterior = weigh(evidence).posterior
-    chances, _ = cognitive_hierarchy(
-        *(table([*read_scene("money-request").fields["row_pays"]]),) * 1,
-        table([*read_scene("money-request").fields["row_pays"]]).T, 4, 1.5, 0.5,
-    )  # fmt: skip
+    pays = table([*read_scene("money-request").fields["row_pays"]])
+    chances, _ = cognitive_hierarchy(pays, pays.T, 4, 1.5, 0.5)
     joint = [
         math.exp(-1.5) * 1.5**k / math.factorial(k) * float(chances[k, 2]) ** 2
         * float(chances[k, 1]) for k in range(5)

@@ -60,6 +60,15 @@ def solve_causal(
     return Model(log_policy, torch.stack(visits, 1), torch.zeros(len(reward), dtype=reward.dtype))
 
 
+def soft_value(transition: Tensor, reward: Tensor, steps: int) -> Tensor:
+    """V_0 = log Σ_a e^(r + P V_1) of maximum causal entropy.  [W, A, S, S], [W, S] -> [W, S]"""
+    value = torch.zeros_like(reward)
+    for _ in range(steps):
+        following = (transition @ value[:, None, :, None])[..., 0]
+        value = reward + following.logsumexp(1)
+    return value
+
+
 def solve_maximum(
     transition: Tensor, start: Tensor, reward: Tensor, steps: int, gamma: float = 1.0
 ) -> Model:

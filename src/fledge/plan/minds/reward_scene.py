@@ -26,6 +26,7 @@ from fledge.seeds import generator_for
 FIELDS = (
     "map", "worth", "demonstrations", "steps", "slip", "gamma", "features", "entropy",
     "iterations", "learning_rate", "penalty", "rationality",
+    "chains", "spread",
 )  # fmt: skip
 MOVES = ACTS[: STAY + 1]
 EXACT = "exact"
@@ -52,6 +53,8 @@ class RewardScene:
     iterations: int
     learning_rate: float
     penalty: float
+    chains: int  # of a posterior; 0: the likeliest rewards
+    spread: float
 
 
 def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
@@ -98,10 +101,18 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
         file, transition, start, reward, after, steps, gamma, slip, seed
     )
     counts = torch.einsum("wsf,ws->wf", features, discount(visits, gamma))
+    chains = int(file.number("chains", 0, 0, 10_000))
+    if chains and (shown == 0 or gamma != 1.0 or entropy != "causal"):
+        raise UserError(
+            f"{file.name} has chains = {chains}, and a posterior is of a number of walks, without "
+            "gamma and with causal entropy: give demonstrations as a number or a list, and leave "
+            "the others out."
+        )
     return RewardScene(
         file.title, floor, transition, start, features, names, counts, reward, shown, steps, gamma,
         entropy == "causal", int(file.number("iterations", 200, 1, 100_000)),
-        file.number("learning_rate", 0.2, 1e-9), file.number("penalty", 1e-3, 0.0),
+        file.number("learning_rate", 0.2, 1e-9), file.number("penalty", 1e-3, 0.0), chains,
+        file.number("spread", 3.0, 1e-9),
     )  # fmt: skip
 
 

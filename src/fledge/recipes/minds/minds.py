@@ -14,10 +14,12 @@ from fledge.next_command import write_command
 from fledge.plan.minds.evidence import Evidence
 from fledge.plan.minds.matrix_game import read_game
 from fledge.plan.minds.reference_game import read_reference
+from fledge.plan.minds.reward_scene import read_reward_scene
 from fledge.plan.minds.scene_file import SceneFile, list_scenes, read_scene
 from fledge.plan.minds.tug_of_war import read_tug
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.minds.listed import ListedInquiry
+from fledge.recipes.minds.reward_chains import RewardChains
 from fledge.recipes.minds.rewards import RewardInquiry
 from fledge.recipes.minds.walk import WalkInquiry
 from fledge.runs.folder import Run
@@ -112,7 +114,8 @@ def open_inquiry(file: SceneFile, config: MindsConfig) -> Inquiry:
             "enumerated: leave it out."
         )
     if file.kind == "reward":
-        return RewardInquiry(file, config.seed)
+        scene = read_reward_scene(file, config.seed)
+        return RewardChains(scene, config.seed) if scene.chains else RewardInquiry(scene)
     return ListedInquiry(file, LISTED[file.kind](file))
 
 

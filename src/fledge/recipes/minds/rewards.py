@@ -12,8 +12,7 @@ import torch
 
 from fledge.evaluate.judge import Figures
 from fledge.plan.minds.reward_inference import RewardInference, act_best, earn
-from fledge.plan.minds.reward_scene import read_reward_scene
-from fledge.plan.minds.scene_file import SceneFile
+from fledge.plan.minds.reward_scene import RewardScene
 from fledge.recipes.minds.telling import Table, write_table
 from fledge.report.grid_picture import MOST_PLACES, draw_grid
 from fledge.runs.atomic import write_text
@@ -27,8 +26,8 @@ class RewardInquiry:
     unfinished = None
     figure = "counts_apart"
 
-    def __init__(self, file: SceneFile, seed: int) -> None:
-        self.scene = scene = read_reward_scene(file, seed)
+    def __init__(self, scene: RewardScene) -> None:
+        self.scene = scene
         self.inference = RewardInference(
             scene.transition, scene.start, scene.features, scene.counts, scene.steps,
             kind="causal" if scene.causal else "maximum", gamma=scene.gamma,

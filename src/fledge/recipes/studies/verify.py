@@ -212,7 +212,7 @@ def list_package_rows(
         ("hidden information", regret_rows),
         ("search in games", search_rows),
         ("learned worlds and planning", planning_rows),
-        ("other minds", minds_rows),
+        ("other minds, rewards and labels", minds_rows),
     ]
     language = [
         ("preferences", partial(preference_rows, hardware)),

@@ -1,0 +1,87 @@
+"""Bayesian inverse reinforcement learning: all rewards that explain the demonstrations, each by how
+well, by Metropolis–Hastings over the weights of features (Ramachandran & Amir 2007, with the
+likelihood of maximum causal entropy).
+
+Of n demonstrations with mean feature counts c, log p(D | w) = n (w·c − E V_0(w)) + const at γ = 1,
+with V_0 the soft value of where they begin: the counts are all that matters of them. The prior is
+normal around 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.plan.minds.reward_inference import soft_value
+
+AIM = 0.234  # of proposals that are taken (Roberts, Gelman & Gilks 1997)
+
+
+class RewardPosterior:
+    """C chains side by side, each a random walk; the first half only finds its way and its stride.
+
+    transition: [1, A, S, S], start [1, S], features [1, S, F], counts [1, F] the mean of n
+    demonstrations. spread: of the prior. total: steps of a chain. weight: [C, F], where they are.
+    """
+
+    def __init__(
+        self, transition: Tensor, start: Tensor, features: Tensor, counts: Tensor, steps: int,
+        demonstrations: int, *, chains: int, spread: float, total: int, generator: torch.Generator,
+    ) -> None:  # fmt: skip
+        self.transition = transition.expand(chains, -1, -1, -1)
+        self.start, self.features, self.counts = start, features[0], counts[0]
+        self.steps, self.demonstrations, self.spread = steps, demonstrations, spread
+        self.total, self.generator = total, generator
+        F = self.counts.shape[0]
+        self.weight = 0.1 * self.draw(chains, F)
+        self.log_density = self.say_log_density(self.weight)
+        self.stride, self.taken, self.place = torch.tensor(0.3).double(), 0.0, 0
+        self.kept: list[Tensor] = []  # after the first half: [C, F] each
+
+    def draw(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=self.generator)
+
+    def say_log_density(self, weight: Tensor) -> Tensor:
+        """log p(D | w) + log p(w), but for constants.  [C, F] -> [C]"""
+        value = soft_value(self.transition, weight @ self.features.T, self.steps)
+        likelihood = weight @ self.counts - (self.start * value).sum(-1)
+        return self.demonstrations * likelihood - 0.5 * (weight / self.spread).square().sum(-1)
+
+    def update(self) -> float:
+        """One step of every chain; the share of proposals that were taken."""
+        proposed = self.weight + self.stride * self.draw(*self.weight.shape)
+        density = self.say_log_density(proposed)
+        uniform = torch.rand(len(density), dtype=torch.float64, generator=self.generator)
+        takes = uniform.log() < density - self.log_density
+        self.weight = torch.where(takes[:, None], proposed, self.weight)
+        self.log_density = torch.where(takes, density, self.log_density)
+        self.taken = float(takes.double().mean())
+        self.place += 1
+        if self.place <= self.total // 2:  # a stride that goes on changing would bend the chain
+            self.stride = self.stride * torch.tensor((self.taken - AIM) / 5).double().exp()
+        else:
+            self.kept.append(self.weight)
+        return self.taken
+
+    def gather(self) -> Tensor:
+        """What the second halves came by, less the mean over features, which nothing can tell where
+        each place has one of them.  -> [n, C, F]
+        """
+        every = torch.stack(self.kept or [self.weight])
+        return every - every.mean(-1, keepdim=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "weight": self.weight, "log_density": self.log_density, "stride": self.stride,
+            "taken": self.taken, "place": self.place, "kept": list(self.kept),
+            "generator": self.generator.get_state(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.weight, self.log_density = state["weight"], state["log_density"]
+        self.stride, self.taken, self.place = state["stride"], state["taken"], state["place"]
+        self.kept = list(state["kept"])
+        self.generator.set_state(state["generator"])

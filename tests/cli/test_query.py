@@ -1,0 +1,52 @@
+"""`fledge query` as it is typed: curves, differences, its page, a sentence for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.cli.commands import Cli
+
+QUICK = "query digits methods=margin,core_set seeds=2 rounds=1 --json"
+
+
+def test_ways_of_choosing_stand_beside_random(cli: Cli, tmp_path: Path) -> None:
+    summary = cli(QUICK, folder=tmp_path).result
+    curves = summary["budget_curves"]
+    assert list(curves) == ["random", "margin", "core_set"]
+    assert {tuple(curve["x"]) for curve in curves.values()} == {(20, 30)}
+    # all begin with the same labels
+    assert len({curve["y"][0] for curve in curves.values()}) == 1
+    assert set(summary["differences"]) == {"margin", "core_set"}
+    run = tmp_path / summary["run"]
+    assert cli(f"report {run}", folder=tmp_path).code == 0
+    assert "Accuracy over labels" in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_choosing_beats_chance_on_digits_and_loses_nothing_on_noise(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """10 seeds, paired, at equal labels: margin's interval is above 0; where labels mean nothing,
+    no way's interval is below it.
+    """
+    words = "query digits methods=margin,core_set rounds=10 out=digits --json"
+    told = cli(words, folder=tmp_path).result["differences"]
+    assert told["margin"]["low"] > 0
+    words = "query digits methods=margin shuffle_labels=true rounds=4 out=noise --json"
+    for each in cli(words, folder=tmp_path).result["differences"].values():
+        assert each["high"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("query digits methods=entropy", "there is no method 'entropy'"),
+        ("query digits rounds=1000", "give fewer rounds"),
+        ("query nowhere/", "nowhere"),
+        ("query digits seeds=1", "seeds"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    assert said in cli(words, folder=tmp_path).complaint
+    assert not list(tmp_path.glob("runs/query*/config.json"))
