@@ -232,6 +232,13 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.studies.plan_table",
         "PlanTableConfig",
     ),
+    "continue": Verb(
+        "tasks or texts learned in turn: what is forgotten, and what helps",
+        "fledge.recipes.studies.continual",
+        "ContinualConfig",
+        True,
+        bare="data",
+    ),
     "data clean": Verb(
         "which documents a model should learn from, and why the others are dropped",
         "fledge.recipes.data.clean",
@@ -439,6 +446,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
     "PlanTableConfig": ("fledge plan table",),
+    "ContinualConfig": (
+        "fledge continue digits methods=plain,ewc,rehearsal",
+        "fledge continue data=law.txt,news.txt,code.txt seeds=2 steps=500",
+    ),
     "DataCleanConfig": (
         "fledge data clean books/ out=clean",
         "fledge data clean web.jsonl rules=gopher,c4,fineweb against=questions.jsonl",
