@@ -95,6 +95,13 @@ VERBS: dict[str, Verb] = {
         "VectorsConfig",
         True,
     ),
+    "merge": Verb(
+        "several models made into one: average, ties, slerp, soup",
+        "fledge.recipes.language.merge",
+        "MergeConfig",
+        True,
+        bare="models",
+    ),
     "compress": Verb(
         "make a model smaller: int8, int4, pruning",
         "fledge.recipes.language.compress",
@@ -351,6 +358,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "VectorsConfig": (
         "fledge vectors data=books/ model=skipgram dims=100 threads=2",
         "fledge vectors run=runs/vectors near=king",
+    ),
+    "MergeConfig": (
+        "fledge merge runs/tune,runs/tune-2",
+        "fledge merge runs/law,runs/code method=ties base=runs/pretrain",
     ),
     "CompressConfig": (
         "fledge compress base=runs/tune method=int4 data=chats.jsonl",

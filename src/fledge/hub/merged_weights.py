@@ -45,8 +45,8 @@ def add_agreeing(
     base: Weights, models: Sequence[Weights], shares: Sequence[float], scale: float = 1.0,
     keep: float = 0.2,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """TIES. keep: of each weight's numbers, those that moved most; the mean is over the models whose
-    move has the elected sign.
+    """TIES. keep: of each weight's numbers, those that moved most; the mean is over the models
+    whose move has the elected sign.
     """
     merged = {}
     for name, like in base.items():
@@ -61,8 +61,8 @@ def add_agreeing(
 
 
 def go_along_circle(first: Weights, second: Weights, share: float) -> dict[str, Tensor]:
-    """SLERP: sin((1 − t) Ω) / sin Ω · a + sin(t Ω) / sin Ω · b, Ω the angle between a and b, weight by
-    weight.
+    """SLERP: sin((1 − t) Ω) / sin Ω · a + sin(t Ω) / sin Ω · b, Ω the angle between a and b, weight
+    by weight.
     """
     merged = {}
     for name, like in first.items():
