@@ -1,4 +1,4 @@
-"""`fledge continue`: tasks in turn, with remedies; killed, it repeats nothing that is learned."""
+"""`fledge continual`: tasks in turn, with remedies; killed, it repeats nothing that is learned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import Cli
 
-DIGITS = "continue digits tasks=2 seeds=1 steps=20 width=32 ewc_examples=64 methods=plain,ewc"
+DIGITS = "continual digits tasks=2 seeds=1 steps=20 width=32 ewc_examples=64 methods=plain,ewc"
 
 
 def test_a_killed_study_goes_on_to_the_same_figures(cli: Cli, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_killed_study_goes_on_to_the_same_figures(cli: Cli, tmp_path: Path) ->
 def test_texts_in_turn(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 100)
     (tmp_path / "b.txt").write_text("0123 4567 89 + 11 = 22; " * 100)
-    words = "continue a.txt,b.txt seeds=1 steps=30 rows_per_step=8 width=32 layers=1 context=32 "
+    words = "continual a.txt,b.txt seeds=1 steps=30 rows_per_step=8 width=32 layers=1 context=32 "
     words += "methods=plain,rehearsal learning_rate=0.01 out=turn"
     told = cli(f"{words} --json", folder=tmp_path).result
     assert told["figure"] == "bits per byte"
@@ -45,11 +45,11 @@ def test_texts_in_turn(cli: Cli, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (
-            "continue digits methods=ewc,magic",
+            "continual digits methods=ewc,magic",
             "methods=ewc,magic names 'magic': give some of plain",
         ),
-        ("continue a.txt", "data=a.txt is one text: give two or more"),
-        ("continue a.txt,a.txt", "a.txt has 0 rows of 64 bytes, and 40 are wanted"),
+        ("continual a.txt", "data=a.txt is one text: give two or more"),
+        ("continual a.txt,a.txt", "a.txt has 0 rows of 64 bytes, and 40 are wanted"),
     ],
 )
 def test_what_cannot_be_learned_in_turn(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
@@ -60,5 +60,5 @@ def test_what_cannot_be_learned_in_turn(words: str, said: str, cli: Cli, tmp_pat
 
 @pytest.mark.slow
 def test_ewc_keeps_ten_points_more_of_permuted_digits(cli: Cli, tmp_path: Path) -> None:
-    told = cli("continue digits seeds=5 --json", folder=tmp_path).result["methods"]
+    told = cli("continual digits seeds=5 --json", folder=tmp_path).result["methods"]
     assert told["ewc"]["low"] > told["plain"]["high"] + 0.1

@@ -239,7 +239,7 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.studies.plan_table",
         "PlanTableConfig",
     ),
-    "continue": Verb(
+    "continual": Verb(
         "tasks or texts learned in turn: what is forgotten, and what helps",
         "fledge.recipes.studies.continual",
         "ContinualConfig",
@@ -458,8 +458,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
     "PlanTableConfig": ("fledge plan table",),
     "ContinualConfig": (
-        "fledge continue digits methods=plain,ewc,rehearsal",
-        "fledge continue data=law.txt,news.txt,code.txt seeds=2 steps=500",
+        "fledge continual digits methods=plain,ewc,rehearsal",
+        "fledge continual data=law.txt,news.txt,code.txt seeds=2 steps=500",
     ),
     "DataCleanConfig": (
         "fledge data clean books/ out=clean",

@@ -1,4 +1,4 @@
-"""The page of `fledge continue`: of each method, every task after every task, as a picture and a
+"""The page of `fledge continual`: of each method, every task after every task, as a picture and a
 table.
 """
 

@@ -1,8 +1,9 @@
-"""`fledge continue`: tasks learned in turn, with and without remedies against forgetting; what is
+"""`fledge continual`: tasks learned in turn, with and without remedies against forgetting; what is
 left of each after each.
 
 A study of its own and no setting of `tune`: what a remedy is worth shows only over several tasks,
-several seeds and beside plain fine-tuning, and that comparison is what is run here.
+several seeds and beside plain fine-tuning, and that comparison is what is run here. It is not
+called `continue`, which people type where they mean `resume`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class ContinualConfig(BaseModel):
     lwf: float = Field(default=1.0, ge=0, description="λ of learning without forgetting")
     rehearsal: int = Field(default=100, ge=1, description="examples of each task that are kept")
     out: Path | None = Field(
-        default=None, description="run folder; by default the first free of runs/continue, …"
+        default=None, description="run folder; by default the first free of runs/continual, …"
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="the first of the seeds")
 
@@ -114,7 +115,7 @@ def continual(config: ContinualConfig, show: Show, run: Run | None = None) -> Su
         return continue_in(run, config, methods, subject, show)
     data = [] if config.data == "digits" else split_names(config.data)
     fields = config.model_dump(mode="json")
-    with Run.create(config.out, "continue", fields, seed=config.seed, data=data) as made:
+    with Run.create(config.out, "continual", fields, seed=config.seed, data=data) as made:
         return continue_in(made, config, methods, subject, show)
 
 
@@ -136,7 +137,7 @@ def continue_in(
             learned: Any = read_json(path, dict[str, Any])
             names = learned["tasks"]
             each.append([[np.nan if v is None else v for v in row] for row in learned["after"]])
-            show.line(f"continue: {method}, seed {seed}: {subject.figure} {each[-1][-1]}")
+            show.line(f"continual: {method}, seed {seed}: {subject.figure} {each[-1][-1]}")
         figures[method] = np.array(each)
     rows = [describe(method, figures[method], subject) for method in methods]
     show.print(draw_table(rows, subject.figure))
@@ -144,7 +145,7 @@ def continue_in(
     write_show_page(page, draw_continual(figures, names, subject.figure, rows, facts))
     show.line(f"The page: {page}")
     summary = {
-        "verb": "continue",
+        "verb": "continual",
         "run": str(run.folder),
         "steps": config.steps,
         "seconds": run.seconds,

@@ -1,4 +1,4 @@
-"""What `fledge continue` learns in turn: digits whose pixels are permuted anew for each task, or
+"""What `fledge continual` learns in turn: digits whose pixels are permuted anew for each task, or
 texts, one after the other.
 """
 
