@@ -253,6 +253,13 @@ VERBS: dict[str, Verb] = {
         True,
         bare="data",
     ),
+    "data effect": Verb(
+        "what a step of curation buys: models with and without it, in bits per byte",
+        "fledge.recipes.data.effect",
+        "DataEffectConfig",
+        True,
+        bare="data",
+    ),
     "data show": Verb(
         "a page: what a cleaning kept and dropped, with examples",
         "fledge.recipes.data.show",
@@ -465,7 +472,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge data clean books/ out=clean",
         "fledge data clean web.jsonl rules=gopher,c4,fineweb against=questions.jsonl",
     ),
-    "DataShowConfig": ("fledge data show runs/data-clean examples=20",),
+    "DataEffectConfig": (
+        "fledge data effect web.jsonl step=near",
+        "fledge data effect web/ step=gopher seeds=5 steps=1000",
+    ),
+    "DataShowConfig": ("fledge data show runs/data-clean documents=20",),
     "ScaleConfig": (
         "fledge scale points.csv budget=1e19",
         "fledge scale data=books/ minutes=40",

@@ -53,6 +53,7 @@ _SENTENCES = {
     "merge": "Several models are made into one, without training.",
     "scale": "Runs of many sizes say what a size that nobody has trained will come to.",
     "continual": "Tasks are learned one after the other, and judged after each.",
+    "data effect": "A step of curation is worth what models with and without it say.",
     "data clean": "Each document of a corpus is kept or dropped, for a reason.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",

@@ -162,7 +162,7 @@ def learn_in_turn(
 ) -> dict[str, Any]:
     """after: of each task, the figure of every task known by then; None of those to come."""
     network, remedy = subject.make_network(seed), config.make_remedy(method)
-    tasks, random = subject.make_tasks(seed), generator_for(seed, "rows")
+    tasks, random = subject.make_tasks(seed), generator_for(seed, "batches")
     after: list[list[float | None]] = []
     for number, task in enumerate(tasks):
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)

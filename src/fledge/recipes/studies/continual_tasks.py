@@ -56,7 +56,8 @@ def log_prob(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 class PermutedDigits:
     """One permutation of the 64 pixels a task, the first in their order; ten labels in all."""
 
-    figure, better = "accuracy", "higher"
+    figure: str = "accuracy"
+    better: Literal["higher", "lower"] = "higher"
     HELD_OUT = 397
 
     def __init__(self, tasks: int, width: int) -> None:
@@ -65,7 +66,7 @@ class PermutedDigits:
         self.x, self.y = rows.x.float().flatten(1) / 16, rows.label.long()
 
     def make_tasks(self, seed: int) -> list[Task]:
-        random = generator_for(seed, "tasks")
+        random = generator_for(seed, "data")
         order = torch.randperm(len(self.x), generator=random)
         held, train = order[: self.HELD_OUT], order[self.HELD_OUT :]
         tasks = []
@@ -92,7 +93,8 @@ class PermutedDigits:
 class TextsInTurn:
     """A transformer over bytes; a text a task, every tenth row of it held out."""
 
-    figure, better = "bits per byte", "lower"
+    figure: str = "bits per byte"
+    better: Literal["higher", "lower"] = "lower"
 
     def __init__(self, names: Sequence[str], context: int, width: int, layers: int) -> None:
         self.names, self.context, self.width, self.layers = names, context, width, layers
@@ -117,7 +119,7 @@ class TextsInTurn:
         """The same for each seed, the rows learned in another order."""
         tasks = []
         for each in self.tasks:
-            order = torch.randperm(len(each.x), generator=generator_for(seed, each.name))
+            order = torch.randperm(len(each.x), generator=generator_for(seed, "data", each.name))
             tasks.append(Task(each.name, each.x[order], each.y[order], each.held_x, each.held_y))
         return tasks
 
