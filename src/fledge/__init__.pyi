@@ -27,7 +27,11 @@ from fledge.front.verbs import ask as ask
 from fledge.front.verbs import chat as chat
 from fledge.front.verbs import compare as compare
 from fledge.front.verbs import compress as compress
+from fledge.front.verbs import continual as continual
 from fledge.front.verbs import control as control
+from fledge.front.verbs import data_clean as data_clean
+from fledge.front.verbs import data_effect as data_effect
+from fledge.front.verbs import data_show as data_show
 from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill
 from fledge.front.verbs import draw as draw
@@ -39,6 +43,7 @@ from fledge.front.verbs import label as label
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import ladder_density as ladder_density
 from fledge.front.verbs import ladder_mixture as ladder_mixture
+from fledge.front.verbs import merge as merge
 from fledge.front.verbs import minds as minds
 from fledge.front.verbs import plan as plan
 from fledge.front.verbs import plan_check as plan_check
@@ -53,6 +58,7 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import scale as scale
 from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention

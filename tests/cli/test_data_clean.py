@@ -84,7 +84,7 @@ def test_each_planted_document_comes_out_for_its_reason(cli: Cli, tmp_path: Path
     assert mail["text"] == prose(64) + " Write to <email>."
     assert len(changed) == 2
     assert told["hidden"] == {"email": 1}
-    shown = cli("data show clean examples=50 out=page.html", folder=tmp_path)
+    shown = cli("data show clean documents=50 out=page.html", folder=tmp_path)
     assert shown.code == 0, shown.stderr
     page = (tmp_path / "page.html").read_text()
     assert all(f"Dropped by {what}" in page for what in PLANTED if what != "kept")

@@ -156,6 +156,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/encode.py": [finished(ENCODER)],
     "recipes/language/vectors.py": [finished("vectors data={text} dims=4 min_count=1 epochs=1")],
     "recipes/language/tune.py": [finished(TUNE)],
+    "recipes/language/merge.py": [finished("merge {pretrain},{tune}")],
     "recipes/language/reward.py": [
         finished(REWARD),
         finished(

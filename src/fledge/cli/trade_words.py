@@ -70,7 +70,7 @@ TRADE_WORDS = {
         ("watch", "enjoy", "render"), "An agent is judged and filmed by `fledge play`."
     ),
     **dict.fromkeys(
-        ("convert", "merge", "save", "gguf"),
+        ("convert", "save", "gguf"),
         (
             "A model is written for others by `fledge export`; the folder `model` in a run is in "
             "Hugging Face's layout already."

@@ -95,6 +95,13 @@ VERBS: dict[str, Verb] = {
         "VectorsConfig",
         True,
     ),
+    "merge": Verb(
+        "several models made into one: average, ties, slerp, soup",
+        "fledge.recipes.language.merge",
+        "MergeConfig",
+        True,
+        bare="models",
+    ),
     "compress": Verb(
         "make a model smaller: int8, int4, pruning",
         "fledge.recipes.language.compress",
@@ -246,10 +253,24 @@ VERBS: dict[str, Verb] = {
         "fledge.recipes.studies.plan_table",
         "PlanTableConfig",
     ),
+    "continual": Verb(
+        "tasks or texts learned in turn: what is forgotten, and what helps",
+        "fledge.recipes.studies.continual",
+        "ContinualConfig",
+        True,
+        bare="data",
+    ),
     "data clean": Verb(
         "which documents a model should learn from, and why the others are dropped",
         "fledge.recipes.data.clean",
         "DataCleanConfig",
+        True,
+        bare="data",
+    ),
+    "data effect": Verb(
+        "what a step of curation buys: models with and without it, in bits per byte",
+        "fledge.recipes.data.effect",
+        "DataEffectConfig",
         True,
         bare="data",
     ),
@@ -359,6 +380,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge vectors data=books/ model=skipgram dims=100 threads=2",
         "fledge vectors run=runs/vectors near=king",
     ),
+    "MergeConfig": (
+        "fledge merge runs/tune,runs/tune-2",
+        "fledge merge runs/law,runs/code method=ties base=runs/pretrain",
+    ),
     "CompressConfig": (
         "fledge compress base=runs/tune method=int4 data=chats.jsonl",
         "fledge compress base=runs/pretrain method=structured data=books/ sparsity=0.25",
@@ -461,11 +486,19 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
     "PlanTableConfig": ("fledge plan table",),
+    "ContinualConfig": (
+        "fledge continual digits methods=plain,ewc,rehearsal",
+        "fledge continual data=law.txt,news.txt,code.txt seeds=2 steps=500",
+    ),
     "DataCleanConfig": (
         "fledge data clean books/ out=clean",
         "fledge data clean web.jsonl rules=gopher,c4,fineweb against=questions.jsonl",
     ),
-    "DataShowConfig": ("fledge data show runs/data-clean examples=20",),
+    "DataEffectConfig": (
+        "fledge data effect web.jsonl step=near",
+        "fledge data effect web/ step=gopher seeds=5 steps=1000",
+    ),
+    "DataShowConfig": ("fledge data show runs/data-clean documents=20",),
     "ScaleConfig": (
         "fledge scale points.csv budget=1e19",
         "fledge scale data=books/ minutes=40",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,8 @@ Copies = Literal["none", "exact", "near"]
 EXACT, NEAR = "exact", "near"
 
 
-class Told(Protocol):
-    """Is told how many documents have been read."""
-
-    def __call__(self, documents: int) -> None: ...
+Told = Callable[[int], None]
+"""Is told how many documents have been read."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def find_spans(
 
 def each_kept(
     documents: Iterable[Document | LongDocument], filters: Filters, verdicts: Verdicts,
-    told: Callable[[int], None],
+    told: Told,
 ) -> Iterator[tuple[int, str]]:  # fmt: skip
     """Number and text of those that are kept, as they are kept."""
     for number, document in enumerate(documents):

@@ -449,6 +449,50 @@ def show_merges(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     return look_by_verb("show merges", fields, verbose)
 
 
+def merge(models: Sequence[Speaks] | str, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Several models of one shape made into one, without training: method="average",
+    "task_arithmetic", "ties", "slerp" or "soup".
+
+    models: runs or folders, one after the other, or with commas between.
+    """
+    if not isinstance(models, str):
+        models = ",".join(str(getattr(each, "folder", each)) for each in models)
+    return run_verb("merge", {"models": models, **fields}, verbose)
+
+
+def scale(data: Texts | None = None, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """A scaling law L = E + A/N^α + B/D^β with its intervals: of the runs in a .csv, or of runs on
+    texts that are planned for `minutes=` and made.
+    """
+    return run_verb("scale", {**_given(data=data), **fields}, verbose)
+
+
+def continual(data: Folder = "digits", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Tasks or texts learned one after the other, by plain fine-tuning and by remedies against
+    forgetting; what is left of each after each.
+    """
+    return run_verb("continual", {"data": data, **fields}, verbose)
+
+
+def data_clean(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Decide about every document of a corpus whether a model should learn from it, and say why:
+    `.folder / "kept.jsonl"` and `dropped.jsonl`.
+    """
+    return run_verb("data clean", {"data": data, **fields}, verbose)
+
+
+def data_effect(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """What a step of curation buys: models with and without it, in bits per byte of held-out
+    documents, with an interval over seeds and documents.
+    """
+    return run_verb("data effect", {"data": data, **fields}, verbose)
+
+
+def data_show(run: Folder | TrainedRun, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page about a run of `data_clean`: what each filter dropped, with examples."""
+    return look_by_verb("data show", {"run": run, **fields}, verbose)
+
+
 def runs(root: Folder = "runs", *, verbose: bool = False) -> dict[str, Any]:
     """The runs under a folder: what each is, how far it came, which run it started from."""
     return look_by_verb("runs", {"root": root}, verbose)

@@ -17,8 +17,8 @@ ROWS = 1024  # of a parquet file that are held at a time
 def load_arrow(path: Path) -> Any:
     """pyarrow. Raises UserError where it is not installed."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"{path} is read by pyarrow, which is not installed: `pip install 'fledge[data]'`, or "

@@ -23,7 +23,7 @@ class DataShowConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(description="the folder of a `fledge data clean`")
-    examples: int = Field(default=10, ge=1, le=1000, description="documents of each filter")
+    documents: int = Field(default=10, ge=1, le=1000, description="shown of each filter")
     seed: int = Field(default=0, ge=0, lt=2**63, description="by which they are drawn")
     out: Path = Field(default=Path("data.html"), description="the page to write")
 
@@ -36,6 +36,6 @@ def data_show(config: DataShowConfig, show: Show) -> dict[str, Any]:
     summary = Run.open(config.run).summary
     if summary is None:
         raise UserError(f"{config.run} is not finished: resume it first.")
-    write_show_page(config.out, draw_page(config.run, summary, config.seed, config.examples))
+    write_show_page(config.out, draw_page(config.run, summary, config.seed, config.documents))
     show.line(f"The page: {config.out}")
     return {"run": str(config.run), "documents": summary["documents"], "page": str(config.out)}

@@ -118,12 +118,14 @@ def train_one(one: PlannedRun, run: Run, config: ScaleConfig, show: Show) -> dic
 def choose(one: PlannedRun, config: ScaleConfig, folder: Path) -> PretrainConfig:
     """The same command alone makes the same bits."""
     rate = config.learning_rate * (REFERENCE_WIDTH / one.width) ** 0.5
-    return PretrainConfig(
-        data=config.data, tokenizer=config.tokenizer, context=config.context,
-        tokens_per_step=config.tokens_per_step, steps=one.steps, learning_rate=rate,
-        warmup_steps=max(5, one.steps // 20), evaluation_rows=128, precision="fp32", compile="no",
-        seed=config.seed, out=folder, **describe_size(one.layers, one.width),
-    )  # fmt: skip
+    fields: dict[str, Any] = {
+        "data": config.data, "tokenizer": config.tokenizer, "context": config.context,
+        "tokens_per_step": config.tokens_per_step, "steps": one.steps, "learning_rate": rate,
+        "warmup_steps": max(5, one.steps // 20), "evaluation_rows": 128, "precision": "fp32",
+        "compile": "no", "seed": config.seed, "out": folder,
+        **describe_size(one.layers, one.width),
+    }  # fmt: skip
+    return PretrainConfig(**fields)
 
 
 def describe(one: PlannedRun, config: ScaleConfig) -> str:
