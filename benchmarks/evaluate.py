@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,6 @@ def main() -> None:
         for kind, rounds in (("arc", 1 if given.quick else 2), ("gsm8k", 1)):
             if given.kind not in (None, kind):
                 continue
-            if kind == "gsm8k":
-                given.batch = choose_batch(given, folder)
             for side in ("fledge", "peer") * rounds:
                 one = ask_child(given, folder, side, kind)
                 before = told.get((side, kind), one)
@@ -89,8 +86,6 @@ def read_words() -> argparse.Namespace:
     parser.add_argument("--side", choices=("fledge", "peer"), help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=("arc", "gsm8k"), help="one of the two alone")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=int, default=BATCHES[0], help=argparse.SUPPRESS)
-    parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
         given.questions, given.answers = min(given.questions, 16), min(given.answers, 2)
@@ -122,24 +117,9 @@ def write_inputs(given: argparse.Namespace, folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(said)
 
 
-def choose_batch(given: argparse.Namespace, folder: Path) -> int:
-    """What lm-evaluation-harness is fastest with, of more answers than can be tried."""
-    if given.answers <= TRIED:
-        return BATCHES[0]
-    seconds: dict[int, float] = {}
-    for batch in BATCHES:
-        words = ["--batch", str(batch), "--limit", str(TRIED)]
-        seconds[batch] = ask_child(given, folder, "peer", "gsm8k", words).get("seconds", 1e9)
-        say(f"gsm8k, peer, {TRIED} in batches of {batch}: {round(seconds[batch], 1)}")
-    return min(seconds, key=lambda batch: seconds[batch])
-
-
-def ask_child(
-    given: argparse.Namespace, folder: Path, side: str, kind: str, also: Sequence[str] = ()
-) -> dict[str, Any]:
+def ask_child(given: argparse.Namespace, folder: Path, side: str, kind: str) -> dict[str, Any]:
     python = given.peer if side == "peer" else sys.executable
     words = [python, __file__, "--side", side, "--kind", kind, "--folder", str(folder)]
-    words += ["--batch", str(given.batch), *also]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ})
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:300]}
@@ -159,9 +139,7 @@ class Clock:
 
 
 def ask_side(given: argparse.Namespace) -> dict[str, Any]:
-    if given.side == "fledge":
-        return ask_fledge(given.folder, given.kind)
-    return ask_peer(given.folder, given.kind, given.batch, given.limit)
+    return (ask_fledge if given.side == "fledge" else ask_peer)(given.folder, given.kind)
 
 
 def ask_fledge(folder: Path, kind: str) -> dict[str, Any]:
@@ -192,14 +170,12 @@ def ask_fledge(folder: Path, kind: str) -> dict[str, Any]:
     return {**seconds, "right": right, "said": texts}
 
 
-def ask_peer(folder: Path, kind: str, batch: int, limit: int | None) -> dict[str, Any]:
+def ask_peer(folder: Path, kind: str) -> dict[str, Any]:
     import lm_eval  # pyright: ignore[reportMissingImports]
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
-    model = HFLM(
-        pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=batch
-    )  # fmt: skip
+    model = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=16)
     seconds = {"seconds": 0.0, "processor_seconds": 0.0}
     for name in ("loglikelihood", "generate_until"):
         plain = getattr(model, name)
@@ -211,10 +187,24 @@ def ask_peer(folder: Path, kind: str, batch: int, limit: int | None) -> dict[str
             return answers
 
         setattr(model, name, timed)
-    told = lm_eval.simple_evaluate(
-        model=model, tasks=[f"local_{kind}"], log_samples=True, bootstrap_iters=0, limit=limit,
-        task_manager=TaskManager(include_path=str(folder)),
-    )  # fmt: skip
+    manager = TaskManager(include_path=str(folder))
+
+    def ask(limit: int | None = None) -> Any:
+        seconds.update(dict.fromkeys(seconds, 0.0))
+        return lm_eval.simple_evaluate(
+            model=model, tasks=[f"local_{kind}"], log_samples=True, bootstrap_iters=0,
+            task_manager=manager, limit=limit,
+        )  # fmt: skip
+
+    if kind == "gsm8k" and len((folder / "gsm8k.jsonl").read_text().splitlines()) > TRIED:
+        tried: dict[int, float] = {}
+        for batch in BATCHES:
+            model.batch_size_per_gpu = batch
+            ask(TRIED)
+            tried[batch] = seconds["seconds"]
+            say(f"the first {TRIED} in batches of {batch}: {round(tried[batch], 1)}")
+        model.batch_size_per_gpu = min(tried, key=lambda batch: tried[batch])
+    told = ask()
     rows = sorted(told["samples"][f"local_{kind}"], key=lambda row: row["doc_id"])
     if kind == "arc":
         said = [[float(one[0][0]) for one in row["resps"]] for row in rows]
@@ -225,7 +215,7 @@ def ask_peer(folder: Path, kind: str, batch: int, limit: int | None) -> dict[str
     texts = [row["resps"][0][0] for row in rows]
     asked = open_suite("gsm8k", folder / "gsm8k.jsonl")
     right = [float(mark.right) for mark in judge_gsm8k(asked.questions, texts)]
-    return {**seconds, "right": right, "said": texts}
+    return {**seconds, "right": right, "said": texts, "batch": model.batch_size_per_gpu}
 
 
 def compare(given: argparse.Namespace, told: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -261,7 +251,7 @@ def compare(given: argparse.Namespace, told: dict[tuple[str, str], dict[str, Any
             )
         else:
             texts = zip(ours["said"], theirs["said"], strict=True)
-            figures[kind]["lm-eval in batches of"] = given.batch
+            figures[kind]["lm-eval in batches of"] = theirs["batch"]
             figures[kind]["texts alike"] = sum(a.strip() == b.strip() for a, b in texts)
         rows.append(
             (kind, f"{number / ours['seconds']:.2f}", f"{number / theirs['seconds']:.2f}",

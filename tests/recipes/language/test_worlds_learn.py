@@ -89,3 +89,20 @@ def test_agents_of_minutes_learn_the_household_by_align(folder: Path) -> None:
     for seed in range(3):
         run(folder, "runs/housekeeper", seed=seed, out=f"runs/housekeeper-{seed}")
         assert measure(folder, f"runs/housekeeper-{seed}", "household:1") >= 0.9, (seed, before)
+
+
+@pytest.mark.slow
+def test_a_world_in_a_users_own_file_is_learned_by_align(tmp_path: Path) -> None:
+    """Halving wins every game. An agent that wins 96 of 100 in truth wins fewer than 85 of 100
+    once in 400,000.
+    """
+    [source] = [block for block in python_blocks(PAGE) if block.startswith("# guess.py:")]
+    (tmp_path / "guess.py").write_text(source)
+    for made in ("runs/letters", "runs/guesser", "runs/player"):
+        run(tmp_path, made)
+    won = {
+        made: measure(tmp_path, made, "./guess.py", prompts=100, max_new_tokens=4)
+        for made in ("runs/guesser", "runs/player")
+    }
+    assert won["runs/guesser"] <= 0.75
+    assert won["runs/player"] >= 0.85, won
