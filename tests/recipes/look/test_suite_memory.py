@@ -38,13 +38,16 @@ def ask(
     place: Path, model: Loaded, suite: SuiteName, shots: int
 ) -> tuple[EvaluateSuiteConfig, Asked]:
     """Ten rows that are all alike."""
-    row = {"question": "why", "choices": ["sea", "sun"], "label": 0}
-    words = {} if suite == "arc_easy" else {"max_new_tokens": 20}
-    if words:
-        row = {"question": "why", "answer": "3"}
+    rows: dict[SuiteName, dict[str, object]] = {
+        "arc_easy": {"question": "why", "choices": ["sea", "sun"], "label": 0},
+        "gsm8k": {"question": "why", "answer": "3"},
+    }
     data = place / "rows.jsonl"
-    data.write_text((json.dumps(row) + "\n") * 10)
-    config = EvaluateSuiteConfig(base=model.folder, suite=suite, data=data, shots=shots, **words)
+    data.write_text((json.dumps(rows[suite]) + "\n") * 10)
+    config = EvaluateSuiteConfig(
+        base=model.folder, suite=suite, data=data, shots=shots,
+        max_new_tokens=20 if suite == "gsm8k" else None,
+    )  # fmt: skip
     return config, open_suite(suite, data, shots=shots)
 
 
