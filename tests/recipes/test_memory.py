@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from fledge.errors import UserError
-from fledge.hub.folder import save_model
+from fledge.hub.folder import load_model, save_model
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.recipes.activations import measure_activations
-from fledge.recipes.memory import Memory, check_fits
+from fledge.recipes.memory import Memory, check_fits, size_engine
+from fledge.sample.conversing import GrowingEngine
+from fledge.tasks.named import load_task
 from fledge.text.tokenizer import train_tokenizer
 from fledge.trajectories import from_rows
 from tests.cli.commands import environment
@@ -105,6 +107,23 @@ def test_so_is_that_of_published_questions(suite: str, shots: int, questions: Pa
     few = " max_new_tokens=8" if "gsm8k" in suite else ""
     foretold, peak, said = run(f"evaluate base=base suite={suite} shots={shots}{few}", questions)
     assert foretold == pytest.approx(peak, rel=0.3), said
+
+
+def test_the_rows_that_a_conversation_keeps_are_counted(tmp_path: Path) -> None:
+    """The cache of the engine that answers the last of eight turns is what was foretold of it, but
+    for the blocks and the 2 or 4 bytes of a number that a processor is given.
+    """
+    tokenizer, task = train_tokenizer("bytes", []), load_task("household:1")
+    sizes = TransformerConfig(
+        tokenizer.vocab_size, context=2048, layers=2, width=32, heads=2, kv_heads=2, mlp_width=64
+    )
+    save_model(tmp_path / "base", Transformer(sizes, border=tokenizer.border), tokenizer)
+    base = load_model(tmp_path / "base")
+    longest, new, rows = 200, 16, 5
+    foretold = size_engine(task, base, rows, longest, new).count_bytes(sizes) - 4 * sizes.parameters
+    answers = GrowingEngine(base.policy(), rows, new)
+    engine = answers([[3] * (longest + 7 * new)] * rows)
+    assert 0.45 * foretold <= engine.cache_bytes <= 1.2 * foretold
 
 
 GIGA = 10**9
