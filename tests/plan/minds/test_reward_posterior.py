@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def make() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return transition, start, features, torch.tensor([[1.3, 1.7]], dtype=torch.float64)
 
 
-def log_density(weight: tuple[float, float]) -> float:
+def log_density(weight: Sequence[float]) -> float:
     """In plain numbers, state by state."""
     transition, start, _, counts = make()
     chance, reward = transition[0].tolist(), [weight[0], weight[1], weight[1]]

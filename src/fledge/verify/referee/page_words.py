@@ -5,8 +5,11 @@ HEAD = """# The referee: whose gradient is right?
 `fledge verify` holds our estimators against enumeration. The referee puts other people's trainers
 before the same oracles: each is really built from its own installed package, its own code computes
 and differentiates the loss of a model that is a table, and the gradient is read off the table.
-`make referee` measures anew; `fledge verify peer=trl:grpo` prints the rows of one trainer, with
-settings of your own as further words (`fledge verify peer=trl:grpo loss_type=dr_grpo`).
+`make referee` measures anew what is installed, and leaves the other rows as they are; imitation and
+d3rlpy pin an older gymnasium than ours and take an environment of their own
+(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`). `fledge verify peer=trl:grpo`
+prints the rows of one trainer, with settings of your own as further words
+(`fledge verify peer=trl:grpo loss_type=dr_grpo`).
 
 {measured}
 
