@@ -11,15 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from fledge.curate.word_hashes import hash_runs, hash_words
+from fledge.curate.repetition import judge_runs
 
 COMMON = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 BULLETS = ("•", "‣", "◦", "-", "*", "–")
-# Of all words' characters, at the most: the commonest run of n words; all that stand twice.
-TOP_RUNS = {2: 0.20, 3: 0.18, 4: 0.16}
-REPEATED_RUNS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 ENDS = (".", "!", "?", '"', "”", "…", "'", "’")
 _SENTENCE_END = re.compile(r"[.!?][\"”’')]*(?:\s|$)")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -66,39 +61,7 @@ def judge_repetition(text: str, lines: list[str]) -> str | None:
             copied = size - sum(map(len, set(parts)))
             if copied > 0.2 * size:
                 return f"{copied / size:.0%} of the text is {what} that stood before, and 20 % may"
-    hashed = hash_words([text])
-    lengths = hashed.ends - hashed.starts
-    if len(lengths) < 10:
-        return None
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    longest = int(lengths.max())
-    for n in range(2, 11):
-        runs = hash_runs(hashed.words, n)
-        ordered = np.sort(runs)
-        again = ordered[1:] == ordered[:-1]
-        if not again.any():
-            return None  # what has no run of n twice has none of n + 1
-        if n in TOP_RUNS:
-            most = TOP_RUNS[n]
-            # Only a run that stands often enough is looked for, which most texts have none of.
-            often = int(most * ends[-1] / (n * longest))
-            if not (ordered[often:] == ordered[: len(ordered) - often]).any():
-                continue
-            _, first, times = np.unique(runs, return_index=True, return_counts=True)
-            top = int(np.argmax(times))
-            size = int(ends[first[top] + n] - ends[first[top]])
-            if (share := times[top] * size / ends[-1]) > most:
-                return f"one run of {n} words is {share:.0%} of the text, and {most:.0%} may be"
-            continue
-        most, twice = REPEATED_RUNS[n], ordered[1:][again]
-        places = np.flatnonzero(np.isin(runs, twice))
-        covered = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.add.at(covered, places, 1)
-        np.add.at(covered, places + n, -1)
-        share = float(lengths[np.cumsum(covered[:-1]) > 0].sum() / ends[-1])
-        if share > most:
-            return f"runs of {n} words that stand twice are {share:.0%}, and {most:.0%} may be"
-    return None
+    return judge_runs(text)
 
 
 def judge_c4(text: str) -> str | None:
