@@ -6,22 +6,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from fledge.curate.run_kernel import judge_native, load_kernel
+from fledge.curate.run_kernel import judge_native, load_kernel, pack_bounds
 from fledge.curate.word_hashes import encode, hash_runs, hash_words
 
 # Of all words' characters, at the most: the commonest run of n words; all that stand twice.
 TOP_RUNS = {2: 0.20, 3: 0.18, 4: 0.16}
 REPEATED_RUNS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 MOST = {**TOP_RUNS, **REPEATED_RUNS}
+_BOUNDS = pack_bounds(MOST)
 
 
-def judge_runs(text: str) -> str | None:
-    """Characters are bytes of UTF-8 here, and words as in `hash_words`."""
+def judge_runs(text: str, small: bytes | None = None) -> str | None:
+    """Characters are bytes of UTF-8 here, and words as in `hash_words`. small: the text as `encode`
+    has it, where that is known.
+    """
     library = load_kernel()
     if library is None:
         length, size, whole = find_too_common(text)
     else:
-        length, size, whole = judge_native(library, b"\n" + encode(text) + b"\n", MOST)
+        small = encode(text) if small is None else small
+        length, size, whole = judge_native(library, b"\n" + small + b"\n", _BOUNDS)
     if not length:
         return None
     share = size / whole

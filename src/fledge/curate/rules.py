@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from fledge.curate.repetition import judge_runs
+from fledge.curate.word_counts import count_words
 
-COMMON = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 BULLETS = ("•", "‣", "◦", "-", "*", "–")
 ENDS = (".", "!", "?", '"', "”", "…", "'", "’")
 _SENTENCE_END = re.compile(r"[.!?][\"”’')]*(?:\s|$)")
@@ -22,35 +22,41 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 def judge_gopher(text: str) -> str | None:
     """Length, symbols, bullets, ellipses, letters, common words; then repetition."""
-    words = text.split()
-    number = len(words)
+    counts = count_words(text)
+    number = counts.words
     if not 50 <= number <= 100_000:
         return f"{number:,} words, and 50 to 100,000 are allowed"
-    mean = sum(map(len, words)) / number
+    mean = counts.characters / number
     if not 3 <= mean <= 10:
         return f"words of {mean:.1f} characters on average, and 3 to 10 are allowed"
-    symbols = text.count("#") + text.count("…") + text.count("...")
+    ellipses = text.count("…") + text.count("...")
+    symbols = text.count("#") + ellipses
     if symbols > 0.1 * number:
         return f"{symbols / number:.0%} as many # and … as words, and 10 % are allowed"
     lines = [line for line in map(str.strip, text.split("\n")) if line]
-    bullets = sum(line.startswith(BULLETS) for line in lines)
-    if bullets > 0.9 * len(lines):
-        return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
-    open_ends = sum(line.endswith(("…", "...")) for line in lines)
-    if open_ends > 0.3 * len(lines):
-        return f"{open_ends / len(lines):.0%} of the lines end in an ellipsis, and 30 % are allowed"
-    letters = sum(map(str.isalpha, words))
-    if letters < 0.8 * number:  # most words are letters alone: only the rest is looked into
-        letters += sum(not w.isalpha() and _LETTER.search(w) is not None for w in words)
+    # Where a tenth of the lines has none there is no need to look at the others.
+    if any(line.startswith(BULLETS) for line in lines[: len(lines) // 10 + 1]):
+        bullets = sum(line.startswith(BULLETS) for line in lines)
+        if bullets > 0.9 * len(lines):
+            return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+    if ellipses > 0.3 * len(lines):  # or no line can be too much
+        open_ends = sum(line.endswith(("…", "...")) for line in lines)
+        if open_ends > 0.3 * len(lines):
+            share = open_ends / len(lines)
+            return f"{share:.0%} of the lines end in an ellipsis, and 30 % are allowed"
+    if counts.lettered < 0.8 * number:  # of those in ASCII alone
+        letters = sum(_LETTER.search(word) is not None for word in text.split())
         if letters < 0.8 * number:
             return f"{letters / number:.0%} of the words have a letter, and 80 % are wanted"
-    if len(COMMON.intersection(words)) < 2:
+    if counts.common < 2:
         return "fewer than two of the words the, be, to, of, and, that, have, with"
-    return judge_repetition(text, lines)
+    return judge_repetition(text, lines, counts.small)
 
 
-def judge_repetition(text: str, lines: list[str]) -> str | None:
-    """Gopher's second half. lines: of the text, stripped, without blank ones."""
+def judge_repetition(text: str, lines: list[str], small: bytes | None = None) -> str | None:
+    """Gopher's second half. lines: of the text, stripped, without blank ones. small: as
+    `judge_runs` takes it.
+    """
     paragraphs = [part for part in map(str.strip, text.split("\n\n")) if part]
     for parts, what in ((lines, "lines"), (paragraphs, "paragraphs")):
         copies = len(parts) - len(set(parts))
@@ -61,7 +67,7 @@ def judge_repetition(text: str, lines: list[str]) -> str | None:
             copied = size - sum(map(len, set(parts)))
             if copied > 0.2 * size:
                 return f"{copied / size:.0%} of the text is {what} that stood before, and 20 % may"
-    return judge_runs(text)
+    return judge_runs(text, small)
 
 
 def judge_c4(text: str) -> str | None:

@@ -17,16 +17,20 @@ static inline uint64_t mix(uint64_t x) {
 
 static inline uint64_t join(uint64_t a, uint64_t b) { return mix(a * 0x9E3779B97F4A7C15u + b); }
 
-/* How many bytes of punctuation begin here, of a text in UTF-8 and lower case; 0 in a word. */
+enum { BETWEEN = 1, LEAD = 2 };
+
+/* What a byte is, of a text in lower case: of a word unless it is said here. */
+static const uint8_t KIND[256] = {
+    [0 ... '0' - 1] = BETWEEN, ['9' + 1 ... 'a' - 1] = BETWEEN, ['z' + 1 ... 127] = BETWEEN,
+    [0xC2] = LEAD, [0xE2] = LEAD, [0xE3] = LEAD,
+};
+
+/* How many bytes of punctuation begin here; 0 in a word. */
 static inline int64_t pass(const uint8_t *at) {
-    uint8_t c = *at;
-    if (c >= 128) {
-        if (c == 0xC2) return 2;
-        if (c == 0xE2 && at[1] <= 0x81) return 3;
-        if (c == 0xE3 && at[1] == 0x80) return 3;
-        return 0;
-    }
-    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'));
+    const uint8_t kind = KIND[*at];
+    if (kind != LEAD) return kind;
+    if (*at == 0xC2) return 2;
+    return (*at == 0xE2 ? at[1] <= 0x81 : at[1] == 0x80) ? 3 : 0;
 }
 
 /* The words of a text that ends in a line feed.  -> their number; words, starts, ends: of each,
@@ -56,7 +60,7 @@ int64_t hash_words(const uint8_t *text, int64_t size, uint64_t *words, int64_t *
 /* A cell of a table: a run's hash, where it stood first, and how often it stands. */
 typedef struct {
     uint64_t run;
-    int64_t first, times;
+    uint32_t first, times;
 } Cell;
 
 /* What is known of each word of a text, and the table of its runs. */
@@ -126,8 +130,8 @@ static int judge_words(Text *t, const double *most, int64_t *sizes) {
         if (!candidates) return 0;
         int64_t covered = 0, until = 0;
         if (n <= LONGEST_TOP) {
-            for (int64_t i = top.first; i < top.first + n; i++)
-                covered += top.times * (t->ends[i] - t->starts[i]);
+            for (int64_t i = top.first; i < (int64_t)top.first + n; i++)
+                covered += (int64_t)top.times * (t->ends[i] - t->starts[i]);
         } else {
             for (int64_t i = 0; i + n <= W; i++) {
                 if (!t->twice[i]) continue;
