@@ -81,7 +81,7 @@ def main() -> int:
     if not given.page_only:
         today = date.today()
         written["measured"] = (
-            f"Measured on {today.day} {today:%B %Y}, {describe_machine()} "
+            f"Last measured on {today.day} {today:%B %Y}, {describe_machine()} "
             "(no figure here is a time)."
         )
         asked = given.peer or ["all"]

@@ -1,5 +1,5 @@
-"""Scaling laws on published runs: whether the re-fit of Chinchilla's points by Besiroglu et al. 2024
-lies within our 90 % intervals, and what a law of open_lm's smaller models says of its largest;
+"""Scaling laws on published runs: whether the re-fit of Chinchilla's points by Besiroglu et al.
+2024 lies within our 90 % intervals, and what a law of open_lm's smaller models says of its largest;
 and how often such intervals hold the truth, over sweeps simulated from a law that is known.
 
 Data: anchors/ in FLEDGE_DATA (else ../shared/data): the 245 points of Chinchilla's figure
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from side_by_side import finish, options, table
 
 from fledge.evaluate.scaling.bootstrap import fit_with_intervals
 from fledge.evaluate.scaling.iso_flop import fit_iso_flop
 from fledge.evaluate.scaling.law import Law, Points
 from fledge.evaluate.scaling.point_file import read_points
+from side_by_side import finish, options, table
 
 PUBLISHED = {"E": 1.82, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}
 LEFT_OUT = 5
@@ -87,8 +87,10 @@ def main() -> None:
     for name, each in law.parameters.items():
         lines.append((f"Chinchilla {name}", f"{each.value:.4g}", f"{each.low:.4g}–{each.high:.4g}"))
         figures[f"chinchilla_{name}"] = [each.value, each.low, each.high]
-        aims.append({"name": f"the published {name} is within the interval", "figure": each.value,
-                     "aim": f"{PUBLISHED[name]:g} inside", "holds": PUBLISHED[name] in each})  # fmt: skip
+        aims.append(
+            {"name": f"the published {name} is within the interval", "figure": each.value,
+             "aim": f"{PUBLISHED[name]:g} inside", "holds": PUBLISHED[name] in each}
+        )  # fmt: skip
     best = law.best_parameters(GOPHER)
     lines.append(("best size for 5.76e23 FLOP, B", f"{best.value / 1e9:.1f}",
                   f"{best.low / 1e9:.0f}–{best.high / 1e9:.0f}"))  # fmt: skip
@@ -105,8 +107,8 @@ def main() -> None:
             said = rest.foretell_run(size, tokens)
             error = said.value / loss - 1
             figures[f"open_lm_{name}_{size:.3g}_{tokens:.3g}"] = error
-            lines.append((f"{name}: {size / 1e9:.1f} B on {tokens / 1e9:.0f} B, from {len(rest.fit.points)}",
-                          f"{error:+.2%}", "inside" if loss in said else "outside"))  # fmt: skip
+            what = f"{name}: {size / 1e9:.1f} B on {tokens / 1e9:.0f} B tokens"
+            lines.append((what, f"{error:+.2%}", "inside" if loss in said else "outside"))
     for name, share in measure_coverage(20 if given.quick else 100).items():
         figures[f"coverage: {name}"] = share
         lines.append((f"90 % intervals that hold {name}", f"{share:.0%}", ""))

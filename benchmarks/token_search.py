@@ -3,9 +3,10 @@ SmolLM2-135M-Instruct, which `make real` fetches.
 
     make real && python benchmarks/token_search.py --data FOLDER/word-problems.jsonl.gz
 
-Three ways to answer: the likeliest token each time; the best of N answers that the model draws; the
+Four ways to answer: the likeliest token each time; the best of N answers that the model draws; the
 best that `fledge sample search=mcts simulations=N` comes to, which draws N answers as well, each
-from where PUCT looks next. Which is best is said by a verifier that knows no answer: an equation
+from where PUCT looks next; and with `leaf=likeliest`, where N answers go on from there by the
+likeliest tokens. Which is best is said by a verifier that knows no answer: an equation
 has to stand there that is true, of two numbers of the question. Of the N that are drawn also by one
 that knows the answer, and so finds all that there is to find. Among answers that are worth the same
 the likeliest is taken. Right is what has the right number last and was not cut off.
@@ -92,11 +93,13 @@ class Asked:
         self.read = engine.batch.tokens_read
         return [said[i * samples : (i + 1) * samples] for i in range(len(self.rows))]
 
-    def search(self, judge: Judge, simulations: int, seed: int) -> list[list[Completion]]:
+    def search(
+        self, judge: Judge, simulations: int, seed: int, greedy: bool
+    ) -> list[list[Completion]]:
         self.read, best = 0, []
         for first in range(0, len(self.rows), AT_A_TIME):
             some = self.prompts[first : first + AT_A_TIME]
-            plan = SearchPlan(simulations)
+            plan = SearchPlan(simulations, greedy=greedy)
             engine = make_search_engine(
                 self.model.policy(), some, NEW_TOKENS, plan.leaves, precision="bf16"
             )
@@ -161,8 +164,11 @@ def main() -> None:
     for by, judge in judges.items():
         note(f"best of {LOOKS}", by, asked.choose(judge, said), seconds)
     say(f"mcts, {LOOKS} simulations")
-    said, seconds = timed(lambda: asked.search(check_equation, LOOKS, 1))
-    note(f"mcts, {LOOKS}", "a true equation", [one[0] for one in said], seconds)
+    for greedy_leaves, name in ((False, f"mcts, {LOOKS}"), (True, f"mcts, {LOOKS}, likeliest")):
+        said, seconds = timed(
+            lambda greedy=greedy_leaves: asked.search(check_equation, LOOKS, 1, greedy)
+        )
+        note(name, "a true equation", [one[0] for one in said], seconds)
     header = (
         f"{len(rows)} questions", "best by", "right", "95 %", "a true equation", "tokens read each",
         "CPU s each",

@@ -43,7 +43,7 @@ _NAMES = {
 }
 # Rooms and files of the package that bear the name of a verb: `fledge.sample` is the room and,
 # called, the verb. Whichever of the two Python comes upon first, both work.
-_ROOMS = ("evaluate", "fit", "plan", "report", "runs", "sample", "serve", "verify")
+_ROOMS = ("evaluate", "fit", "plan", "report", "runs", "sample", "scale", "serve", "verify")
 _VERBS = "fledge.front.names"
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import sys
 
-# Turns of a spinning thread before it sleeps, some 60 µs on an Intel processor: what libgomp itself
-# takes where there are more threads than processors. Its usual 300,000 are 20 ms: longer than the
-# operating system lets a neighbour run, so that two threads beside one lost nine tenths.
+# Turns of a spinning thread before it sleeps, some 60 µs on an Intel processor: as many as libgomp
+# itself takes under OMP_WAIT_POLICY=active where there are more threads than processors. Its usual
+# 300,000 are 20 ms: longer than the operating system lets a neighbour run, so that two threads
+# beside one lost nine tenths.
 TURNS = "1000"
 SETS_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 

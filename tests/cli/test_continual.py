@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import Cli
 
-DIGITS = "continual digits tasks=2 seeds=1 steps=20 width=32 ewc_examples=64 methods=plain,ewc"
+DIGITS = (
+    "continual digits tasks=2 seeds=1 steps=20 width=32 learning_rate=0.01 ewc_examples=64 "
+    "methods=plain,ewc"
+)
 
 
 def test_a_killed_study_goes_on_to_the_same_figures(cli: Cli, tmp_path: Path) -> None:
@@ -23,7 +26,7 @@ def test_a_killed_study_goes_on_to_the_same_figures(cli: Cli, tmp_path: Path) ->
     assert again["methods"] == whole["methods"]
     learned = json.loads(first.read_text())["after"]
     assert learned[0][1] is None  # nothing is judged before it is learned
-    assert learned[1][1] > 0.15  # of ten digits one in ten is right by chance
+    assert learned[1][1] > 0.2  # of ten digits one in ten is right by chance
     page = (tmp_path / "whole/report.html").read_text()
     assert "Task by task" in page
     assert "permutation 2" in page

@@ -58,6 +58,12 @@ def test_rewards_out_of_walks(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / summary["run"]
     assert cli(f"report {run}", folder=tmp_path).code == 0
     assert "What pays" in (run / "report.html").read_text()
+    meadow = (scene_file.FOLDER / "meadow.toml").read_text()
+    (tmp_path / "all.txt").write_text(
+        meadow.replace("\nsteps = 20", "\nsteps = 20\nchains = 3\niterations = 10")
+    )
+    told = cli("minds ./all.txt --json", folder=tmp_path).result["worth"]
+    assert all(each["low"] <= each["mean"] <= each["high"] for each in told.values())
 
 
 @pytest.mark.parametrize(

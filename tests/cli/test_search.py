@@ -122,6 +122,7 @@ def test_a_policy_learns_from_its_own_search(cli: Cli, models: Models, tmp_path:
         ("sample base={tune} search=best_first temperature=0", "temperature was given"),
         ("sample base={tune} search=best_first beams=3", "beams and search were given"),
         ("sample base={tune} search=best_first leaf=value", "leaf=value was given without"),
+        ("sample base={tune} search=best_first leaf=likeliest", "leaf=likeliest was given without"),
         ("sample base={tune} search=best_first regex=a*", "a constraint was given"),
         ("sample base={tune} search=breadth", "best_first"),
         ("sample base={tune} simulations=7", "simulations was given without a search"),

@@ -82,4 +82,4 @@ def test_a_room_that_bears_a_verb_s_name_is_both(first: str) -> None:
 
 def test_rooms_and_verbs_share_no_other_name() -> None:
     shared = ROOMS & {name for name in VERBS if " " not in name}
-    assert shared == {"evaluate", "plan", "report", "runs", "sample", "serve", "verify"}
+    assert shared == {"evaluate", "plan", "report", "runs", "sample", "scale", "serve", "verify"}

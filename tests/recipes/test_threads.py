@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from fledge.errors import UserError
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.pace import SETS_THREADS
 from fledge.policy import TokenPolicy
+from fledge.recipes.control.agent_run import pace_agent
+from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.course import Start
 from fledge.recipes.threads import choose_threads, threads_are_open
 from fledge.recipes.training import TrainingConfig
@@ -138,6 +141,17 @@ def test_a_field_forces_it_and_it_is_over_with_the_run(tmp_path: Path, policy: T
     machine = go(config(tmp_path / "run", steps=3, threads=1), policy, training, None)
     assert training.threads == {1: 1, 2: 1, 3: 1}
     assert machine["threads"] == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_an_agent_has_as_many_as_the_field_says_also_more_than_processors(tmp_path: Path) -> None:
+    """As every other run has; with a small network too."""
+    more = (os.cpu_count() or 1) + 1
+    given = ControlConfig(world="CartPole-v1", threads=more, out=tmp_path / "run")
+    with Start("control", Show(Console(file=io.StringIO())), None).begin(given) as course:
+        pace = pace_agent(given, torch.device("cpu"), course)
+        pace.begin(1)
+        assert torch.get_num_threads() == more
     assert torch.get_num_threads() == 2
 
 

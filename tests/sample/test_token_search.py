@@ -34,6 +34,28 @@ def test_visits_are_those_of_puct_by_dictionaries(seed: int, simulations: int) -
         assert shares[path] == pytest.approx(n / total), path
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_leaves_of_the_likeliest_tokens_are_worth_what_those_earn(seed: int) -> None:
+    """The visits are those of PUCT by dictionaries that follow the likeliest symbol, and the first
+    look is the model's greedy answer.
+    """
+    small = Small(seed)
+
+    def follow(prefix: tuple[int, ...]) -> tuple[int, ...]:
+        while prefix not in small.by_word:
+            prefix = (*prefix, int(small.logits[LANGUAGE.prefixes.index(prefix)].argmax()))
+        return prefix
+
+    searched = small.search(simulations=40, greedy=True, exploration=0.8)
+    wanted = search_by_dictionaries(
+        small.logits, lambda prefix: small.by_word[follow(prefix)], 40, 0.8
+    )
+    shares = weigh_by_visits(searched.tree)
+    assert {path: pytest.approx(n / 39) for path, n in wanted.items()} == shares
+    assert searched.first is not None
+    assert tuple(searched.first.tokens) == follow(())
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("rollouts", [True, False])
 def test_the_best_sequence_is_found(seed: int, rollouts: bool) -> None:

@@ -113,6 +113,7 @@ def test_a_pattern_is_all_files_that_fit_in_the_order_of_names(tmp_path: Path) -
             r"byte 0xff at byte offset 24 \(line 2\)",
         ),
         ("a.jsonl", b'{"text": "\\udc00"}\n', "line 1 .* surrogate"),
+        ("a.parquet.gz", b"", r"a\.parquet\.gz is parquet that was compressed once more: unpack"),
         ("a.pdf", b"%PDF", "of a kind that is not read"),
     ],
 )

@@ -21,7 +21,6 @@ def test_somebody_who_sees_nothing_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
         knowledge.Knowledge, "look", lambda self, belief, seen: whole(self, belief, seen & False)
     )
     assert not rows.posterior_rows()[0].holds
-    assert not rows.helper_row().holds
 
 
 def test_counts_of_a_model_that_stands_still_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

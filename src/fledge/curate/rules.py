@@ -11,15 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import numpy as np
+from fledge.curate.repetition import judge_runs
+from fledge.curate.word_counts import count_words
 
-from fledge.curate.word_hashes import hash_runs, hash_words
-
-COMMON = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 BULLETS = ("•", "‣", "◦", "-", "*", "–")
-# Of all words' characters, at the most: the commonest run of n words; all that stand twice.
-TOP_RUNS = {2: 0.20, 3: 0.18, 4: 0.16}
-REPEATED_RUNS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 ENDS = (".", "!", "?", '"', "”", "…", "'", "’")
 _SENTENCE_END = re.compile(r"[.!?][\"”’')]*(?:\s|$)")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -27,35 +22,41 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 def judge_gopher(text: str) -> str | None:
     """Length, symbols, bullets, ellipses, letters, common words; then repetition."""
-    words = text.split()
-    number = len(words)
+    counts = count_words(text)
+    number = counts.words
     if not 50 <= number <= 100_000:
         return f"{number:,} words, and 50 to 100,000 are allowed"
-    mean = sum(map(len, words)) / number
+    mean = counts.characters / number
     if not 3 <= mean <= 10:
         return f"words of {mean:.1f} characters on average, and 3 to 10 are allowed"
-    symbols = text.count("#") + text.count("…") + text.count("...")
+    ellipses = text.count("…") + text.count("...")
+    symbols = text.count("#") + ellipses
     if symbols > 0.1 * number:
         return f"{symbols / number:.0%} as many # and … as words, and 10 % are allowed"
     lines = [line for line in map(str.strip, text.split("\n")) if line]
-    bullets = sum(line.startswith(BULLETS) for line in lines)
-    if bullets > 0.9 * len(lines):
-        return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
-    open_ends = sum(line.endswith(("…", "...")) for line in lines)
-    if open_ends > 0.3 * len(lines):
-        return f"{open_ends / len(lines):.0%} of the lines end in an ellipsis, and 30 % are allowed"
-    letters = sum(map(str.isalpha, words))
-    if letters < 0.8 * number:  # most words are letters alone: only the rest is looked into
-        letters += sum(not w.isalpha() and _LETTER.search(w) is not None for w in words)
+    # Where a tenth of the lines has none there is no need to look at the others.
+    if any(line.startswith(BULLETS) for line in lines[: len(lines) // 10 + 1]):
+        bullets = sum(line.startswith(BULLETS) for line in lines)
+        if bullets > 0.9 * len(lines):
+            return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+    if ellipses > 0.3 * len(lines):  # or no line can be too much
+        open_ends = sum(line.endswith(("…", "...")) for line in lines)
+        if open_ends > 0.3 * len(lines):
+            share = open_ends / len(lines)
+            return f"{share:.0%} of the lines end in an ellipsis, and 30 % are allowed"
+    if counts.lettered < 0.8 * number:  # of those in ASCII alone
+        letters = sum(_LETTER.search(word) is not None for word in text.split())
         if letters < 0.8 * number:
             return f"{letters / number:.0%} of the words have a letter, and 80 % are wanted"
-    if len(COMMON.intersection(words)) < 2:
+    if counts.common < 2:
         return "fewer than two of the words the, be, to, of, and, that, have, with"
-    return judge_repetition(text, lines)
+    return judge_repetition(text, lines, counts.small)
 
 
-def judge_repetition(text: str, lines: list[str]) -> str | None:
-    """Gopher's second half. lines: of the text, stripped, without blank ones."""
+def judge_repetition(text: str, lines: list[str], small: bytes | None = None) -> str | None:
+    """Gopher's second half. lines: of the text, stripped, without blank ones. small: as
+    `judge_runs` takes it.
+    """
     paragraphs = [part for part in map(str.strip, text.split("\n\n")) if part]
     for parts, what in ((lines, "lines"), (paragraphs, "paragraphs")):
         copies = len(parts) - len(set(parts))
@@ -66,39 +67,7 @@ def judge_repetition(text: str, lines: list[str]) -> str | None:
             copied = size - sum(map(len, set(parts)))
             if copied > 0.2 * size:
                 return f"{copied / size:.0%} of the text is {what} that stood before, and 20 % may"
-    hashed = hash_words([text])
-    lengths = hashed.ends - hashed.starts
-    if len(lengths) < 10:
-        return None
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    longest = int(lengths.max())
-    for n in range(2, 11):
-        runs = hash_runs(hashed.words, n)
-        ordered = np.sort(runs)
-        again = ordered[1:] == ordered[:-1]
-        if not again.any():
-            return None  # what has no run of n twice has none of n + 1
-        if n in TOP_RUNS:
-            most = TOP_RUNS[n]
-            # Only a run that stands often enough is looked for, which most texts have none of.
-            often = int(most * ends[-1] / (n * longest))
-            if not (ordered[often:] == ordered[: len(ordered) - often]).any():
-                continue
-            _, first, times = np.unique(runs, return_index=True, return_counts=True)
-            top = int(np.argmax(times))
-            size = int(ends[first[top] + n] - ends[first[top]])
-            if (share := times[top] * size / ends[-1]) > most:
-                return f"one run of {n} words is {share:.0%} of the text, and {most:.0%} may be"
-            continue
-        most, twice = REPEATED_RUNS[n], ordered[1:][again]
-        places = np.flatnonzero(np.isin(runs, twice))
-        covered = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.add.at(covered, places, 1)
-        np.add.at(covered, places + n, -1)
-        share = float(lengths[np.cumsum(covered[:-1]) > 0].sum() / ends[-1])
-        if share > most:
-            return f"runs of {n} words that stand twice are {share:.0%}, and {most:.0%} may be"
-    return None
+    return judge_runs(text, small)
 
 
 def judge_c4(text: str) -> str | None:

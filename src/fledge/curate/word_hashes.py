@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fledge.curate.run_kernel import hash_native, load_kernel
+
 Hashes = NDArray[np.uint64]
 _PRIME = np.uint64(0x100000001B3)
 _LONGEST = 64  # bytes of a word that count each by its place
@@ -38,23 +40,35 @@ class WordHashes:
 
 def hash_words(texts: Sequence[str]) -> WordHashes:
     """All words of the texts."""
-    parts = [lower(text).encode("utf-8", "surrogatepass") for text in texts]
-    joined = np.frombuffer(b"\n".join([b"", *parts, b""]), dtype=np.uint8)
-    inside = _find_letters(joined)
+    parts = [encode(text) for text in texts]
+    joined = b"\n".join([b"", *parts, b""])
+    library = load_kernel()
+    words, starts, ends = (
+        hash_plain(joined) if library is None else hash_native(library, joined)
+    )
+    text_starts = np.cumsum([1, *(len(part) + 1 for part in parts)])
+    return WordHashes(words, starts, ends, np.searchsorted(starts, text_starts))
+
+
+def encode(text: str) -> bytes:
+    """As its words are compared."""
+    return lower(text).encode("utf-8", "surrogatepass")
+
+
+def hash_plain(joined: bytes) -> tuple[Hashes, NDArray[np.int64], NDArray[np.int64]]:
+    """As `hash_native`, by NumPy.  [W], [W], [W]"""
+    letters = np.frombuffer(joined, dtype=np.uint8)
+    inside = _find_letters(letters)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return np.zeros(0, dtype=np.uint64), starts, ends
     lengths = ends - starts
     places = np.minimum(
         np.arange(lengths.sum()) - np.repeat(_begin(lengths), lengths), _LONGEST - 1
     )
-    letters = joined[inside].astype(np.uint64) + np.uint64(1)
-    words = (
-        np.add.reduceat(letters * _POWERS[places], _begin(lengths))
-        if len(starts)
-        else np.zeros(0, dtype=np.uint64)
-    )
-    text_starts = np.cumsum([1, *(len(part) + 1 for part in parts)])
-    return WordHashes(mix(words), starts, ends, np.searchsorted(starts, text_starts))
+    values = (letters[inside].astype(np.uint64) + np.uint64(1)) * _POWERS[places]
+    return mix(np.add.reduceat(values, _begin(lengths))), starts, ends
 
 
 def _find_letters(joined: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """Monte Carlo tree search over tokens: prompts side by side, leaves read by the token engine
 together, and its prefix cache reads nothing twice.
 
-A leaf is worth what a completion that the model draws from there earns (a rollout), or what a value
-says of it as it stands.
+A leaf is worth what a completion that the model says from there earns (a rollout, drawn or of the
+likeliest tokens), or what a value says of it as it stands.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
-from fledge.log_prob import PLAIN
+from fledge.log_prob import PLAIN, Decoding
 from fledge.plan.token_tree import Node, TokenTree
 from fledge.policy import TokenPolicy
 
 # finished rows that the prefix cache keeps, of all prompts: what a leaf continues is among them
 CACHED = 64, 256
 CACHED_OF_ONE = 8
+GREEDY = Decoding(temperature=0.0)
 
 # (number of the prompt of each, completions, or beginnings of them) -> what each is worth
 Worth = Callable[[Sequence[int], Sequence[Completion]], Sequence[float]]
@@ -31,7 +32,8 @@ Worth = Callable[[Sequence[int], Sequence[Completion]], Sequence[float]]
 @dataclass(frozen=True)
 class SearchPlan:
     """simulations: looks, a prompt. width: likeliest tokens that are tried after a beginning.
-    leaves: looks side by side. rollouts: whether a leaf is worth what is drawn from there.
+    leaves: looks side by side. rollouts: whether a leaf is worth what is said from there; greedy:
+    by the likeliest tokens.
     """
 
     simulations: int = 64
@@ -39,6 +41,7 @@ class SearchPlan:
     leaves: int = 4
     exploration: float = 1.25
     rollouts: bool = True
+    greedy: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _ask(
         return None
     return Request(
         [*prompt, *node.path], tree.room - len(node.path) if plan.rollouts else 1, stop=tree.stop,
-        alternatives=width, seed=seed, sample=place,
+        rule=GREEDY if plan.greedy else PLAIN, alternatives=width, seed=seed, sample=place,
     )  # fmt: skip
 
 
@@ -189,7 +192,7 @@ def _name_end(search: TokenSearch, way: Sequence[tuple[Node, int]], version: int
 def _join(
     search: TokenSearch, way: Sequence[tuple[Node, int]], answer: Completion, rollouts: bool
 ) -> Searched:
-    """The way and what was drawn after it; without rollouts the way alone, which goes on."""
+    """The way and what was said after it; without rollouts the way alone, which goes on."""
     begun = _name_end(search, way, answer.version)
     if not rollouts:
         return begun

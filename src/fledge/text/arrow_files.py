@@ -77,6 +77,10 @@ def read_parquet(path: Path, start: int = 0) -> Iterator[tuple[int, str]]:
     """Number and `text` of each row from `start` on, from 0, a missing one as "". Raises UserError
     for a file without such a column, and for one that cannot be read.
     """
+    if path.suffix.lower() != ".parquet":
+        raise UserError(
+            f"{path} is parquet that was compressed once more: unpack it, it is compressed inside"
+        )
     arrow = load_arrow(path)
     number = 0
     try:

@@ -16,7 +16,7 @@ from fledge.text.files import is_suffixed
 Links = Literal["follow", "skip"]
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
-"""What is read, each also with .gz or .zst."""
+"""What is read, all but the last also with .gz or .zst."""
 
 
 @dataclass
@@ -139,4 +139,4 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def suffix_list() -> str:
     """The suffixes as a sentence names them."""
-    return ", ".join(SUFFIXES) + " (or one of these and .gz or .zst)"
+    return ", ".join(SUFFIXES) + " (all but the last also with .gz or .zst)"

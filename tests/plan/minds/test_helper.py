@@ -157,5 +157,7 @@ def test_mistakes_in_a_helper_are_one_sentence(planned: Planned) -> None:
     for table in ({"ask": -1}, {"turns": 0}, {"tip": 3}, {"ask": "much"}):
         with pytest.raises(UserError, match=r"\[helper\]|ask and fetch"):
             read_costs(SceneFile("mine", {"helper": table}))
+    with pytest.raises(UserError, match="wants that change"):
+        read_costs(SceneFile("mine", {"helper": {}, "change": 0.1}))
     with pytest.raises(UserError, match="fewer turns"):
         Helper(planned, Costs(1, 1, 6)).weigh(torch.ones(100_000).double(), 0, 0)

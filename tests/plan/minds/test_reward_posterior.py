@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def make() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return transition, features, acts
 
 
-def log_density(weight: tuple[float, float]) -> float:
+def log_density(weight: Sequence[float]) -> float:
     """In plain numbers: the chance of each thing that was done, walk by walk."""
     chance, reward = CHANCE, (weight[0], weight[1], weight[1])
     total, value = -sum(w * w for w in weight) / (2 * SPREAD**2), [0.0] * S

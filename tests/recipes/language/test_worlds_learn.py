@@ -93,8 +93,8 @@ def test_agents_of_minutes_learn_the_household_by_align(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_world_in_a_users_own_file_is_learned_by_align(tmp_path: Path) -> None:
-    """Halving wins every game. An agent that wins 96 of 100 in truth wins fewer than 85 of 100
-    once in 400,000.
+    """Halving wins every game, and `align` ends early where 97 of 100 are won. An agent that wins
+    97 in truth wins fewer than 88 of 100 once in 100,000.
     """
     [source] = [block for block in python_blocks(PAGE) if block.startswith("# guess.py:")]
     (tmp_path / "guess.py").write_text(source)
@@ -104,5 +104,5 @@ def test_a_world_in_a_users_own_file_is_learned_by_align(tmp_path: Path) -> None
         made: measure(tmp_path, made, "./guess.py", prompts=100, max_new_tokens=4)
         for made in ("runs/guesser", "runs/player")
     }
-    assert won["runs/guesser"] <= 0.75
-    assert won["runs/player"] >= 0.85, won
+    assert won["runs/guesser"] < won["runs/player"], won
+    assert won["runs/player"] >= 0.88, won

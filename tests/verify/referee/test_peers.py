@@ -98,6 +98,7 @@ def test_a_trainer_of_no_numbers_is_a_row() -> None:
         ("trl:dpo", {"beta": 0.0}, "beta=0.0 was given to peer=trl:dpo: give a number above 0"),
         ("stable_baselines3:ppo", {"gamma": 2}, "gamma=2 was given to peer=stable_baselines3:ppo"),
         ("torchrl:a2c", {"lmbda": "all"}, "give a number from 0 to 1"),
+        ("stable_baselines3:sac", {"ent_coef": "auto_0.1"}, "ent_coef=auto_0.1 was given to peer="),
     ],
 )
 def test_a_number_that_cannot_be_is_one_sentence(

@@ -2,9 +2,10 @@
 nobody has made yet lie.
 
 From `MANY` runs on, runs are drawn with replacement (pairs), as Besiroglu et al. 2024 do. Of fewer,
-most such samples lack a size or a length altogether, and intervals of drawn residuals cover 75 to
-85 of 100 where 90 are promised. There log L is drawn anew around the law, normal, with a variance
-that is itself uncertain, s² = RSS / χ²(n − 5): in the linear case Student's interval.
+most such samples lack a size or a length altogether, and residuals, which a fit of five parameters
+has made small, draw intervals that are too short. There log L is drawn anew around the law, normal,
+with a variance that is itself uncertain, s² = RSS / χ²(n − 5): in the linear case Student's
+interval.
 """
 
 from __future__ import annotations

@@ -186,7 +186,11 @@ def is_small(config: ControlConfig, device: torch.device) -> bool:
 
 
 def pace_agent(config: ControlConfig, device: torch.device, course: Course) -> Pace:
-    """One thread for a small network; a large one tries as it begins how many serve it best."""
+    """As many threads as the field says; else one for a small network, and a large one tries as it
+    begins how many serve it best.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     threads = config.threads or (1 if is_small(config, device) else torch.get_num_threads())
     record: dict[str, Any] = {"precision": "fp32", "compile": False, "threads": threads}
     watched = not is_small(config, device) and threads_are_open(config.threads, device.type)

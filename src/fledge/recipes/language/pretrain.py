@@ -77,7 +77,7 @@ class PretrainConfig(
     data: str = Field(
         default="python",
         description=(
-            "a .txt, .md, .jsonl, .parquet (each also .gz, .zst) or a folder of them; python: the "
+            "a .txt, .md, .jsonl (each also .gz, .zst), .parquet or a folder of them; python: the "
             "prose of this Python installation; books/:2,code/:1 takes two rows of the one for "
             "each of the other"
         ),

@@ -55,10 +55,10 @@ class SearchFields(BaseModel):
         le=1e6,
         description="mcts: how much the model's probabilities count beside what came back",
     )
-    leaf: Literal["answer", "value"] = Field(
+    leaf: Literal["answer", "likeliest", "value"] = Field(
         default="answer",
-        description="mcts: a beginning is worth what an answer drawn from there is, or what the "
-        "reward model says of it as it stands",
+        description="mcts: a beginning is worth what an answer drawn from there is, or the answer "
+        "of the likeliest tokens, or what the reward model says of it as it stands",
     )
     search_beta: float = Field(
         default=0.1, gt=0, le=1e6, description="best_first: reward that a nat of log π is worth"
@@ -82,6 +82,11 @@ class SearchFields(BaseModel):
             raise UserError(
                 "search=mcts looks for reward, and nothing says what a completion is worth: give "
                 "reward=RUN, a run of `fledge reward`, or search=best_first, which can do without."
+            )
+        if self.leaf == "likeliest" and self.search != "mcts":
+            raise UserError(
+                "leaf=likeliest was given without search=mcts: best_first answers no leaf, it goes "
+                "on with them."
             )
         if self.leaf == "value" and (self.search != "mcts" or self.reward is None):
             raise UserError(
@@ -108,7 +113,7 @@ class SearchFields(BaseModel):
         worth = self._make_worth(model, verifier)
         plan = SearchPlan(
             self.simulations, self.search_width, self.leaves, self.exploration,
-            rollouts=self.leaf == "answer",
+            rollouts=self.leaf != "value", greedy=self.leaf == "likeliest",
         )  # fmt: skip
         stop = frozenset(model.tokenizer.ends)
         engine = make_search_engine(model.policy(), prompts, max_new_tokens, self.leaves, precision)

@@ -33,8 +33,8 @@ LISTED: Mapping[str, Callable[[SceneFile], Evidence]] = {
 
 class MindsConfig(BaseModel):
     """Infer what goes on in somebody's head: what they want and believe, given what they did and
-    what they could see; P(mind | actions) ∝ P(actions | mind) P(mind), exactly or by particles. A
-    scene is a short text file: docs/minds.md.
+    what they could see; P(mind | actions) ∝ P(actions | mind) P(mind), exactly or by
+    particles. What is looked into is a short text file: docs/minds.md.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

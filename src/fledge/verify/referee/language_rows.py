@@ -240,8 +240,8 @@ CPO_ROWS: list[Row] = [
     ),
     (
         {"loss_type": "simpo"},
-        "“SimPO loss from the SimPO paper”: Meng et al. 2024, eq. 6",
-        name_pair(SIMPO, True),
+        "“CPO-SimPO … the combined use of CPO and SimPO”, “a non-zero cpo_alpha”",
+        name_pair(SIMPO, True, True),
     ),
     (
         {"loss_type": "simpo", "cpo_alpha": 0.0},

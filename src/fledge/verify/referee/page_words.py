@@ -5,8 +5,11 @@ HEAD = """# The referee: whose gradient is right?
 `fledge verify` holds our estimators against enumeration. The referee puts other people's trainers
 before the same oracles: each is really built from its own installed package, its own code computes
 and differentiates the loss of a model that is a table, and the gradient is read off the table.
-`make referee` measures anew; `fledge verify peer=trl:grpo` prints the rows of one trainer, with
-settings of your own as further words (`fledge verify peer=trl:grpo loss_type=dr_grpo`).
+`make referee` measures anew what is installed, and leaves the other rows as they are; imitation and
+d3rlpy pin an older gymnasium than ours and take an environment of their own
+(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`). `fledge verify peer=trl:grpo`
+prints the rows of one trainer, with settings of your own as further words
+(`fledge verify peer=trl:grpo loss_type=dr_grpo`).
 
 {measured}
 
@@ -84,7 +87,7 @@ WHY = """
 - **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's source says that
   it averages them over tokens, after asking the authors. Its online DPO sums them.
 - **SimPO**: `loss_type=simpo` keeps the likelihood of the chosen beside the loss, `cpo_alpha` = 1
-  by default; with `cpo_alpha=0` it is the paper's.
+  by default, and is then CPO-SimPO; with `cpo_alpha=0` it is the paper's. TRL's documents say both.
 - **Label smoothing with a model class of one's own**: the Trainer shifts labels by one for classes
   in transformers' list of causal models, by their name. A class of a user's, registered with
   AutoModelForCausalLM, is not in it: with `label_smoothing_factor` above 0 every token becomes its
@@ -98,8 +101,9 @@ WHY = """
 - **An entropy bonus** is part of the measured gradient, not of the exact one beside it.
 - **d3rlpy's DQN** documents a squared error and takes Huber's loss, as Mnih et al. 2015 do.
 - **Truncation**: where a trainer keeps the true next state of a step that a time limit cut off, the
-  target looks ahead from it; RLax has one discount a step, with which its GAE must take it for an
-  end.
+  target looks ahead from it. RLax leaves ends to its caller: values of one row of states and one
+  discount a step. Here that is 0 at either end, so that its GAE takes the one for the other; a
+  caller may add γ·V of the true next state to the reward, as Stable-Baselines3 does.
 
 What is not measured: the steps after the first on the same samples (clipping), other processes,
 and the peers that the table does not name.

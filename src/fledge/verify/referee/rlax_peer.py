@@ -28,9 +28,11 @@ class RlaxPeer:
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
         self.name, self.problem, self.kind = name, problem, name.partition(":")[2]
         self.setting = setting
-        unknown = set(setting) - {"entropy", "loss", "gamma", "lmbda"}
-        if unknown:
-            raise ValueError(f"there is no {min(unknown)}: give entropy, loss, gamma or lmbda")
+        known = {"gamma", "loss"} if problem.critic.dim() == 2 else {"entropy", "gamma", "lmbda"}
+        if unknown := set(setting) - known:
+            raise ValueError(f"there is no {min(unknown)}: give {', '.join(sorted(known))}")
+        if setting.get("loss", "l2") not in ("l2", "huber"):
+            raise ValueError("loss is l2 or huber")
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         slope = jax.grad(self._fix(rollout))(jnp.asarray(self.problem.table.numpy()))

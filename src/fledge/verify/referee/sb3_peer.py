@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
+import numpy as np
 import stable_baselines3  # pyright: ignore[reportMissingImports]
 import torch
 from stable_baselines3 import A2C, DQN, PPO  # pyright: ignore[reportMissingImports]
@@ -206,8 +207,6 @@ class Sb3Dqn:
 
     def _train(self, rollout: Rollout, start: int, end: int) -> float:
         """The buffer holds these steps alone, and its sample is each of them once."""
-        import numpy as np
-
         memory = self.learner.replay_buffer
         memory.reset()
         for t in range(start, end):

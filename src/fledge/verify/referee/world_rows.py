@@ -65,9 +65,9 @@ def _pose(name: str, row: WorldRow, setting: Mapping[str, Any]) -> Any:
     family = WORLD_TRAINERS[name].family
     if family != "continuous":
         return world_problem(family, gamma, _read(name, setting, TRACE, row.trace))
-    alpha = row.entropy if setting.get("ent_coef", "auto") == "auto" else setting["ent_coef"]
+    alpha = _read(name, setting, ENTROPY, row.entropy)
     noise = _read(name, setting, ("target_policy_noise",), 0.2)
-    return continuous_problem(name.endswith(":sac"), gamma, float(alpha), noise)
+    return continuous_problem(name.endswith(":sac"), gamma, alpha, noise)
 
 
 def _read(name: str, setting: Mapping[str, Any], keys: Sequence[str], otherwise: float) -> float:

@@ -153,7 +153,11 @@ def _fit(
     """The equation of which every answer is the same multiple, the claimed one before others."""
     best = math.inf
     answer = torch.cat(list(answers))
-    for name, update in sorted(every, key=lambda each: each[0] not in "; ".join(claims)):
+    # A claim may be a multiple, and what it says of a truncated step stands at its end.
+    claimed = [claim.removeprefix("2 × ") for claim in claims]
+    for name, update in sorted(
+        every, key=lambda each: any(part not in claimed for part in each[0].split("; "))
+    ):
         formula = torch.cat([update(rollout) for rollout in rollouts]).double()
         factor = float(answer @ formula / formula.square().sum())
         apart = distance(answer, factor * formula)
