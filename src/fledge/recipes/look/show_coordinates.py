@@ -35,7 +35,7 @@ class ShowCoordinatesConfig(BaseModel):
     )
     layers: int = Field(default=2, ge=1, le=64, description="of each network")
     steps: int = Field(default=4, ge=1, le=20, description="optimizer steps, on one batch")
-    learning_rate: float = Field(default=0.01, gt=0, le=1, description="of AdamW, at every width")
+    learning_rate: float = Field(default=0.005, gt=0, le=1, description="of AdamW, at every width")
     seeds: int = Field(default=2, ge=1, le=100, description="networks of each width")
     out: Path = Field(default=Path("coordinates.html"), description="the page to write")
     seed: int = Field(default=0, ge=0, lt=2**32, description="the first of the seeds")
