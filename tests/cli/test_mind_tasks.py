@@ -45,13 +45,11 @@ def test_two_kinds_are_aligned_on_and_a_third_is_asked(base: Path, cli: Cli) -> 
     assert second["low"] <= second["right"] / 2 <= second["high"]
 
 
-def test_a_model_is_tuned_on_stories_and_told_where_it_stands(base: Path, cli: Cli) -> None:
-    tuned = cli(f"tune base=base task=goals steps=2 rows_per_step=2 {QUICK} out=tuned", folder=base)
-    assert tuned.code == 0, tuned.stderr
-    told = cli("evaluate base=tuned task=goals:street prompts=4 max_new_tokens=4", folder=base)
+def test_a_model_is_told_where_it_stands_kind_by_kind(base: Path, cli: Cli) -> None:
+    told = cli("evaluate base=base task=goals:street prompts=4 max_new_tokens=4", folder=base)
     assert told.code == 0, told.stderr
     assert "  goals:street: " in told.stdout
     assert "of 2; " in told.stdout
     assert "by chance 25%" in told.stdout
-    refused = cli("evaluate base=tuned task=goals:streets", folder=base)
+    refused = cli("evaluate base=base task=goals:streets", folder=base)
     assert "perhaps you meant goals:street" in refused.complaint
