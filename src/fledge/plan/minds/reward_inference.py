@@ -4,7 +4,8 @@ likeliest, by maximum entropy and by maximum causal entropy, exactly.
 Maximum causal entropy: Ziebart, Bagnell & Dey 2010, theorem 3: π_t(a|s) = e^(Q_t(s,a) − V_t(s)),
 Q_t = r(s) + γ P V_{t+1}, V_t = log Σ_a e^Q_t. Maximum entropy: Ziebart, Maas, Bagnell & Dey 2008,
 eq. 2: P(τ | s_0) ∝ e^(Σ r) Π P(s′|s,a), which lets chance bend towards reward; without chance both
-are one. In both the gradient of the log-likelihood is the expert's feature counts less the model's.
+are one. In both the gradient of the log-likelihood, discounted by γ and in the mean over what
+chance does, is the expert's feature counts less the model's.
 
 W worlds at once; T steps, of which each pays r(s_t), t < T; S states, A actions, F features.
 """
@@ -58,15 +59,6 @@ def solve_causal(
         flow = visits[-1][..., None] * log_policy[:, t].exp()  # [W, S, A]
         visits.append(torch.einsum("wsa,wasn->wn", flow, transition))
     return Model(log_policy, torch.stack(visits, 1), torch.zeros(len(reward), dtype=reward.dtype))
-
-
-def soft_value(transition: Tensor, reward: Tensor, steps: int) -> Tensor:
-    """V_0 = log Σ_a e^(r + P V_1) of maximum causal entropy.  [W, A, S, S], [W, S] -> [W, S]"""
-    value = torch.zeros_like(reward)
-    for _ in range(steps):
-        following = (transition @ value[:, None, :, None])[..., 0]
-        value = reward + following.logsumexp(1)
-    return value
 
 
 def solve_maximum(
@@ -125,8 +117,7 @@ def earn(
 
 
 class RewardInference:
-    """Raises the likelihood of demonstrations less ½ λ|w|² by Adam on w, the weights of features:
-    r = Φ w.
+    """Raises that mean log-likelihood less ½ λ|w|² by Adam on w, the weights of features: r = Φ w.
 
     features: [W, S, F]. expert: [W, F], the mean of Σ_t γ^t φ(s_t) over demonstrations. The problem
     is concave: there is one best reward, but for what no demonstration can tell apart; the penalty
@@ -155,7 +146,7 @@ class RewardInference:
         return solver(self.transition, self.start, self.reward, self.steps, self.gamma)
 
     def gradient(self) -> Tensor:
-        """Of the log-likelihood a demonstration: counts of the expert less the model's.  [W, F]"""
+        """Of the mean log-likelihood: counts of the expert less the model's.  [W, F]"""
         counts = self.model.counts(self.gamma)
         return self.expert - torch.einsum("wsf,ws->wf", self.features, counts)
 

@@ -2,9 +2,9 @@
 well, by Metropolis–Hastings over the weights of features (Ramachandran & Amir 2007, with the
 likelihood of maximum causal entropy).
 
-Of n demonstrations with mean feature counts c, log p(D | w) = n (w·c − E V_0(w)) + const at γ = 1,
-with V_0 the soft value of where they begin: the counts are all that matters of them. The prior is
-normal around 0.
+log p(D | w) = Σ log π_t(a | s; w) over what was done, step by step: where chance has a part in the
+world, mean feature counts are not enough, for they hold its accidents too. The prior is normal
+around 0.
 """
 
 from __future__ import annotations
@@ -15,28 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.plan.minds.reward_inference import soft_value
-
 AIM = 0.234  # of proposals that are taken (Roberts, Gelman & Gilks 1997)
 
 
 class RewardPosterior:
     """C chains side by side, each a random walk; the first half only finds its way and its stride.
 
-    transition: [1, A, S, S], start [1, S], features [1, S, F], counts [1, F] the mean of n
-    demonstrations. spread: of the prior. total: steps of a chain. weight: [C, F], where they are.
+    transition: [1, A, S, S], features [1, S, F], acts [1, T, S, A] how often what was done where at
+    each step, over n demonstrations. spread: of the prior. total: steps of a chain. weight: [C, F],
+    where they are.
     """
 
     def __init__(
-        self, transition: Tensor, start: Tensor, features: Tensor, counts: Tensor, steps: int,
-        demonstrations: int, *, chains: int, spread: float, total: int, generator: torch.Generator,
+        self, transition: Tensor, features: Tensor, acts: Tensor, *, chains: int, spread: float,
+        total: int, generator: torch.Generator,
     ) -> None:  # fmt: skip
-        self.transition = transition.expand(chains, -1, -1, -1)
-        self.start, self.features, self.counts = start, features[0], counts[0]
-        self.steps, self.demonstrations, self.spread = steps, demonstrations, spread
-        self.total, self.generator = total, generator
-        F = self.counts.shape[0]
-        self.weight = 0.1 * self.draw(chains, F)
+        self.transition, self.features, self.acts = transition, features[0], acts[0]
+        self.spread, self.total, self.generator = spread, total, generator
+        self.weight = 0.1 * self.draw(chains, self.features.shape[1])
         self.log_density = self.say_log_density(self.weight)
         self.stride, self.taken, self.place = torch.tensor(0.3).double(), 0.0, 0
         self.kept: list[Tensor] = []  # after the first half: [C, F] each
@@ -46,9 +42,14 @@ class RewardPosterior:
 
     def say_log_density(self, weight: Tensor) -> Tensor:
         """log p(D | w) + log p(w), but for constants.  [C, F] -> [C]"""
-        value = soft_value(self.transition, weight @ self.features.T, self.steps)
-        likelihood = weight @ self.counts - (self.start * value).sum(-1)
-        return self.demonstrations * likelihood - 0.5 * (weight / self.spread).square().sum(-1)
+        reward = weight @ self.features.T
+        value, density = torch.zeros_like(reward), -0.5 * (weight / self.spread).square().sum(-1)
+        for acts in self.acts.flip(0):
+            following = (self.transition @ value[:, None, :, None])[..., 0]  # [C, A, S]
+            q = reward[..., None] + following.transpose(1, 2)
+            value = q.logsumexp(-1)
+            density = density + (acts * (q - value[..., None])).sum((1, 2))
+        return density
 
     def update(self) -> float:
         """One step of every chain; the share of proposals that were taken."""

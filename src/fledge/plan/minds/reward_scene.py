@@ -35,7 +35,8 @@ EXACT = "exact"
 @dataclass(frozen=True)
 class RewardScene:
     """One world, with W = 1: transition [1, 5, S, S], start [1, S], features [1, S, F] with their
-    names, counts [1, F] of the demonstrations, true reward [1, S] where it is known.
+    names, acts [1, T, S, A] and counts [1, F] of the demonstrations, means over them, true reward
+    [1, S] where it is known.
     """
 
     title: str
@@ -44,6 +45,7 @@ class RewardScene:
     start: Tensor
     features: Tensor
     names: tuple[str, ...]
+    acts: Tensor
     counts: Tensor
     reward: Tensor | None
     shown: int  # demonstrations; 0: all that could be, each as likely as it is
@@ -97,10 +99,10 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
         raise file.wrong("entropy", '"causal" or "maximum"')
     reward = read_worth(file, kinds, by_kind)
     steps, gamma = int(file.number("steps", 20, 2, 1000)), file.number("gamma", 1.0, 0.0, 1.0)
-    visits, shown = read_demonstrations(
+    acts, shown = read_demonstrations(
         file, transition, start, reward, after, steps, gamma, slip, seed
     )
-    counts = torch.einsum("wsf,ws->wf", features, discount(visits, gamma))
+    counts = torch.einsum("wsf,ws->wf", features, discount(acts.sum(-1), gamma))
     chains = int(file.number("chains", 0, 0, 10_000))
     if chains and (shown == 0 or gamma != 1.0 or entropy != "causal"):
         raise UserError(
@@ -109,8 +111,8 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
             "the others out."
         )
     return RewardScene(
-        file.title, floor, transition, start, features, names, counts, reward, shown, steps, gamma,
-        entropy == "causal", int(file.number("iterations", 200, 1, 100_000)),
+        file.title, floor, transition, start, features, names, acts, counts, reward, shown, steps,
+        gamma, entropy == "causal", int(file.number("iterations", 200, 1, 100_000)),
         file.number("learning_rate", 0.2, 1e-9), file.number("penalty", 1e-3, 0.0), chains,
         file.number("spread", 3.0, 1e-9),
     )  # fmt: skip
@@ -137,7 +139,9 @@ def read_demonstrations(
     file: SceneFile, transition: Tensor, start: Tensor, reward: Tensor | None, after: Tensor,
     steps: int, gamma: float, slip: float, seed: int,
 ) -> tuple[Tensor, int]:  # fmt: skip
-    """How often an expert is where at each step, [1, T, S], and how many walks that is of."""
+    """How often an expert does what where at each step, [1, T, S, 5], and how many walks that is
+    of.
+    """
     given = file.fields.get("demonstrations", EXACT)
     if isinstance(given, list) and given and all(isinstance(each, str) for each in given):
         if slip > 0:
@@ -164,24 +168,24 @@ def read_demonstrations(
     else:
         expert = solve_causal(transition, start, beta * reward, steps, gamma).log_policy.exp()
     if given == EXACT:
-        return follow_policy(transition, start, expert), 0
+        return follow_policy(transition, start, expert)[..., None] * expert, 0
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise file.wrong("demonstrations", 'a number, "exact", or a list of walks')
     generator = generator_for(seed, "actor", "demonstrations")
     place = start[0].multinomial(given, replacement=True, generator=generator)
-    visits = torch.zeros(1, steps, start.shape[1], dtype=torch.float64)
+    acts, here = torch.zeros_like(expert), torch.full((given,), 1 / given, dtype=torch.float64)
     for t in range(steps):
-        visits[0, t] = torch.bincount(place, minlength=start.shape[1]).double() / given
         act = expert[0, t, place].multinomial(1, generator=generator)[:, 0]
+        acts[0, t].index_put_((place, act), here, accumulate=True)
         place = transition[0, act, place].multinomial(1, generator=generator)[:, 0]
-    return visits, given
+    return acts, given
 
 
 def follow_words(
     file: SceneFile, walks: list[str], after: Tensor, start: int, steps: int
 ) -> Tensor:
-    """Walks in words; who has arrived stays."""
-    visits = torch.zeros(1, steps, after.shape[1], dtype=torch.float64)
+    """Walks in words; who has arrived stays.  -> [1, T, S, 5]"""
+    every = torch.zeros(1, steps, after.shape[1], len(MOVES), dtype=torch.float64)
     for walk in walks:
         words = re.split(r"[\s,]+", walk.strip())
         acts: list[int] = []
@@ -202,6 +206,7 @@ def follow_words(
             )
         place = start
         for t in range(steps):
-            visits[0, t, place] += 1 / len(walks)
-            place = int(after[acts[t] if t < len(acts) else STAY, place])
-    return visits
+            act = acts[t] if t < len(acts) else STAY
+            every[0, t, place, act] += 1 / len(walks)
+            place = int(after[act, place])
+    return every

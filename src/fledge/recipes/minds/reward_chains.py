@@ -25,8 +25,8 @@ class RewardChains:
     def __init__(self, scene: RewardScene, seed: int) -> None:
         self.scene, self.total = scene, scene.iterations
         self.posterior = RewardPosterior(
-            scene.transition, scene.start, scene.features, scene.counts, scene.steps, scene.shown,
-            chains=scene.chains, spread=scene.spread, total=scene.iterations,
+            scene.transition, scene.features, scene.shown * scene.acts, chains=scene.chains,
+            spread=scene.spread, total=scene.iterations,
             generator=generator_for(seed, "noise", "chains"),
         )  # fmt: skip
 
