@@ -56,6 +56,10 @@ def make(maker: OptimizerMaker) -> Learner:
     return Learner(Small(), Schedule(0.03, 10, shape="linear"), optimizer=maker, clip=0.0)
 
 
+def halve_inner(name: str) -> float:
+    return 0.5 if name == "inner.weight" else 1.0
+
+
 def weights(learner: Learner) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in learner.module.named_parameters()}
 
@@ -81,6 +85,17 @@ def test_muon_moves_the_matrices_between_and_adamw_the_rest_each_as_if_alone() -
         assert torch.equal(weights(learner)["inner.weight"], own["inner.weight"])
         for name in own:
             torch.testing.assert_close(weights(learner)[name], own[name].detach())
+
+
+def test_a_rate_of_its_own_is_a_part_of_the_learning_rate_and_decay_is_not_of_it() -> None:
+    """A first step of Adam is η, whatever the gradient; what decays is η · decay of the weight."""
+    learner = make(adamw(weight_decay=0.2, rates=halve_inner))
+    before, rate = weights(learner), learner.schedule.rate(0)
+    learn(learner, range(1))
+    for name, own in {"inner.weight": 0.5, "embedding.weight": 1.0, "inner.bias": 1.0}.items():
+        decayed = before[name] * (1 - (0.2 * rate if before[name].ndim == 2 else 0.0))
+        step = (weights(learner)[name] - decayed).abs()
+        torch.testing.assert_close(step, torch.full_like(step, own * rate), rtol=1e-4, atol=1e-7)
 
 
 def test_a_first_step_of_muon_has_all_its_singular_values_alike() -> None:
@@ -132,7 +147,9 @@ def test_in_a_language_model_only_what_lies_between_the_tokens_is_muons() -> Non
     assert names == {f"blocks.{i}.{name}.weight" for i in range(2) for name in wanted}
 
 
-@pytest.mark.parametrize("maker", [adamw(), muon()])
+@pytest.mark.parametrize(
+    "maker", [adamw(), muon(), adamw(rates=halve_inner), muon(rates=halve_inner)]
+)
 def test_what_is_saved_goes_on_with_the_same_bits(maker: OptimizerMaker, tmp_path: Path) -> None:
     straight, resumed = make(maker), make(maker)
     learn(straight, range(2))

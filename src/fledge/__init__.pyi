@@ -62,6 +62,7 @@ from fledge.front.verbs import scale as scale
 from fledge.front.verbs import selfplay as selfplay
 from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention
+from fledge.front.verbs import show_coordinates as show_coordinates
 from fledge.front.verbs import show_merges as show_merges
 from fledge.front.verbs import show_rope as show_rope
 from fledge.front.verbs import show_sampling as show_sampling

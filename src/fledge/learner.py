@@ -16,7 +16,7 @@ from fledge import rank_sums, ranks
 from fledge.dropout import drop_by_row
 from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
-from fledge.optimizers import OptimizerMaker, adamw, lay_out_moments
+from fledge.optimizers import RATE, OptimizerMaker, adamw, lay_out_moments
 from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.primitive_cache import bound_primitive_cache
 from fledge.read_rows import gather_by_row
@@ -187,7 +187,7 @@ class Learner:
         if 0 < self.clip < float(norm):
             rank_sums.scale_gradients(self.parameters, self.clip / (norm + 1e-6))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get(RATE, 1.0)
         self.optimizer.step()
         raise_version(self.module)
         self.optimizer.zero_grad(set_to_none=True)

@@ -18,13 +18,26 @@ NamedParameters = Sequence[tuple[str, nn.Parameter]]
 OptimizerMaker = Callable[[NamedParameters, float], Optimizer]
 
 
+# What a parameter's learning rate is multiplied by, from its name.
+Rates = Callable[[str], float]
+RATE = "rate_scale"  # of a group whose rate is not the Learner's own
+
+
+def same(name: str) -> float:
+    """One learning rate for all."""
+    return 1.0
+
+
 def adamw(
-    betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8, weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+    rates: Rates = same,
 ) -> OptimizerMaker:
     """AdamW (Loshchilov & Hutter 2019). weight_decay: of matrices; vectors and scales have none."""
 
     def make(named: NamedParameters, rate: float) -> Optimizer:
-        groups = _decay_matrices([p for _, p in named], weight_decay)
+        groups = _form_groups(named, weight_decay, rates)
         # Tensors that are parts and tensors that are whole are no one list for a fused kernel.
         fused = not any(is_part(p) for _, p in named)
         return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=fused, foreach=False)
@@ -37,6 +50,7 @@ def muon(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float = 0.1,
+    rates: Rates = same,
 ) -> OptimizerMaker:
     """Muon (Jordan et al. 2024): the momentum of a matrix, made orthogonal, is its step.
 
@@ -47,36 +61,39 @@ def muon(
     """
 
     def make(named: NamedParameters, rate: float) -> Optimizer:
-        matrices = [p for name, p in named if _is_hidden_matrix(name, p)]
-        hidden = {id(p) for p in matrices}
-        others = [p for _, p in named if id(p) not in hidden]
+        matrices = [(name, p) for name, p in named if _is_hidden_matrix(name, p)]
+        hidden = {id(p) for _, p in matrices}
+        others = [(name, p) for name, p in named if id(p) not in hidden]
         parts: dict[str, Optimizer] = {}
         if matrices:
             parts["muon"] = torch.optim.Muon(
-                matrices,
+                _form_groups(matrices, weight_decay, rates),
                 lr=rate,
                 weight_decay=weight_decay,
                 momentum=momentum,
                 adjust_lr_fn="match_rms_adamw",
             )
         if others:
-            groups = _decay_matrices(others, weight_decay)
+            groups = _form_groups(others, weight_decay, rates)
             parts["adamw"] = AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
         return Together(parts)
 
     return make
 
 
-def _decay_matrices(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    if not decay:
-        return [{"params": list(parameters), "weight_decay": 0.0}]
-    matrices = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    return [
-        {"params": own, "weight_decay": each}
-        for own, each in ((matrices, decay), (others, 0.0))
-        if own
-    ]
+def _form_groups(named: NamedParameters, decay: float, rates: Rates) -> list[dict[str, Any]]:
+    """Parameters that decay alike and learn at one rate together, matrices first."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, p in named:
+        groups.setdefault((bool(decay) and p.ndim >= 2, rates(name)), []).append(p)
+    formed: list[dict[str, Any]] = []
+    for decays, scale in sorted(groups, reverse=True):
+        # A step takes rate · decay of a weight away. That does not hang on how fast it learns: a
+        # weight that is c times another and learns c times as fast stays so (Wortsman et al. 2023,
+        # arXiv:2309.14322, "independent weight decay").
+        group = {"params": groups[decays, scale], "weight_decay": decay / scale if decays else 0.0}
+        formed.append(group if scale == 1 else {**group, RATE: scale})
+    return formed
 
 
 def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:

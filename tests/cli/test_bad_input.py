@@ -66,6 +66,19 @@ def rows(path: Path, number: int, **row: str) -> Path:
         ("pretrain schedule=triangle", "schedule=triangle cannot be"),
         ("pretrain tied=perhaps", "tied=perhaps cannot be"),
         ("pretrain data={text} model=huge", "model=huge is no preset"),
+        (
+            "pretrain base={pretrain} data={text} parameterization=mup",
+            "parameterization=mup is of a fresh transformer without experts, and base= brings",
+        ),
+        (
+            "pretrain data={text} architecture=lstm parameterization=mup",
+            "architecture=lstm was given: leave one of the two out",
+        ),
+        (
+            "pretrain data={text} architecture=bert parameterization=mup",
+            "parameterization=mup was given, which an encoder has not",
+        ),
+        ("pretrain data={text} experts=4 parameterization=mup", "experts= was given"),
         ("pretrain steps", "`steps` is neither a field=value nor a config file"),
         ("pretrain --steps", "`--steps` needs a value"),
         ("pretrain seed=99999999999999999999", "seed=99999999999999999999 cannot be"),

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import Cli
+from tests.cli.commands import Cli, outcome
 
 QUICK = "steps=256 copies=2 steps_per_batch=32 evaluation_episodes=2 pictures=false"
 WRONG = {
@@ -24,6 +24,7 @@ WRONG = {
     "algorithm=async normalise=true": "workers have no statistics in common",
     "algorithm=q_learning world=gridworld normalise=true": "leave normalise=true out",
     "algorithm=reinforce scale_rewards=true": "leave scale_rewards=true out",
+    "algorithm=gail": "gail was given without an expert: give expert=RUN",
     "algorithm=ppo expert=nothere": "asks no expert",
     "algorithm=dqn network=graph": "leave network=graph out",
     "algorithm=dqn steps=900": "nothing would be learned",
@@ -121,6 +122,30 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
         f"control {QUICK} algorithm=dagger expert=expert world=Acrobot-v1 out=no", folder=tmp_path
     )
     assert "trained in CartPole-v1, and this is Acrobot-v1" in other.stderr
+
+
+def test_an_expert_is_imitated_by_gail_and_airl_and_a_run_that_is_stopped_goes_on(
+    cli: Cli, tmp_path: Path
+) -> None:
+    assert cli(f"control {QUICK} out=expert", folder=tmp_path).code == 0
+    words = f"control {QUICK} expert=expert expert_episodes=2 rows_per_update=32 algorithm"
+    assert cli(f"{words}=airl state_only=true out=whole", folder=tmp_path).code == 0
+    stopped = cli(
+        f"{words}=airl state_only=true out=run", folder=tmp_path, signal=15,
+        once=tmp_path / "run" / "metrics.jsonl",
+    )  # fmt: skip
+    assert stopped.code == 128 + 15, stopped.stderr
+    assert cli("resume run", folder=tmp_path).code == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    done = cli(f"{words}=gail out=gail --json", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    metrics = (tmp_path / "gail" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in metrics]
+    told = [row for row in rows if "discriminator_right" in row]
+    assert told
+    assert all(0 <= row["discriminator_right"] <= 1 for row in told)
+    parent = json.loads((tmp_path / "gail" / "lineage.json").read_text())["parents"][0]
+    assert parent["path"] == "../expert"
 
 
 def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(

@@ -45,6 +45,10 @@ READS = {
         "show attention {tune}",
         {"base", "tokens", "windows", "heads", "maps", "page"},
     ),
+    "show coordinates": (
+        "show coordinates widths=16,32 steps=1 seeds=1",
+        {"widths", "steps", "learning_rate", "checks", "page"},
+    ),
     "show merges": ("show merges", {"bytes", "steps", "word", "cuts", "page"}),
     "show rope": (
         "show rope {tune}",

@@ -89,11 +89,11 @@ def test_hidden_names_are_no_text_unless_they_are_asked_for(tmp_path: Path) -> N
 
 
 def test_other_kinds_are_counted_by_their_suffix(tmp_path: Path) -> None:
-    write(tmp_path, "a.txt", "b.pdf", "c.pdf", "d.csv", "e.jsonl.zst", "README", "F.TXT", "g.md.gz")
+    write(tmp_path, "a.txt", "b.pdf", "c.pdf", "d.csv", "e.jsonl.xz", "README", "F.TXT", "g.md.gz")
     passed = Passed()
     assert listed(tmp_path, passed) == ["F.TXT", "a.txt", "g.md.gz"]
     assert str(passed).startswith("passed over in the data: 5 files of other kinds (2 .pdf, 1 ")
-    for kind in ("1 .csv", "1 .zst", "1 without a suffix"):
+    for kind in ("1 .csv", "1 .xz", "1 without a suffix"):
         assert kind in str(passed)
 
 

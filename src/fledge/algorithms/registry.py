@@ -58,6 +58,7 @@ from fledge.algorithms.likelihood.imitation import CLONING, DAgger
 from fledge.algorithms.likelihood.search_teacher import SearchTeacher
 from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
+from fledge.algorithms.policy.adversarial_imitation import AIRL, GAIL, AdversarialImitation
 from fledge.algorithms.policy.alphazero import AlphaZero
 from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
@@ -175,6 +176,8 @@ REGISTRY: Mapping[str, Entry] = {
     ),
     "cloning": Entry(DAgger, worlds=CLONING),
     "dagger": Entry(DAgger, worlds=DAgger.Settings()),
+    "gail": Entry(AdversarialImitation, worlds=GAIL),
+    "airl": Entry(AdversarialImitation, worlds=AIRL),
     "goal_cloning": Entry(
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),

@@ -20,7 +20,7 @@ ALIGNS = [
     "rwr",
     "awr",
 ]
-ACTS = ["dqn", "sac", "td3", "a2c", "trpo", "q_learning", "sarsa", "dagger"]
+ACTS = ["dqn", "sac", "td3", "a2c", "trpo", "q_learning", "sarsa", "dagger", "gail", "airl"]
 ACTS += ["mpc", "dyna", "prioritised_sweeping", "psrl", "dreamer"]
 FITTED = ["gmm", "hmm", "kalman", "kmeans", "fa", "ppca", "mfa"]
 TRADE_WORDS = {

@@ -314,6 +314,11 @@ VERBS: dict[str, Verb] = {
         "ShowRopeConfig",
         bare="base",
     ),
+    "show coordinates": Verb(
+        "a page: what grows with the width in the first steps, with and without µP",
+        "fledge.recipes.look.show_coordinates",
+        "ShowCoordinatesConfig",
+    ),
     "show attention": Verb(
         "a page: which token looks at which, by layer and head",
         "fledge.recipes.look.show_attention",
@@ -522,6 +527,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ShowRopeConfig": (
         "fledge show rope theta=10000 other_theta=500000",
         "fledge show rope runs/pretrain scaling=yarn factor=8",
+    ),
+    "ShowCoordinatesConfig": (
+        "fledge show coordinates widths=64,128,256,512",
+        "fledge show coordinates learning_rate=3e-3 steps=10",
     ),
     "ShowAttentionConfig": (
         'fledge show attention runs/pretrain text="the cat sat on the mat"',

@@ -439,6 +439,11 @@ def show_rope(
     return look_by_verb("show rope", {**_given(base=base), **fields}, verbose)
 
 
+def show_coordinates(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page on widths: what grows with them in the first steps, with and without µP."""
+    return look_by_verb("show coordinates", fields, verbose)
+
+
 def show_attention(base: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """A page on attention: which token looks at which, by layer and head."""
     return look_by_verb("show attention", {"base": base, **fields}, verbose)

@@ -13,7 +13,7 @@ from torch import nn
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.language.frozen_weights import FrozenMatrix
-from fledge.optimizers import adamw, muon
+from fledge.optimizers import Rates, adamw, muon, same
 
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
@@ -127,7 +127,14 @@ class TrainingConfig(BaseModel):
         default="auto", description="auto: a GPU if there is one"
     )
 
-    def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
+    def learner(
+        self,
+        module: nn.Module,
+        precision: str,
+        steps: int | None = None,
+        rates: Rates = same,
+    ) -> Learner:
+        """rates: of single weights, where they differ from `learning_rate`."""
         tokens = None
         if count_parameters(module) >= self.micro_batches_from:
             on_cpu = next(module.parameters()).device.type == "cpu"
@@ -138,7 +145,7 @@ class TrainingConfig(BaseModel):
         return Learner(
             module,
             schedule,
-            optimizer=OPTIMIZERS[self.optimizer](weight_decay=self.weight_decay),
+            optimizer=OPTIMIZERS[self.optimizer](weight_decay=self.weight_decay, rates=rates),
             clip=self.clip,
             rows_per_micro_batch=self.rows_per_micro_batch,
             tokens_per_micro_batch=tokens,

@@ -16,6 +16,7 @@ from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
 from fledge.tasks.conversed import Conversed, count_turns
 from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
+from fledge.tasks.minds.mind_task import MIND_TASKS, list_kinds, make_mind_task
 from fledge.tasks.own_process import Limits
 from fledge.tasks.python_task import PythonTask
 from fledge.tasks.python_world import load_python_task
@@ -166,7 +167,7 @@ def load_task(
     names = []
     # a path that holds a comma is taken whole
     for name in [spec] if os.path.isfile(spec) else spec.split(","):
-        names.extend(BUILT_IN if name.strip() == "words" else list_levels(name.strip()))
+        names.extend(list_parts(name.strip()))
     parts = tuple(
         load_single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names
     )
@@ -176,6 +177,13 @@ def load_task(
                 f"the task {spec!r} names {part.name} twice: name each part of a mixture once."
             )
     return parts[0] if len(parts) == 1 else TaskMixture(spec, parts, seed)
+
+
+def list_parts(name: str) -> Sequence[str]:
+    """What a name such as words, household:1-3 or false_beliefs stands for; else itself."""
+    if name == "words":
+        return BUILT_IN
+    return list_kinds(name) if name.partition(":")[0] in MIND_TASKS else list_levels(name)
 
 
 def load_single_task(
@@ -193,6 +201,8 @@ def load_single_task(
         return NumberTask(name, seed, *choose_lengths("digits", NUMBER_LENGTHS, *ends))
     if (world := make_world(name, seed)) is not None:
         return world
+    if (minds := make_mind_task(name, seed)) is not None:
+        return minds
     if name.startswith(REASONING_GYM):
         return load_reasoning_gym(name, seed)
     if name.startswith(TEXTWORLD):
@@ -202,12 +212,12 @@ def load_single_task(
         return load_python_task(str(path), seed, limits, reading, admit)
     if path.suffix == ".jsonl":
         return load_answer_file_task(str(path), seed, reading, admit)
-    known = f"{', '.join(BUILT_IN)}, or words for all of them, {', '.join(WORLDS)}"
+    known = f"{', '.join(BUILT_IN)}, or words for all of them, {', '.join([*WORLDS, *MIND_TASKS])}"
     if path.suffix or "/" in name:
         raise UserError(
             f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}."
         )
-    near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words", *WORLDS], n=1)
+    near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words", *WORLDS, *MIND_TASKS], n=1)
     perhaps = f"perhaps you meant {near[0]}; " if near else ""
     raise UserError(
         f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own."

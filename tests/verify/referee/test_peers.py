@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from fledge.errors import UserError
 from fledge.exact.problem import Problem
+from fledge.recipes.studies import referee
+from fledge.runs.show import Show
 from fledge.verify.referee.language_rows import DPO_ROWS, GRPO_ROWS
 from fledge.verify.referee.page import render_page
 from fledge.verify.referee.peers import select_hearings
@@ -106,3 +110,20 @@ def test_a_number_that_cannot_be_is_one_sentence(
 ) -> None:
     with pytest.raises(UserError, match=said):
         select_hearings(peer, setting)
+
+
+def test_of_all_what_is_not_installed_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """imitation and d3rlpy are never there beside the others; asked for by name it is an error."""
+    [own] = select_hearings("fledge:rloo", {})
+
+    def refuse(problem: Any) -> Any:
+        raise UserError("peer=imitation:bc wants imitation")
+
+    absent: Any = dataclasses.replace(own, peer="imitation:bc", build=refuse)
+    monkeypatch.setattr(referee, "select_hearings", lambda peer, told: [absent, absent, own])
+    screen = io.StringIO()
+    rows = referee.hear_peers("all", {}, Show(Console(file=screen, width=200)))["rows"]
+    assert [row["peer"] for row in rows] == ["fledge:rloo"]
+    assert screen.getvalue().count("left out: peer=imitation:bc wants imitation") == 1
+    with pytest.raises(UserError, match="wants imitation"):
+        referee.hear_peers("imitation", {}, Show(Console(file=screen)))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,18 @@ NAMES = ("E", "A", "B", "alpha", "beta")
 @dataclass(frozen=True)
 class Points:
     """Runs that were made.  Each [n], positive: parameters, tokens trained on, loss in nats a token
-    (or in any other unit that has a floor).
+    (or in any other unit that has a floor). unique: how many of the tokens are different ones; all
+    of them unless given.
     """
 
     parameters: Array
     tokens: Array
     loss: Array
+    unique: Array = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.unique):
+            object.__setattr__(self, "unique", self.tokens)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -34,7 +40,9 @@ class Points:
         return TRAINING_FLOP * self.parameters * self.tokens
 
     def take(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Points:
-        return Points(self.parameters[kept], self.tokens[kept], self.loss[kept])
+        return Points(
+            self.parameters[kept], self.tokens[kept], self.loss[kept], self.unique[kept]
+        )
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,17 @@ NAMES = {
     "parameters": ("parameters", "params", "n", "model size", "size"),
     "tokens": ("tokens", "training tokens", "d"),
     "flop": ("flop", "flops", "training flop", "compute", "c"),
+    "unique": ("unique tokens", "unique"),
+    "epochs": ("epochs",),
+    "repeats": ("repeats", "repetitions"),
     "loss": ("loss", "final loss", "validation loss", "l"),
 }
 
 
 def read_points(path: Path) -> Points:
-    """Of parameters, tokens and flop two suffice: C = 6 N D gives the third. Raises UserError, with
-    line and column, for what is no positive number.
+    """Of parameters, tokens and flop two suffice: C = 6 N D gives the third. Where tokens were seen
+    more than once, one of: unique_tokens; epochs, how often each was seen; repeats, how often
+    again. Raises UserError, with line and column, for what is no positive number.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -38,13 +42,36 @@ def read_points(path: Path) -> Points:
     columns: dict[str, Array] = {}
     for name, at in places.items():
         cells = [(number, row) for number, row in enumerate(rows[1:], 2) if row]
-        values = [_read_number(path, number, rows[0][at], row, at) for number, row in cells]
+        least = 0.0 if name == "repeats" else None
+        values = [_read_number(path, number, rows[0][at], row, at, least) for number, row in cells]
         columns[name] = np.array(values, dtype=np.float64)
     if "parameters" not in columns:
         columns["parameters"] = columns["flop"] / (TRAINING_FLOP * columns["tokens"])
     if "tokens" not in columns:
         columns["tokens"] = columns["flop"] / (TRAINING_FLOP * columns["parameters"])
-    return Points(columns["parameters"], columns["tokens"], columns["loss"])
+    return Points(
+        columns["parameters"], columns["tokens"], columns["loss"], _find_unique(path, columns)
+    )
+
+
+def _find_unique(path: Path, columns: dict[str, Array]) -> Array:
+    """Unique tokens of each run. Raises UserError for more of them than tokens, and for two columns
+    that say it.
+    """
+    given = [name for name in ("unique", "epochs", "repeats") if name in columns]
+    if len(given) > 1:
+        raise UserError(
+            f"{path} says by {' and '.join(given)} how often tokens were seen: keep one of them."
+        )
+    tokens = columns["tokens"]
+    unique = columns.get("unique", tokens / (columns.get("epochs", 1 + columns.get("repeats", 0))))
+    more = np.flatnonzero(unique > tokens * (1 + 1e-9))
+    if len(more):
+        raise UserError(
+            f"run {more[0] + 1} of {path} has {unique[more[0]]:,.0f} unique tokens of "
+            f"{tokens[more[0]]:,.0f}: give at most as many, or epochs of 1 or more."
+        )
+    return unique
 
 
 def write_points(path: Path, points: Points) -> None:
@@ -62,7 +89,8 @@ def _find_columns(path: Path, heads: list[str]) -> dict[str, int]:
         at = next((plain.index(each) for each in spellings if each in plain), None)
         if at is not None:
             places[name] = at
-    if "loss" not in places or len(places) < 3:
+    told = sum(name in places for name in ("parameters", "tokens", "flop"))
+    if "loss" not in places or told < 2:
         raise UserError(
             f"{path} has the columns {', '.join(heads)}: a law is fitted on `loss` and two of "
             "`parameters`, `tokens` and `flop`. Name them so in its first line."
@@ -70,15 +98,19 @@ def _find_columns(path: Path, heads: list[str]) -> dict[str, int]:
     return places
 
 
-def _read_number(path: Path, line: int, head: str, row: list[str], at: int) -> float:
+def _read_number(
+    path: Path, line: int, head: str, row: list[str], at: int, least: float | None = None
+) -> float:
+    """Above 0, or from `least` on."""
     cell = row[at].strip() if at < len(row) else ""
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
+    if not (math.isfinite(value) and (value > 0 if least is None else value >= least)):
+        wanted = "above 0" if least is None else f"from {least:g} on"
         raise UserError(
-            f"line {line} of {path} has {cell or 'nothing'} as its {head}: give a number above 0, "
+            f"line {line} of {path} has {cell or 'nothing'} as its {head}: give a number {wanted}, "
             "or leave the line out."
         )
     return value

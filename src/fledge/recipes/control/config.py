@@ -68,7 +68,8 @@ class ControlConfig(AlgorithmFields):
     expert: Path | None = Field(
         default=None,
         description=(
-            "cloning, dagger: whom to imitate, a finished run of `fledge control` in this world"
+            "cloning, dagger, gail, airl: whom to imitate, a finished run of `fledge control` in "
+            "this world"
         ),
     )
     base: Path | None = Field(

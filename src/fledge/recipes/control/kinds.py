@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fledge.errors import UserError
+from fledge.recipes.control.adversarial import build_adversarial_imitation
 from fledge.recipes.control.builders import (
     Build,
     Built,
@@ -94,7 +95,7 @@ class AgentKind:
         )  # fmt: skip
 
 
-IMITATORS = ("cloning", "dagger")
+IMITATORS = ("cloning", "dagger", "gail", "airl")
 SCALED = {"bodies": {"normalise": True, "scale_rewards": True}}
 NORMALISED = {"bodies": {"normalise": True}}
 LONG = {"steps_per_batch": 256}
@@ -104,6 +105,10 @@ TABLE = AgentKind(
 )  # fmt: skip
 COUNTED = replace(TABLE, build=build_counted)
 CONTINUOUS = {"copies": 1, "learning_rate": 3e-4, "clip": 0.0, "widths": (256, 256)}
+ADVERSARIAL = AgentKind(
+    build_adversarial_imitation, LONG | {"learning_rate": 3e-4, "schedule": "linear"},
+    NORMALISED | {"vectors": {"steps_per_batch": 128, "learning_rate": 2e-3, "epochs": 6}},
+)  # fmt: skip
 KINDS: dict[str, AgentKind] = {
     "ppo": AgentKind(
         build_ppo,
@@ -159,6 +164,8 @@ KINDS: dict[str, AgentKind] = {
         build_imitation, {"steps_per_batch": 64}, NORMALISED,
     ),
     "dagger": AgentKind(build_imitation, {"steps_per_batch": 64}, NORMALISED),
+    "gail": ADVERSARIAL,
+    "airl": ADVERSARIAL,
     "goal_cloning": AgentKind(  # of its own steps, each right for where it led
         build_goal_cloning, {"learning_rate": 2e-3}, whole_episodes=True, actor_critic=False,
     ),

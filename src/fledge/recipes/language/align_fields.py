@@ -48,7 +48,8 @@ class AlignConfig(
         description=(
             "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
             "last, words, or a .jsonl or .py of your own; household, shell, shop: worlds that "
-            "answer, household:1-3 of several levels"
+            "answer, household:1-3 of several levels; false_beliefs, goals, irony: other minds, "
+            "irony:odds+evident of two kinds"
         )
     )
     curriculum: bool = Field(

@@ -23,6 +23,7 @@ IDLE = {
     "compile": ("auto", "no"),
     "shard": ("none",),
     "tensor_parallel": (1,),
+    "parameterization": ("standard",),
 }
 
 

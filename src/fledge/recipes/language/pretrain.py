@@ -38,6 +38,7 @@ from fledge.recipes.language.objective_fields import (
     text_tokenizer,
 )
 from fledge.recipes.language.order_fields import OrderFields, reads_backward
+from fledge.recipes.language.parameterization_field import ParameterizationField
 from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
     TextFields,
@@ -61,6 +62,7 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 class PretrainConfig(
     FamilyField,
     SizeFields,
+    ParameterizationField,
     ObjectiveFields,
     NgramFields,
     ExpertFields,
@@ -172,7 +174,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             if isinstance(write, PairWriter)
             else judge_text(policy, text, tokenizer, row_tokens, config.evaluation_rows, samples)
         )
-        learner = config.learner(policy, speed.precision)
+        rates = config.choose_rates(policy.network, config.optimizer)
+        learner = config.learner(policy, speed.precision, rates=rates)
         algorithm = choose_algorithm(config, policy, learner, course.stopwatch)
         course.fit(algorithm, sampler, [judge], figure_unit=" nats")
         save_model(course.run.model_folder, policy.network, tokenizer)
@@ -194,6 +197,9 @@ def check_new(config: PretrainConfig, base: Loaded | None) -> None:
         config.check_experts_of(base.network.config)
     check_fields(config)
     check_idle(config)
+    config.check_parameterization(
+        config.architecture, fresh=base is None, experts=config.experts is not None
+    )
     if base is None:
         config.check_experts(config.architecture)
     check_sources(config.data, config.architecture, carry=config.carry)
@@ -206,6 +212,8 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     network: Any = base.network if base else make_network(config, tokenizer)
     config.set_checkpointing(network)
     config.put_order(network)
+    if base is None:
+        config.widen(network)
     if base:
         config.freeze_parts(network)
     elif config.freeze:

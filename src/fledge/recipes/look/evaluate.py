@@ -26,6 +26,7 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.recipes.look.evaluate_encoder import evaluate_encoder
 from fledge.recipes.look.evaluate_labels import evaluate_labels, labels_rows
+from fledge.recipes.look.evaluate_minds import evaluate_minds, list_mind_examples
 from fledge.recipes.look.evaluate_one_shot import (
     OneShotConfig,
     evaluate_one_shot,
@@ -94,7 +95,7 @@ class EvaluateConfig(
         default=None,
         description=(
             "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own; "
-            "household, shell, shop: worlds that answer"
+            "household, shell, shop: worlds that answer; false_beliefs, goals, irony: other minds"
         ),
     )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
@@ -193,6 +194,8 @@ def evaluate(
             f"score {figures['true_score']:.3f}, {figures['exact_match']:.1%} right, on "
             f"{different} of {part}, {answers} of up to {config.max_new_tokens} tokens"
         )
+        about = list_mind_examples(task, examples)
+        figures |= evaluate_minds(model.policy(), model.tokenizer, about, show)
     return figures
 
 

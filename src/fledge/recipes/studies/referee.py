@@ -15,6 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.runs.show import Show
 from fledge.verify.referee.hear import hear
@@ -25,20 +26,33 @@ from fledge.verify.referee.world_ruling import WorldRuling
 
 
 def hear_peers(peer: str, setting: Mapping[str, Any], show: Show) -> dict[str, Any]:
-    """Every row of a peer, of a package or of all; what they compute, beside what they claim.
+    """Every row of a peer, of a package or of all; what they compute, beside what they claim. Of
+    all, those whose package is not installed are said and left out: no environment has every one.
 
-    Raises UserError for a peer or a setting that there is not, or a package that is not installed.
+    Raises UserError for a peer or a setting that there is not, or a package that is asked for by
+    its name and is not installed.
     """
     told = {name: read_value(value) for name, value in setting.items()}
     hearings = select_hearings(peer, told)
     began = time.perf_counter()
     rulings: list[Ruling | WorldRuling] = []
+    left_out: dict[str, str] = {}
     with show.progress("verify", len(hearings), "bias") as watch:
         for step, hearing in enumerate(hearings, 1):
-            with quiet():
-                rulings.append(hear(hearing))
+            if hearing.peer in left_out:
+                continue
+            try:
+                with quiet():
+                    rulings.append(hear(hearing))
+            except UserError as error:
+                if peer != "all":
+                    raise
+                left_out[hearing.peer] = str(error)
+                continue
             watch.step(step, {"bias": rulings[-1].bias or 0.0})
     show.print(draw_rulings(rulings))
+    for said in left_out.values():
+        show.line(f"left out: {said}")
     differ = sum(bool(ruling.faults) for ruling in rulings)
     show.line(
         f"{differ} of {len(rulings)} rows differ from what is claimed, "

@@ -1,0 +1,145 @@
+"""One peer of benchmarks/minds.py, in an interpreter of its own: `PYTHON minds_peers.py SIDE
+PROBLEM.npz REPEATS` prints the seconds of so many repeats, what came out, and versions, as JSON.
+It imports nothing of fledge.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def take(update: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Seconds of so many, after one that is not counted; what the last of them said."""
+    said = update()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        said = update()
+    return time.perf_counter() - began, said
+
+
+def run_pomdp_py(problem: Any, repeats: int) -> tuple[float, Any]:
+    """Its exact update of a histogram, action by action: the mind is a state that stays."""
+    import pomdp_py
+
+    prior, table = problem["prior"], problem["table"]  # [M], [T, M]
+    minds = list(range(len(prior)))
+
+    class Seen(pomdp_py.ObservationModel):
+        def __init__(self) -> None:
+            self.step = 0
+
+        def probability(self, observation: Any, next_state: Any, action: Any) -> float:
+            return float(table[self.step, next_state])
+
+    class Same(pomdp_py.TransitionModel):
+        def probability(self, next_state: Any, state: Any, action: Any) -> float:
+            return float(next_state == state)
+
+    seen, same = Seen(), Same()
+
+    def update() -> list[float]:
+        belief = pomdp_py.Histogram({mind: float(p) for mind, p in zip(minds, prior, strict=True)})
+        for step in range(len(table)):
+            seen.step = step
+            belief = pomdp_py.update_histogram_belief(
+                belief, "watch", "seen", seen, same, static_transition=True
+            )
+        return [belief[mind] for mind in minds]
+
+    return take(update, repeats)
+
+
+def run_memo(problem: Any, repeats: int) -> tuple[float, Any]:
+    """A memo model of one update, compiled once, with prior and likelihood as arrays."""
+    import jax
+    import jax.numpy as jnp
+    from memo import memo
+
+    jax.config.update("jax_enable_x64", True)
+    table = jnp.asarray(problem["table"])
+    number = table.shape[1]
+    minds = jnp.arange(number)
+    namespace = {"memo": memo, "jax": jax, "jnp": jnp, "Mind": minds, "Seen": jnp.arange(2)}
+    exec(MEMO_MODEL, namespace)
+    infer = namespace["infer"]
+
+    def update() -> list[float]:
+        belief = jnp.asarray(problem["prior"])
+        for row in table:
+            belief = infer(belief, row)[:, 1]
+        return [float(p) for p in jax.block_until_ready(belief)]
+
+    return take(update, repeats)
+
+
+MEMO_MODEL = """
+@jax.jit
+def chance(belief, mind):
+    return belief[mind]
+
+@jax.jit
+def acts(row, mind, seen):
+    return jnp.where(seen == 1, row[mind], 1 - row[mind])
+
+@memo
+def infer[m: Mind, s: Seen](belief: ..., row: ...):
+    observer: thinks[
+        walker: chooses(m in Mind, wpp=chance(belief, m)),
+        walker: chooses(s in Seen, wpp=acts(row, m, s))
+    ]
+    observer: observes [walker.s] is s
+    return observer[Pr[walker.m == m]]
+"""
+
+
+def run_imitation(problem: Any, repeats: int) -> tuple[float, Any]:
+    """Iterations of MCEIRL: soft values, visits, gradient, Adam."""
+    import torch
+    from imitation.algorithms.mce_irl import MCEIRL, mce_occupancy_measures, mce_partition_fh
+    from imitation.rewards.reward_nets import BasicRewardNet
+    from seals.base_envs import TabularModelPOMDP
+
+    torch.set_num_threads(1)
+    env = TabularModelPOMDP(
+        transition_matrix=problem["transition"],  # [S, A, S]
+        observation_matrix=problem["features"].astype(np.float32),  # [S, F]
+        reward_matrix=problem["reward"],
+        horizon=int(problem["steps"]),
+        initial_state_dist=problem["start"],
+    )
+    net = BasicRewardNet(
+        env.observation_space, env.action_space, hid_sizes=(), use_action=False,
+        use_next_state=False, use_done=False,
+    )  # fmt: skip
+    learner = MCEIRL(problem["expert"], env, net, rng=np.random.default_rng(0), log_interval=None)
+    features = torch.from_numpy(env.observation_matrix)
+    taken, _ = take(lambda: learner._train_step(features), repeats)
+    _, _, policy = mce_partition_fh(env, reward=problem["reward"])
+    visits, _ = mce_occupancy_measures(env, reward=problem["reward"], pi=policy)
+    return taken, visits[:-1].sum(0).tolist()  # of the states in which reward is earned
+
+
+SIDES = {
+    "pomdp_py": (run_pomdp_py, ("pomdp-py",)),
+    "memo": (run_memo, ("memo-lang", "jax")),
+    "imitation": (run_imitation, ("imitation", "seals")),
+}
+
+
+def main() -> None:
+    side, file, repeats = sys.argv[1:]
+    work, packages = SIDES[side]
+    taken, said = work(np.load(file), int(repeats))
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    print(json.dumps({"seconds": taken, "said": said, "versions": versions}))
+
+
+if __name__ == "__main__":
+    main()

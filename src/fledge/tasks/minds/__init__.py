@@ -1,0 +1,1 @@
+"""Questions about what somebody believes, wants or means, with their exact answers."""
