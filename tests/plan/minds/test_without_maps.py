@@ -256,7 +256,7 @@ def test_quantal_response_looks_at_what_is_gained_and_not_at_what_all_get() -> N
     pays = table([[2, 0], [3, 1]])
     row, _ = quantal_response(pays + 1e6, pays.T + 1e6, 1.0)
     assert float(row[1]) == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-9)
-    with pytest.raises(UserError, match=r"give one of 0\.0012 or less"):
+    with pytest.raises(UserError, match=r"give one of 0\.0013 or less"):
         quantal_response(1e6 * pays, 1e6 * pays.T, 3.0)
 
 
