@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import Cli
 from tests.curate.texts import write_text
+
+from fledge.recipes.data.effect import HELD_OUT, DataEffectConfig, write_sides
 
 EFFECT = "data effect corpus.jsonl step=near seeds=2 steps=2 tokens_per_step=128 out=effect"
 
@@ -48,6 +51,24 @@ def test_sides_differ_by_the_step_alone_and_nothing_is_repeated(cli: Cli, tmp_pa
         assert text.replace(text.split()[30], "other", 1) not in extra
     assert told["low"] <= told["difference"] <= told["high"]
     assert told["with"] - told["without"] == pytest.approx(told["difference"])
+
+
+def test_what_shares_a_passage_is_not_held_out(tmp_path: Path) -> None:
+    """One side would learn the passage twice, the other once: it could not be judged fairly."""
+    texts = [write_text(seed, 60) for seed in range(600)]
+    digests = [hashlib.sha256(text.encode()).digest()[:8] for text in texts]
+    chosen = [
+        text for text, digest in zip(texts, digests, strict=True)
+        if int.from_bytes(digest, "big") % HELD_OUT == 0
+    ]  # fmt: skip
+    again = f"{chosen[0]} {write_text(1000, 60)}"
+    rows = [json.dumps({"text": text}) + "\n" for text in (*texts, again)]
+    (tmp_path / "corpus.jsonl").write_text("".join(rows))
+    config = DataEffectConfig(data=str(tmp_path / "corpus.jsonl"), step="spans")
+    counts = write_sides(tmp_path, config)
+    assert read_texts(tmp_path / "held.jsonl") == chosen[1:]
+    assert counts["held"] == len(chosen) - 1
+    assert chosen[0] in read_texts(tmp_path / "with.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def test_a_soup_is_no_worse_than_its_best(cli: Cli, models: Models, tmp_path: Pa
         ("merge {tune},{pretrain} method=ties", "method=ties wants base="),
         ("merge {tune},{pretrain} base={tune}", "method=average has no base="),
         ("merge {tune},{pretrain} method=soup", "data= is the held-out text of method=soup"),
+        ("merge , method=ties base={tune}", "is no model: give one or more"),
+        ("merge {tune},{pretrain} weights=nan,nan", "weights=nan,nan was given for 2 models"),
         ("merge {tune},{pretrain} weights=1,1", "weights=1,1 was given for 2 models"),
         ("merge {tune},other", "other has another shape than"),
     ],

@@ -89,9 +89,14 @@ def test_every_scene_is_told(scene: str, said: str, cli: Cli, tmp_path: Path) ->
         ("minds food-trucks particles=1", "particles"),
         ("minds faces inference=particles", "is always enumerated"),
         ("minds ./perfect.txt", "is one that every mind excludes"),
+        ("minds ./words.txt", "and every mind excludes it"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "perfect.txt").write_text(TRUCKS.replace("[0.5, 2]", "[inf]"))
+    faces = (scene_file.FOLDER / "faces.toml").read_text()
+    (tmp_path / "words.txt").write_text(
+        faces.replace('said = "glasses"', 'said = ["hat", "cap"]') + 'cap = ["plain face"]\n'
+    )
     assert said in cli(words, folder=tmp_path).complaint
     assert not list(tmp_path.glob("runs/minds*/config.json"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.cli.commands import Cli
+
+from fledge.images.png import encode_png
 
 QUICK = "query digits methods=margin,core_set seeds=2 rounds=1 --json"
 
@@ -43,10 +46,19 @@ def test_choosing_beats_chance_on_digits_and_loses_nothing_on_noise(
     [
         ("query digits methods=entropy", "there is no method 'entropy'"),
         ("query digits rounds=1000", "give fewer rounds"),
+        (
+            "query ./large first=2 rounds=1 labels_per_round=1",
+            "weights, of which 8,000 can be fitted",
+        ),
         ("query nowhere/", "nowhere"),
         ("query digits seeds=1", "seeds"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    for label in ("a", "b") if "large" in words else ():
+        (tmp_path / "large" / label).mkdir(parents=True)
+        for number in range(20):
+            picture = np.full((64, 64, 1), 10 * number, dtype=np.uint8)
+            (tmp_path / "large" / label / f"{number}.png").write_bytes(encode_png(picture))
     assert said in cli(words, folder=tmp_path).complaint
     assert not list(tmp_path.glob("runs/query*/config.json"))

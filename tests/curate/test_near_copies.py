@@ -61,6 +61,10 @@ def test_bands_do_not_depend_on_the_company() -> None:
     assert hash_bands(["One, two"])[0].tolist() == together[2].tolist()
 
 
+def test_what_has_no_words_is_a_copy_of_its_like_alone() -> None:
+    assert find_clusters(hash_bands(["--", "...", "--\n", "a --"])).tolist() == [0, 1, 0, 3]
+
+
 def test_a_chain_of_copies_is_of_its_first() -> None:
     bands = np.arange(6 * BANDS, dtype=np.uint64).reshape(6, BANDS)
     bands[5, 3], bands[2, 3] = 999, 999

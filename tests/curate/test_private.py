@@ -15,6 +15,7 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY---
         ("write to jan.smith+a@mail.example.org.", "write to <email>."),
         ("user@host and @someone stay", "user@host and @someone stay"),
         ("card 4111 1111 1111 1111, or 5500-0000-0000-0004", "card <card>, or <card>"),
+        ("card 3782 822463 10005, order 3782 822463 10006", "card <card>, order 3782 822463 10006"),
         ("order 4111 1111 1111 1112 stays", "order 4111 1111 1111 1112 stays"),
         ("pay to DE89 3704 0044 0532 0130 00 now", "pay to <IBAN> now"),
         ("part DE89 3704 0044 0532 0130 01 stays", "part DE89 3704 0044 0532 0130 01 stays"),

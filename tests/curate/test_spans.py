@@ -13,7 +13,7 @@ def find(texts: list[str], span: int, at_a_time: int = 3) -> list[tuple[int, int
     with RepeatedSpans(span) as spans:
         for a in range(0, len(texts), at_a_time):
             spans.add(texts[a : a + at_a_time])
-        again = spans.find()
+        again, _ = spans.find()
         first = spans.first
     places = [max(i for i in range(len(texts)) if first[i] <= word) for word in again.tolist()]
     return [(i, word - first[i]) for i, word in zip(places, again.tolist(), strict=True)]

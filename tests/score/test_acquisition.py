@@ -61,6 +61,8 @@ def test_a_core_set_takes_the_farthest_in_turn() -> None:
     """On a line at 0, 1, 4, 10: from 0 it is 10, then 4, which is 4 from 0, then 1."""
     x = torch.tensor([[0.0], [1.0], [4.0], [10.0]])
     assert core_set(x, torch.tensor([0]), 3).tolist() == [3, 2, 1]
+    copies = torch.zeros(4, 1)
+    assert sorted(core_set(copies, torch.tensor([0]), 3).tolist()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("method", METHODS)

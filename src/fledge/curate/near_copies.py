@@ -8,12 +8,12 @@ probability s^R, and one of B bands with 1 − (1 − s^R)^B: with 14 bands of 8
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fledge.curate.filtering import digest
 from fledge.curate.word_hashes import Hashes, hash_runs, hash_words, mix
 
 BANDS, ROWS = 14, 8
@@ -24,23 +24,18 @@ _RANDOM = np.random.default_rng(0x5EED)
 _FACTORS = _RANDOM.integers(1 << 63, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
 
 
-def make_bands(texts: Iterable[str]) -> Iterator[Hashes]:
-    """The bands of each text.  [BANDS]. What has fewer words than a run has one run of all of
-    them.
-    """
-    left = iter(texts)
-    while batch := list(islice(left, AT_A_TIME)):
-        yield from hash_bands(batch)
-
-
 def hash_bands(texts: Sequence[str]) -> Hashes:
-    """[texts, BANDS]"""
+    """The bands of each text. What has fewer words than a run has one run of all of them, and what
+    has none its own digest.  [texts, BANDS]
+    """
     hashed = hash_words(texts)
     parts = []
-    for begin, end in zip(hashed.first, hashed.first[1:], strict=False):
+    for text, begin, end in zip(texts, hashed.first, hashed.first[1:], strict=False):
         words = hashed.words[begin:end]
         runs = hash_runs(words, min(SHINGLE, max(1, len(words))))
-        parts.append(runs if len(runs) else np.zeros(1, dtype=np.uint64))
+        if not len(runs):  # dashes alone are no copy of dots alone
+            runs = np.frombuffer(digest(text)[:8], dtype=np.uint64)
+        parts.append(runs)
     lengths = np.array([len(part) for part in parts])
     least = _find_least(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))
     bands = least.reshape(len(texts), BANDS, ROWS)

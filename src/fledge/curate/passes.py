@@ -1,5 +1,5 @@
 """Two readings of a corpus that decide about every document: each alone and as a copy, then what of
-those kept stood in others. Held of a document are its digest, its bands and a verdict: 130 bytes.
+those kept stood in others. Held of a document are its digest, its bands and a verdict: 260 bytes.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ def find_spans(
     folder: Path,
     span: int,
     told: Told,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The second reading, of what is kept: at which word of which document a run begins that stood
-    before.  [R], [R]
+    before, and the documents of which a run stands again later.  [R], [R], [D]
 
     span: words of a run. folder: where hashes lie meanwhile.
     """
@@ -130,10 +130,11 @@ def find_spans(
         kept = each_kept(documents, filters, verdicts, told)
         while batch := list(islice(kept, AT_A_TIME)):
             spans.add([text for _, text in batch])
-        again = spans.find().astype(np.int64)
+        again, before = (words.astype(np.int64) for words in spans.find())
         first = np.array(spans.first, dtype=np.int64)
     inside = np.searchsorted(first, again, side="right") - 1
-    return numbers[inside], again - first[inside]
+    copied = np.unique(np.searchsorted(first, before, side="right") - 1)
+    return numbers[inside], again - first[inside], numbers[copied]
 
 
 def each_kept(

@@ -1,8 +1,9 @@
 """Rules by which a document is dropped, as they were published: Gopher (Rae et al. 2021, appendix
 A.1.1), C4 (Raffel et al. 2020, section 2.2), FineWeb (Penedo et al. 2024, section 3.6).
 
-A rule answers with a sentence that says what was measured and what is allowed, or with None. C4's
-list of bad words is not here: it drops texts on medicine and about minorities (Dodge et al. 2021).
+A rule answers with a sentence that says what was measured and what is allowed, or with None. Of C4
+it is the rules for whole documents, not those that drop lines out of them. Its list of bad words is
+not here: it drops texts on medicine and about minorities (Dodge et al. 2021).
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ def judge_gopher(text: str) -> str | None:
     if not 3 <= mean <= 10:
         return f"words of {mean:.1f} characters on average, and 3 to 10 are allowed"
     ellipses = text.count("…") + text.count("...")
-    symbols = text.count("#") + ellipses
-    if symbols > 0.1 * number:
-        return f"{symbols / number:.0%} as many # and … as words, and 10 % are allowed"
+    for symbols, what in ((text.count("#"), "#"), (ellipses, "…")):
+        if symbols > 0.1 * number:
+            return f"{symbols / number:.0%} as many {what} as words, and 10 % are allowed"
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     # Where a tenth of the lines has none there is no need to look at the others.
     if any(line.startswith(BULLETS) for line in lines[: len(lines) // 10 + 1]):
         bullets = sum(line.startswith(BULLETS) for line in lines)
         if bullets > 0.9 * len(lines):
-            return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+            return (
+                f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+            )
     if ellipses > 0.3 * len(lines):  # or no line can be too much
         open_ends = sum(line.endswith(("…", "...")) for line in lines)
         if open_ends > 0.3 * len(lines):

@@ -70,17 +70,21 @@ class RepeatedSpans:
         for number, file in enumerate(self._files):
             records[order[borders[number] : borders[number + 1]]].tofile(file)
 
-    def find(self) -> Hashes:
-        """The word at which each run begins that stood before, ascending."""
-        again = []
+    def find(self) -> tuple[Hashes, Hashes]:
+        """The words at which runs begin that stood before, and at which those that stand again
+        later; ascending.
+        """
+        again, first = [], []
         for file, path in zip(self._files, self._paths, strict=True):
             file.close()
             records = np.fromfile(path, dtype=_RECORD)
             # stable: the first of equal ones is the one that came first
             order = np.argsort(records["run"], kind="stable")
             ordered = records["run"][order]
-            again.append(records["word"][order[1:]][ordered[1:] == ordered[:-1]])
-        return np.sort(np.concatenate(again))
+            same = ordered[1:] == ordered[:-1]
+            again.append(records["word"][order[1:]][same])
+            first.append(records["word"][order[:-1]][same])
+        return np.sort(np.concatenate(again)), np.sort(np.concatenate(first))
 
 
 def cut_spans(text: str, starts: Sequence[int], span: int = SPAN) -> tuple[str, int]:

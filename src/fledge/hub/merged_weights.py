@@ -45,8 +45,8 @@ def add_agreeing(
     base: Weights, models: Sequence[Weights], shares: Sequence[float], scale: float = 1.0,
     keep: float = 0.2,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """TIES. keep: of each weight's numbers, those that moved most; the mean is over the models
-    whose move has the elected sign.
+    """TIES. keep: of each weight's numbers, those that moved most (the paper trims all weights of a
+    model together); the mean is over the models whose move has the elected sign.
     """
     merged = {}
     for name, like in base.items():

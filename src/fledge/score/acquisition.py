@@ -43,10 +43,12 @@ def core_set(x: Tensor, labelled: Tensor, count: int) -> Tensor:
     long
     """
     distance = torch.cdist(x, x[labelled]).amin(1)
+    distance[labelled] = -torch.inf  # a copy of what is labelled is as near as that itself
     chosen = []
     for _ in range(count):
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (x - x[chosen[-1]]).norm(dim=1))
+        distance[chosen[-1]] = -torch.inf
     return torch.tensor(chosen)
 
 

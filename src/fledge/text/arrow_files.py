@@ -100,7 +100,7 @@ def read_parquet(path: Path, start: int = 0) -> Iterator[tuple[int, str]]:
         raise UserError(
             f"{path} does not exist: check the spelling, relative to the folder you are in"
         ) from None
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, arrow.ArrowException) as error:
         raise UserError(
             f"{path} is not a whole parquet file ({error}): write or copy it again"
         ) from None
@@ -110,5 +110,7 @@ def _check(value: object, path: Path, number: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"the `text` of row {number} of {path} is not a string: write it as one")
+        raise UserError(
+            f"the `text` of row {number + 1} of {path} is not a string: write it as one"
+        )
     return value

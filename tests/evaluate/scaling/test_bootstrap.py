@@ -56,3 +56,16 @@ def test_the_same_seed_the_same_interval() -> None:
     assert first == second
     assert first != other
     assert first.value == pytest.approx(other.value)
+
+
+def test_intervals_of_runs_that_tell_nothing_are_wide_and_numbers() -> None:
+    random = np.random.default_rng(0)
+    size, tokens = np.exp(random.uniform(10, 15, 9)), np.exp(random.uniform(14, 19, 9))
+    law = fit_with_intervals(Points(size, tokens, np.exp(random.normal(size=9))), resamples=50)
+    intervals = [
+        *law.parameters.values(), law.foretell_run(1e7, 1e9), law.best_parameters(1e15),
+        law.best_parameters(1e15, 1e9),
+    ]  # fmt: skip
+    assert all(np.isfinite([each.value, each.low, each.high]).all() for each in intervals)
+    best = law.best_parameters(1e15)
+    assert best.high > 1000 * best.low

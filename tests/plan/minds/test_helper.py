@@ -154,7 +154,7 @@ def test_looking_ahead_further_is_never_worth_less(planned: Planned) -> None:
 
 
 def test_mistakes_in_a_helper_are_one_sentence(planned: Planned) -> None:
-    for table in ({"ask": -1}, {"turns": 0}, {"tip": 3}, {"ask": "much"}):
+    for table in ({"ask": -1}, {"turns": 0}, {"turns": 1.5}, {"tip": 3}, {"ask": "much"}):
         with pytest.raises(UserError, match=r"\[helper\]|ask and fetch"):
             read_costs(SceneFile("mine", {"helper": table}))
     with pytest.raises(UserError, match="wants that change"):

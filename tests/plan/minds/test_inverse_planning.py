@@ -142,6 +142,29 @@ def test_a_posterior_is_bayes_over_all_minds(path: str, oracle: EnumeratedScene)
     assert inquiry.foretold == pytest.approx(sum(joint) / sum(before), abs=1e-10)
 
 
+def test_a_mind_that_one_action_all_but_excludes_comes_back(oracle: EnumeratedScene) -> None:
+    """At β = 2000 the first action leaves one of the six minds less than the smallest number there
+    is, and the second makes up for most of it; in logs of plain numbers.
+    """
+    text = TOML.replace("PATH", "up down").replace("CHANGE", "0").replace("[0.7, 3]", "2000")
+    planned = plan_minds(read_walk(parse_scene(text, "tiny")))
+    expected = []
+    for belief, want in itertools.product(range(3), range(2)):
+        total = math.log(PRIOR_BELIEFS[belief] * PRIOR_WANTS[want])
+        for where, known, act in oracle.follow(["up", "down"]):
+            q = oracle.q(belief, want, where, known, 15)
+            apart = [2000 * (value - max(q)) for value in q]
+            total += apart[act] - math.log(sum(map(math.exp, apart)))
+        expected.append(total)
+    most = max(expected)
+    whole = most + math.log(sum(math.exp(each - most) for each in expected))
+    inquiry = InversePlanning(planned)
+    inquiry.update(0)
+    assert float(inquiry.posterior.min()) == 0
+    inquiry.update(0)
+    assert inquiry.log_posterior.tolist() == pytest.approx([x - whole for x in expected], abs=1e-5)
+
+
 def test_wants_that_change_are_summed_over_all_their_sequences(oracle: EnumeratedScene) -> None:
     planned = make("down right 2 up", change=0.2)
     words = [ACTS[act] for act in planned.scene.path]

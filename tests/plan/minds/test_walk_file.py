@@ -32,6 +32,7 @@ TRUCKS = (scene_file.FOLDER / "food-trucks.toml").read_text()
         ("right 3 take", "right 2 take", "take, is where nothing stands"),
         ("right 3 take", "take 2 right", "take, is where nothing stands"),
         ("up 4", "north 4", "has the word 'north'"),
+        ("up 4", "up ²", "has the word '²'"),
         ("[0.5, 2]", "[0]", "give numbers above 0"),
         ("step_cost = 0.2", "step_cost = -1", "from 0"),
         ("step_cost = 0.2", "gamma = 1", "from 0 to 0.9999"),

@@ -210,6 +210,16 @@ lazy = 0.25
         (read_reference, {"things": ["a"], "words": {"w": ["b"]}, "said": "w"}, "list the things"),
         (read_reference, {"things": ["a"], "words": {"w": ["a"]}, "said": "v"}, "one or more of w"),
         (read_reference, {"things": ["a"], "said": "v"}, "a table [words]"),
+        (
+            read_reference,
+            {"things": ["a"], "words": {"w": ["a"]}, "said": "w", "prior": {"a": -1}},
+            "numbers of 0 or more",
+        ),
+        (
+            read_reference,
+            {"things": ["a"], "words": {"w": ["a"]}, "said": "w", "depth": 1.5},
+            "a whole number from 1 to 20",
+        ),
         (read_tug, {"matches": ["A B"]}, "cannot be read"),
         (read_tug, {"matches": ["A > A"]}, "cannot be read"),
         (read_tug, {"matches": []}, "the winners first"),
@@ -226,6 +236,28 @@ def test_a_mistake_is_one_sentence(read, fields, said: str) -> None:
     with pytest.raises(UserError) as caught:
         read(SceneFile("mine", fields))
     assert said in str(caught.value)
+
+
+def test_a_speaker_who_never_errs_says_what_fits_least() -> None:
+    """A third of a third to the power of 2,000 is none of the numbers that there are."""
+    evidence = read_reference(parse_scene(BLOCKS.replace("said", "alpha = 2000\nsaid"), "words"))
+    # of the blue square blue and square say as much; of the blue circle nobody would say blue
+    assert weigh(evidence).posterior.tolist() == pytest.approx([1, 0, 0], abs=1e-12)
+
+
+def test_strengths_are_about_the_middle_if_nothing_is_said() -> None:
+    for levels in (1, 2, 3, 5, 6):
+        fields = {"matches": ["A > B"], "strengths": list(range(1, levels + 1))}
+        prior = read_tug(SceneFile("mine", fields)).prior.view(levels, levels).sum(1)
+        assert prior.tolist() == pytest.approx(prior.flip(0).tolist())
+
+
+def test_quantal_response_looks_at_what_is_gained_and_not_at_what_all_get() -> None:
+    pays = table([[2, 0], [3, 1]])
+    row, _ = quantal_response(pays + 1e6, pays.T + 1e6, 1.0)
+    assert float(row[1]) == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-9)
+    with pytest.raises(UserError, match=r"give one of 0\.0013 or less"):
+        quantal_response(1e6 * pays, 1e6 * pays.T, 3.0)
 
 
 def test_words_that_nobody_would_say_are_excluded() -> None:

@@ -18,19 +18,20 @@ def test_the_difference_is_that_of_all_bits_over_all_bytes() -> None:
     assert told["high"] == pytest.approx(-0.1)
 
 
-def test_the_interval_covers_with_seeds_and_documents_of_their_own() -> None:
-    """Of 60 studies of 8 seeds and 40 documents a 95 % interval misses a few; 18 or more once in
-    10⁵ times even if it covers 87 % alone, as one over 8 seeds does. Over documents alone it would
-    miss more than half.
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_the_interval_covers_with_seeds_and_documents_of_their_own(seeds: int) -> None:
+    """Of 200 studies of 40 documents a 95 % interval misses 10, and 28 or more once in 10⁶ times.
+    Three seeds drawn with replacement would miss some 32.
     """
     random = np.random.default_rng(0)
     size, missed, narrow = np.full(40, 100), 0, 0
-    for _ in range(60):
-        luck = random.normal(0, 2, (8, 1)) + random.normal(0, 2, (1, 40))
-        gap = 100 * 0.05 + luck + random.normal(0, 1, (8, 40))
-        told = compare_sides(np.full((8, 40), 200.0), 200.0 + gap, size)
+    for _ in range(200):
+        luck = random.normal(0, 2, (seeds, 1)) + random.normal(0, 2, (1, 40))
+        gap = 100 * 0.05 + luck + random.normal(0, 1, (seeds, 40))
+        without = np.full((seeds, 40), 200.0)
+        told = compare_sides(without, without + gap, size)
         missed += not told["low"] <= 0.05 <= told["high"]
         half = 1.96 * gap.mean(0).std() / 40**0.5 / 100
         narrow += not abs(told["difference"] - 0.05) <= half
-    assert missed < 18
+    assert missed < 28
     assert narrow > missed

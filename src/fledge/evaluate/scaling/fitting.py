@@ -28,6 +28,7 @@ _STARTS = (
 )
 KEPT_STARTS = 24
 STEPS = 400
+LARGEST = 300.0  # log A and log B
 _SIDE_BY_SIDE = 64  # samples whose arrays stay in a core's cache
 LEAST_POINTS = 6  # five parameters, and one thing that they could fail to say
 LEAST_SIZES = 3
@@ -124,8 +125,9 @@ class _Problem:
         """[5] -> one law; [S, 5] -> S of them, each field [S, 1]."""
         e, a, b, alpha, beta = theta if theta.ndim == 1 else theta.T[:, :, None]
         scaled_a, scaled_b = a + alpha * self.middle[0], b + beta * self.middle[1]
-        with np.errstate(over="ignore"):  # of a power that no data hold, and no budget asks for
-            parts = (np.exp(e), np.exp(scaled_a), np.exp(scaled_b), alpha, beta)
+        # Of powers that no data hold, some samples have numbers that no float does.
+        scaled_a, scaled_b = (np.clip(each, -LARGEST, LARGEST) for each in (scaled_a, scaled_b))
+        parts = (np.exp(e), np.exp(scaled_a), np.exp(scaled_b), alpha, beta)
         return Law(*(map(float, parts) if theta.ndim == 1 else parts))
 
     def losses(self, theta: Array, target: Array, weight: Array | None = None) -> Array:

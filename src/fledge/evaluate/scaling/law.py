@@ -58,10 +58,13 @@ class Law:
     def foretell(self, parameters: Array | float, tokens: Array | float) -> Array:
         """Loss of so many parameters trained on so many tokens.  [n], [n] -> [n] or [S, n]"""
         n, d = np.asarray(parameters, float), np.asarray(tokens, float)
-        return np.asarray(self.E + self.A * n**-self.alpha + self.B * d**-self.beta)
+        # Bounded, so that quantiles over samples stay numbers where one power is absurd.
+        of_size = np.minimum(-np.asarray(self.alpha) * np.log(n), 300.0)
+        of_data = np.minimum(-np.asarray(self.beta) * np.log(d), 300.0)
+        return np.asarray(self.E + self.A * np.exp(of_size) + self.B * np.exp(of_data))
 
     def best_parameters(self, flop: Array | float, served_tokens: float = 0.0) -> Array:
-        """Parameters of the least loss for a budget C.
+        """Parameters of the least loss for a budget C, from 1 to those that see one token.
 
         Without serving N* = G (C/6)^(β/(α+β)), G = (αA / βB)^(1/(α+β)) (eq. 4). With
         `served_tokens` to be read or written afterwards, C = 6 N D + 2 N D_served (Sardana et al.
@@ -69,23 +72,29 @@ class Law:
         along that line, by bisection of log N.
         """
         budget = np.asarray(flop, float)
-        exponent = 1 / (np.asarray(self.alpha) + self.beta)
-        scale = (np.asarray(self.alpha) * self.A / (np.asarray(self.beta) * self.B)) ** exponent
-        best = scale * (budget / TRAINING_FLOP) ** (np.asarray(self.beta) * exponent)
+        alpha, beta = np.asarray(self.alpha, float), np.asarray(self.beta, float)
+        all_sizes = np.log(budget / TRAINING_FLOP)  # at one token
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_best = np.log(alpha * self.A) - np.log(beta * self.B) + beta * all_sizes
+            log_best = log_best / (alpha + beta)
+        # What lowers no loss gets nothing, and the other all.
+        log_best = np.where(beta <= 0, all_sizes, log_best)
+        log_best = np.where((alpha <= 0) | np.isnan(log_best), 0.0, log_best)
+        best = np.exp(np.clip(log_best, 0.0, all_sizes))
         if not served_tokens:
             return best
         # D > 0 bounds N from above; serving costs more the larger a model is, so N* is smaller.
         most = budget / (SERVING_FLOP * served_tokens)
         high = np.log(np.minimum(best, most * (1 - 1e-12)))
-        low = high - 60.0
+        low = np.minimum(high, 0.0)
         for _ in range(100):
             middle = (low + high) / 2
             n = np.exp(middle)
             d = tokens_left(budget, n, served_tokens)
             # dL/dlogN with dD/dlogN = −C / (6 N)
-            slope = -np.asarray(self.alpha) * self.A * n**-self.alpha + np.asarray(
-                self.beta
-            ) * self.B * d ** (-np.asarray(self.beta) - 1) * budget / (TRAINING_FLOP * n)
+            with np.errstate(over="ignore"):
+                slope = beta * self.B * d ** (-beta - 1) * budget / (TRAINING_FLOP * n)
+                slope = slope - alpha * self.A * n**-alpha
             low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
         return np.exp((low + high) / 2)
 

@@ -39,32 +39,40 @@ class Evidence:
 
 
 class Weighing:
-    """posterior: [M], after what was seen so far. foretold: how likely the last of it was."""
+    """log_posterior: [M], after what was seen so far; in logs, for who is all but excluded by one
+    thing may be all that is left after the next. foretold: how likely the last of it was.
+    """
 
     unfinished = None
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.posterior, self.foretold, self.place = evidence.prior.clone(), 1.0, 0
+        self.log_posterior, self.foretold, self.place = evidence.prior.log(), 1.0, 0
+
+    @property
+    def posterior(self) -> Tensor:
+        """[M]"""
+        return self.log_posterior.exp()
 
     def update(self, batch: int, between_steps: Callable[[], None] = lambda: None) -> Any:
         """Take in the next thing. Raises UserError for one that cannot be."""
-        joint = self.posterior.log() + self.evidence.log_likelihood[self.place]
+        joint = self.log_posterior + self.evidence.log_likelihood[self.place]
         total = joint.logsumexp(0)
         if not bool(total.isfinite()):
             raise UserError(
                 f"{self.evidence.seen[self.place]!r} was seen, and every mind excludes it: correct "
                 "it, or allow for errors."
             )
-        self.posterior, self.foretold = (joint - total).exp(), float(total.exp())
+        self.log_posterior, self.foretold = joint - total, float(total.exp())
         self.place += 1
         return measure(self.posterior) | {"foretold": self.foretold}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"posterior": self.posterior, "foretold": self.foretold, "place": self.place}
+        own = {"foretold": self.foretold, "place": self.place}
+        return {"log_posterior": self.log_posterior, **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.posterior = state["posterior"]
+        self.log_posterior = state["log_posterior"]
         self.foretold, self.place = state["foretold"], state["place"]
 
 

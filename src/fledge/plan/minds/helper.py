@@ -37,17 +37,16 @@ def read_costs(file: SceneFile) -> Costs | None:
     if "helper" not in file.fields:
         return None
     table = file.table("helper")
+    turns = table.get("turns", 2)
     if not table.keys() <= {"ask", "fetch", "turns"} or not all(map(is_finite, table.values())):
         raise file.wrong("helper", "the table [helper] with ask, fetch and turns, numbers")
-    costs = Costs(
-        float(table.get("ask", 0.5)), float(table.get("fetch", 1.0)), int(table.get("turns", 2))
-    )
+    costs = Costs(float(table.get("ask", 0.5)), float(table.get("fetch", 1.0)), int(turns))
     if file.fields.get("change", 0):
         raise UserError(
             f"{file.name} has a [helper] and wants that change: it can plan for wants that stay. "
             "Leave one of the two out."
         )
-    if min(costs.ask, costs.fetch) < 0 or not 1 <= costs.turns <= 6:
+    if min(costs.ask, costs.fetch) < 0 or turns not in range(1, 7):
         raise file.wrong("helper", "ask and fetch of 0 or more, and 1 to 6 turns")
     return costs
 

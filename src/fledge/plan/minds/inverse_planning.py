@@ -19,52 +19,58 @@ from fledge.plan.minds.walk_scene import ACTS
 
 
 class InversePlanning:
-    """posterior: [M], after the last action that was seen. foretold: how likely that action was,
+    """log_posterior: [M], after the last action that was seen; in logs, for who is all but excluded
+    by one action may be all that is left after the next. foretold: how likely that action was,
     given those before.
     """
 
     def __init__(self, planned: Planned) -> None:
         self.planned, self.scene = planned, planned.scene
         self.steps = self.scene.follow()
-        self.posterior = planned.prior.clone()
+        self.log_posterior = planned.prior.log()
         self.foretold = 1.0
         self.seen = 0
 
     unfinished = None
+
+    @property
+    def posterior(self) -> Tensor:
+        """[M]"""
+        return self.log_posterior.exp()
 
     def update(self, batch: int, between_steps: Callable[[], None] = lambda: None) -> Any:
         """Take in the next action. Raises UserError for one that every mind excludes."""
         known, place, act = self.steps[self.seen]
         # Before the first action too: wants drawn anew from the prior are the prior.
         joint = (
-            change_wants(self.planned, self.posterior).log()
+            change_wants(self.planned, self.log_posterior)
             + self.planned.log_policy(known, place)[:, act]
         )
         evidence = joint.logsumexp(0)
         if not bool(evidence.isfinite()):
             raise exclude(self.seen + 1, act)
-        self.posterior, self.foretold = (joint - evidence).exp(), float(evidence.exp())
+        self.log_posterior, self.foretold = joint - evidence, float(evidence.exp())
         self.seen += 1
         return measure(self.posterior) | {"foretold": self.foretold}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"posterior": self.posterior, "foretold": self.foretold, "seen": self.seen}
+        return {"log_posterior": self.log_posterior, "foretold": self.foretold, "seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.posterior = state["posterior"]
+        self.log_posterior = state["log_posterior"]
         self.foretold, self.seen = state["foretold"], state["seen"]
 
 
-def change_wants(planned: Planned, posterior: Tensor) -> Tensor:
-    """(1 − ε) p(belief, want, β) + ε p(belief, β) P(want).  [M, ...] -> [M, ...]"""
+def change_wants(planned: Planned, log_p: Tensor) -> Tensor:
+    """(1 − ε) p(belief, want, β) + ε p(belief, β) P(want), in logs.  [M, ...] -> [M, ...]"""
     scene = planned.scene
     if scene.change == 0:
-        return posterior
-    shape = (len(scene.beliefs), len(scene.wants), len(scene.rationality), *posterior.shape[1:])
-    table = posterior.view(shape)
-    wanted = posterior.new_tensor([each.chance for each in scene.wants])
-    fresh = table.sum(1, keepdim=True) * wanted.view(-1, *[1] * (len(shape) - 2))
-    return ((1 - scene.change) * table + scene.change * fresh).view(posterior.shape)
+        return log_p
+    shape = (len(scene.beliefs), len(scene.wants), len(scene.rationality), *log_p.shape[1:])
+    table, change = log_p.view(shape), log_p.new_tensor(scene.change)
+    wanted = log_p.new_tensor([each.chance for each in scene.wants]).log()
+    fresh = table.logsumexp(1, keepdim=True) + wanted.view(-1, *[1] * (len(shape) - 2))
+    return torch.logaddexp((1 - change).log() + table, change.log() + fresh).view(log_p.shape)
 
 
 def exclude(number: int, act: int) -> UserError:

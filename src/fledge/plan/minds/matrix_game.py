@@ -20,6 +20,7 @@ from fledge.plan.minds.scene_file import SceneFile, is_finite
 FIELDS = ("rows", "columns", "row_pays", "column_pays", "levels", "tau", "rationality", "played")
 Pair = tuple[Tensor, Tensor]  # what the row player and the column player do
 ROUNDS = 30  # of Newton's method; it takes five
+MOST_STEPS = 20_000  # from β = 0; half a minute
 
 
 def respond(pays: Tensor, other: Tensor, beta: float) -> Tensor:
@@ -56,15 +57,24 @@ def cognitive_hierarchy(
 
 def quantal_response(row_pays: Tensor, column_pays: Tensor, beta: float) -> Pair:
     """Logit equilibrium: each answers the other by β. It is followed from β = 0, where everything
-    is as likely, by Newton's method at each of many β on the way (the principal branch; Turocy
-    2005).  -> [m], [n]
+    is as likely, by Newton's method at each of many β on the way: the principal branch (Turocy
+    2005), unless that turns back.  -> [m], [n]
 
-    Raises UserError where that does not settle.
+    Raises UserError where that does not settle, and for payoffs that take too many steps.
     """
     m, n = row_pays.shape
     point = torch.cat([spread(m), spread(n)])
-    largest = float(torch.maximum(row_pays.abs().max(), column_pays.abs().max()))
+    # Only what one gains over another against the same is answered, not how much all are paid:
+    # without that nothing is lost to rounding where all are paid a million.
+    row_pays = row_pays - row_pays.mean(0)
+    column_pays = column_pays - column_pays.mean(1, keepdim=True)
+    largest = float(torch.maximum(gap(row_pays, 0), gap(column_pays, 1)))
     steps, missing = max(1, math.ceil(8 * beta * largest)), point
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"a quantal response at rationality {beta:.3g} to payoffs {largest:,.4g} apart is all "
+            f"but certain, and takes too long: give one of {MOST_STEPS / 16 / largest:.2g} or less."
+        )
     for step in range(1, steps + 1):
         here = beta * step / steps
         for _ in range(ROUNDS):
@@ -86,6 +96,11 @@ def quantal_response(row_pays: Tensor, column_pays: Tensor, beta: float) -> Pair
     return point[:m], point[m:]
 
 
+def gap(pays: Tensor, own: int) -> Tensor:
+    """The most that one answer gains over another. own: the axis of who is paid."""
+    return (pays.amax(own) - pays.amin(own)).max()
+
+
 def spread(n: int) -> Tensor:
     return torch.full((n,), 1 / n, dtype=torch.float64)
 
@@ -93,8 +108,7 @@ def spread(n: int) -> Tensor:
 def poisson(levels: int, tau: float) -> Tensor:
     """P(level), cut off after the last and scaled.  -> [K+1]"""
     k = torch.arange(levels + 1, dtype=torch.float64)
-    share = (k * math.log(tau) - torch.lgamma(k + 1)).exp()
-    return share / share.sum()
+    return (k * math.log(tau) - torch.lgamma(k + 1)).softmax(0)
 
 
 def read_game(file: SceneFile) -> Evidence:
@@ -108,7 +122,7 @@ def read_game(file: SceneFile) -> Evidence:
         column_pays = row_pays.T
     else:
         raise file.wrong("column_pays", f"{len(rows)} lists of {len(columns)} numbers")
-    levels, tau = int(file.number("levels", 3, 1, 20)), file.number("tau", 1.5, 1e-6)
+    levels, tau = file.whole("levels", 3, 1, 20), file.number("tau", 1.5, 1e-6)
     beta = file.number("rationality", 3.0, 1e-9)
     played = file.fields.get("played", [])
     if not isinstance(played, list) or any(each not in rows for each in played) or not played:

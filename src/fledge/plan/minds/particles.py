@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.plan.minds.inverse_planning import InversePlanning, exclude, measure
+from fledge.errors import UserError
+from fledge.plan.minds.inverse_planning import InversePlanning, measure
 from fledge.plan.minds.planned import Planned
+from fledge.plan.minds.walk_scene import ACTS
 from fledge.seeds import generator_for
 
 
@@ -53,17 +55,20 @@ class ParticleFilter:
         before = self.log_weight.log_softmax(0)
         joint = before + self.planned.log_policy(known, place)[self.particle, act]
         evidence = joint.logsumexp(0)
-        figures = self.exact.update(batch)
+        self.exact.update(batch)
         if not bool(evidence.isfinite()):
-            raise exclude(self.seen, act)
+            raise UserError(
+                f"action {self.seen} of the path, {ACTS[act]}, is one that all "
+                f"{len(self.particle):,} particles exclude, and not every mind: give more "
+                "particles, or inference=enumeration."
+            )
         self.log_weight, self.foretold = joint - evidence, float(evidence.exp())
         weight = self.log_weight.exp()
         effective = float(1 / weight.square().sum())
         apart = 0.5 * float((self.posterior - self.exact.posterior).abs().sum())
         if effective < len(weight) / 2:
             self.resample(weight)
-        figures = measure(self.posterior)
-        return figures | {
+        return measure(self.posterior) | {
             "foretold": self.foretold, "distance": apart,
             "effective_sample_size": effective,
         }  # fmt: skip

@@ -38,7 +38,7 @@ def predict(
     policy = planned.log_policy(torch.tensor(states)[:, None], torch.arange(S)).exp()
     here = torch.zeros(len(posterior), len(states), S, dtype=torch.float64)
     # The first of the states is what is known now; what is wanted may change before the next act.
-    here[:, 0, place] = change_wants(planned, posterior)
+    here[:, 0, place] = change_wants(planned, posterior.log()).exp()
     acts = here[:, 0, place] @ policy[:, 0, place]
     seen = {(i, s): scene.see(known, s) for i, known in enumerate(states) for s in range(S)}
     number = torch.tensor(
@@ -54,8 +54,8 @@ def predict(
         after = torch.zeros_like(here).flatten(1)
         after.index_add_(1, target.flatten(), moved.flatten(1))
         here = after.view(here.shape)
-        if step + 1 < horizon:
-            here = change_wants(planned, here)
+        if scene.change and step + 1 < horizon:
+            here = change_wants(planned, here.log()).exp()
         visited += here.sum((0, 1))
         if float(here.sum()) < 1e-12:
             break

@@ -1,5 +1,6 @@
 """Rational speech acts: what is meant by a word that fits several things, since a speaker would
-have said something else of the others (Frank & Goodman 2012, eqs. 1 and 2).
+have said something else of the others (Frank & Goodman 2012, eqs. 1 and 2; the prior in L0 too, as
+in Goodman & Frank 2016).
 
 L0(thing | word) ∝ [word is true of thing] P(thing);  S1(word | thing) ∝ (L0(thing | word)
 e^−cost)^α;  L1(thing | word) ∝ S1(word | thing) P(thing); and so on upwards.
@@ -32,8 +33,8 @@ def listen_literally(true: Tensor, prior: Tensor) -> Tensor:
 
 def speak(listener: Tensor, cost: Tensor, alpha: float) -> Tensor:
     """[W, T], [W] -> S [T, W]"""
-    useful = (listener * (-cost).exp()[:, None]) ** alpha
-    return scale_rows(torch.where(listener > 0, useful, 0.0).T)
+    useful = alpha * (listener.log() - cost[:, None])  # in logs: a power of 1,000 is none too large
+    return torch.where(listener.T > 0, useful.T.softmax(-1), 0.0)  # no word fits: none is said
 
 
 def listen(speaker: Tensor, prior: Tensor) -> Tensor:
@@ -71,11 +72,11 @@ def read_reference(file: SceneFile) -> Evidence:
     if not isinstance(said, list) or not said or any(each not in words for each in said):
         raise file.wrong("said", f"one or more of {', '.join(words)}")
     prior = read_numbers(file, "prior", things, 1.0)
-    prior = prior / prior.sum()
     if not bool((prior >= 0).all()) or not float(prior.sum()) > 0:
         raise file.wrong("prior", "numbers of 0 or more, some above 0")
+    prior = prior / prior.sum()
     cost = read_numbers(file, "cost", list(words), 0.0)
-    alpha, depth = file.number("alpha", 1.0, 1e-9), int(file.number("depth", 1, 1, 20))
+    alpha, depth = file.number("alpha", 1.0, 1e-9), file.whole("depth", 1, 1, 20)
     true = torch.tensor([[thing in fits for thing in things] for fits in words.values()])
     levels = list_levels(true, prior, cost, alpha, depth)
     tables = []

@@ -76,10 +76,11 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
     number = torch.where(floor, floor.flatten().cumsum(0).view(floor.shape) - 1, -1)
     ground = [sign.replace("S", ".") for sign in signs if sign != "#"]
     kinds = tuple(sorted(set(ground)))
-    if len(kinds) < 2:
+    of_places = file.text("features", "grounds") == "places"
+    if not ground or (len(kinds) < 2 and not of_places):
         raise UserError(
             f"all ground of {file.name} is alike, so nothing on it can be wanted: draw other "
-            "kinds of ground with small letters."
+            'kinds of ground with small letters, or give features = "places".'
         )
     after = find_moves(number)
     slip = file.number("slip", 0.0, 0.0, 1.0)
@@ -89,7 +90,7 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
     start = start[None] / start.sum()
     by_kind = torch.tensor([[one == kind for kind in kinds] for one in ground]).double()[None]
     features, names = by_kind, kinds
-    if file.text("features", "grounds") == "places":
+    if of_places:
         features = torch.eye(len(ground), dtype=torch.float64)[None]
         names = tuple(f"{i + 1}, {j + 1}" for i, j in floor.nonzero().tolist())
     elif file.text("features", "grounds") != "grounds":
@@ -98,12 +99,12 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
     if entropy not in ("causal", "maximum"):
         raise file.wrong("entropy", '"causal" or "maximum"')
     reward = read_worth(file, kinds, by_kind)
-    steps, gamma = int(file.number("steps", 20, 2, 1000)), file.number("gamma", 1.0, 0.0, 1.0)
+    steps, gamma = file.whole("steps", 20, 2, 1000), file.number("gamma", 1.0, 0.0, 1.0)
     acts, shown = read_demonstrations(
         file, transition, start, reward, after, steps, gamma, slip, seed
     )
     counts = torch.einsum("wsf,ws->wf", features, discount(acts.sum(-1), gamma))
-    chains = int(file.number("chains", 0, 0, 10_000))
+    chains = file.whole("chains", 0, 0, 10_000)
     if chains and (shown == 0 or gamma != 1.0 or entropy != "causal"):
         raise UserError(
             f"{file.name} has chains = {chains}, and a posterior is of a number of walks, without "
@@ -112,7 +113,7 @@ def read_reward_scene(file: SceneFile, seed: int) -> RewardScene:
         )
     return RewardScene(
         file.title, floor, transition, start, features, names, acts, counts, reward, shown, steps,
-        gamma, entropy == "causal", int(file.number("iterations", 200, 1, 100_000)),
+        gamma, entropy == "causal", file.whole("iterations", 200, 1, 100_000),
         file.number("learning_rate", 0.2, 1e-9), file.number("penalty", 1e-3, 0.0), chains,
         file.number("spread", 3.0, 1e-9),
     )  # fmt: skip
@@ -192,7 +193,7 @@ def follow_words(
         for before, word in zip(["", *words], words, strict=False):
             if word in MOVES:
                 acts.append(MOVES.index(word))
-            elif word.isdigit() and before in MOVES and 1 <= int(word) <= steps:
+            elif word.isdecimal() and before in MOVES and 1 <= int(word) <= steps:
                 acts += [MOVES.index(before)] * (int(word) - 1)
             else:
                 raise UserError(

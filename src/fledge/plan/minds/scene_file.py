@@ -57,6 +57,12 @@ class SceneFile:
             raise self.wrong(name, f"a number{above}{below}")
         return float(value)
 
+    def whole(self, name: str, otherwise: int, low: int, high: int) -> int:
+        value = self.fields.get(name, otherwise)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.wrong(name, f"a whole number from {low:,} to {high:,}")
+        return value
+
     def names(self, name: str) -> list[str]:
         """A list of different names."""
         value = self.fields.get(name)

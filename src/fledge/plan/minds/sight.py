@@ -7,6 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MOST_CELLS = 4_000_000  # that are looked at together: a few hundred megabytes
+
 
 def find_visible(watcher: Tensor, seen: Tensor, hides: Tensor, reach: float) -> Tensor:
     """Which of `seen` are seen from each `watcher`.
@@ -15,6 +17,12 @@ def find_visible(watcher: Tensor, seen: Tensor, hides: Tensor, reach: float) -> 
     far one sees, in cells. -> [S, P] bool. A line that only touches a corner or an edge of a cell
     passes by it.
     """
+    at_a_time = max(1, MOST_CELLS // max(1, len(seen) * int(hides.sum())))
+    return torch.cat([look_from(part, seen, hides, reach) for part in watcher.split(at_a_time)])
+
+
+def look_from(watcher: Tensor, seen: Tensor, hides: Tensor, reach: float) -> Tensor:
+    """Of some watchers, all in one tensor.  -> [s, P] bool"""
     start, end = 2 * watcher[:, None, None] + 1, 2 * seen[None, :, None] + 1  # [S, 1, 1, 2] …
     low = 2 * hides.nonzero()[None, None]  # [1, 1, N, 2]: corners, in half cells
     high = low + 2

@@ -7,6 +7,7 @@ All strengths of all players are enumerated, and in each match who was lazy.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +53,8 @@ def read_tug(file: SceneFile) -> Evidence:
         dict.fromkeys(name for match in matches + asked for team in match for name in team)
     )
     levels = read_list(file, "strengths", [1.0, 2.0, 3.0, 4.0, 5.0])
-    weights = read_list(file, "chances", [1.0, 4.0, 6.0, 4.0, 1.0][: len(levels)])
+    usual = [float(math.comb(len(levels) - 1, k)) for k in range(len(levels))]
+    weights = read_list(file, "chances", usual)  # the middle is the commonest
     if len(weights) != len(levels) or min(weights) < 0 or min(levels) < 0 or not sum(weights) > 0:
         raise file.wrong("chances", f"{len(levels)} numbers of 0 or more, one for each strength")
     if len(levels) ** len(players) > MOST_WAYS:

@@ -18,6 +18,7 @@ from fledge.plan.minds.sight import find_visible
 from fledge.plan.minds.walk_scene import ACTS, Named, WalkScene
 from fledge.worlds.gridworld import MOVES
 
+MOST_ORDERS = 720  # of six things
 WALL, WATER, BUSH, FLOOR, START = "#", "=", "%", ". ", "S"
 FIELDS = (
     "map", "things", "path", "places", "worth", "wants", "beliefs", "rationality", "step_cost",
@@ -163,7 +164,7 @@ def read_path(file: SceneFile) -> tuple[int, ...]:
     for before, word in zip(["", *words], words, strict=False):
         if word in ACTS:
             path.append(ACTS.index(word))
-        elif word.isdigit() and before in ACTS and 1 <= int(word) <= 1000:
+        elif word.isdecimal() and before in ACTS and 1 <= int(word) <= 1000:
             path += [ACTS.index(before)] * (int(word) - 1)
         elif word:
             raise UserError(
@@ -192,10 +193,11 @@ def read_wants(file: SceneFile, things: tuple[str, ...]) -> tuple[Named, ...]:
         or not all(map(is_finite, worth))
     ):
         raise file.wrong("worth", f"a list of 1 to {len(things)} numbers, the best thing's first")
-    if len(things) > 6:
+    ways = math.perm(len(things), len(worth))
+    if ways > MOST_ORDERS:
         raise UserError(
-            f"{len(things)} things can be wanted in {math.factorial(len(things)):,} orders: name "
-            "those that you mean in [wants]."
+            f"{len(things)} things can be wanted in {ways:,} orders: name those that you mean in "
+            "[wants]."
         )
     orders = []
     for order in itertools.permutations(range(len(things)), len(worth)):

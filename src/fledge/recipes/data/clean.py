@@ -112,7 +112,7 @@ def find_or_read_spans(
     if not config.spans:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     if not path.exists():
-        numbers, words = find_spans(
+        numbers, words, _ = find_spans(
             read(config), filters, verdicts, path.parent, config.spans,
             make_teller("searched for passages", show),
         )  # fmt: skip

@@ -64,8 +64,11 @@ class MergeConfig(BaseModel):
         """The models. Raises UserError for fields that do not go together."""
         paths = [Path(name) for name in split_names(self.models)]
         of_base = self.method in ("task_arithmetic", "ties")
-        if len(paths) < 2 and not of_base:
-            raise UserError(f"models={self.models} is one model: give two or more.")
+        if len(paths) < (1 if of_base else 2):
+            raise UserError(
+                f"models={self.models} is {'one' if paths else 'no'} model: give "
+                f"{'one' if of_base else 'two'} or more."
+            )
         if self.method == "slerp" and len(paths) != 2:
             raise UserError(f"method=slerp goes between two models, and {len(paths)} were given.")
         if of_base != (self.base is not None):
@@ -85,7 +88,7 @@ class MergeConfig(BaseModel):
             shares = [float(word) for word in self.weights.split(",")]
         except ValueError:
             shares = []
-        if len(shares) != number or abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
+        if len(shares) != number or not abs(sum(shares) - 1) <= 1e-6 or min(shares) < 0:
             raise UserError(
                 f"weights={self.weights} was given for {number} models: give {number} numbers of 0 "
                 "or more with commas between, in sum 1."

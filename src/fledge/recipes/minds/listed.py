@@ -23,6 +23,7 @@ class ListedInquiry(Weighing):
     figure = "uncertainty"
 
     def __init__(self, file: SceneFile, evidence: Evidence) -> None:
+        check_explained(evidence)
         super().__init__(evidence)
         self.file, self.total = file, len(evidence.seen)
         self.kept: list[Tensor] = [self.posterior]
@@ -83,3 +84,10 @@ class ListedInquiry(Weighing):
         lines = [line for table in tables for line in write_table(table)]
         own |= {"tables": [vars(table) for table in tables], "posterior_curves": curves}
         return own, [*lines, f"minds: {', '.join(said)}"]
+
+
+def check_explained(evidence: Evidence) -> None:
+    """Raises UserError for what no possibility explains, before there is a folder."""
+    weighing = Weighing(evidence)
+    for _ in evidence.seen:
+        weighing.update(0)

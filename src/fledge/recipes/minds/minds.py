@@ -49,7 +49,7 @@ class MindsConfig(BaseModel):
     particles: int = Field(default=1000, ge=2, description="minds that inference=particles draws")
     horizon: int = Field(default=200, ge=1, description="actions that are foretold after the last")
     steps: int = Field(
-        default=10_000,
+        default=100_000,
         ge=1,
         description="actions that are looked at (of rewards: iterations), if so many",
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fledge.evaluate.judge import Figures
@@ -54,7 +55,8 @@ class RewardChains:
         every = self.posterior.gather()
         flat = every.flatten(0, 1)
         mean = flat.mean(0)
-        low, high = flat.quantile(torch.tensor(ENDS, dtype=flat.dtype), 0)
+        # torch.quantile takes no more than 16 million numbers.
+        low, high = np.quantile(flat.numpy(), ENDS, axis=0)
         told = {
             name: {"mean": float(mean[i]), "low": float(low[i]), "high": float(high[i])}
             for i, name in enumerate(self.scene.names)
@@ -65,6 +67,8 @@ class RewardChains:
         ]
         own: dict[str, Any] = {"scene": self.scene.title, "worth": told}
         note = "worth less the mean over all; what holds 95 % of the posterior"
+        if not self.posterior.kept:
+            note = "worth less the mean over all; stopped before the chains had found their way"
         if len(every) > 1 and self.scene.chains > 1:
             own["chains_apart"] = measure_mixing(every)
             note += (

@@ -26,6 +26,8 @@ from fledge.sample.iterations import Iterations
 from fledge.score.acquisition import METHODS, choose
 from fledge.seeds import generator_for
 
+MOST_WEIGHTS = 8_000  # their Hessian takes half a gigabyte
+
 
 class QueryConfig(BaseModel):
     """Label pictures a few at a time, chosen by what a classifier makes of them (active learning):
@@ -83,6 +85,13 @@ class Asking:
             raise UserError(
                 f"{wanted} labels were asked for and {config.data} has {len(self.pool)} pictures "
                 "to label: give fewer rounds, or fewer labels a round."
+            )
+        numbers = self.pool.shape[1] * self.classes
+        if numbers > MOST_WEIGHTS:
+            raise UserError(
+                f"{self.pool.shape[1]:,} numbers a picture and {self.classes} labels are "
+                f"{numbers:,} weights, of which {MOST_WEIGHTS:,} can be fitted by Newton's method: "
+                "give smaller pictures, or fewer labels."
             )
         shape = (config.seeds, len(methods), config.rounds + 1)
         self.accuracy = torch.full(shape, torch.nan, dtype=torch.float64)

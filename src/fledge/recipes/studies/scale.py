@@ -124,11 +124,11 @@ def leave_largest_out(config: ScaleConfig, points: Points) -> list[Held]:
 
 
 def find_optimum(config: ScaleConfig, law: UncertainLaw) -> list[tuple[str, str]]:
-    """Rows of what `budget` deserves; none where none is given. Raises UserError where serving
-    alone takes more than the budget.
-    """
+    """Rows of what `budget` deserves; none where none is given."""
     if config.budget is None:
         return []
+    if idle := name_idle(law):
+        return [("best size", f"none: by this law more {idle} lower no loss")]
     size = law.best_parameters(config.budget, config.serve_tokens)
     tokens = float(tokens_left(config.budget, np.asarray(size.value), config.serve_tokens))
     rows = [
@@ -141,6 +141,12 @@ def find_optimum(config: ScaleConfig, law: UncertainLaw) -> list[tuple[str, str]
         served = 2 * size.value * config.serve_tokens / config.budget
         rows.append(("of the budget for serving", f"{served:.0%}"))
     return rows
+
+
+def name_idle(law: UncertainLaw) -> str:
+    """What of parameters and tokens lowers no loss by the law."""
+    powers = {"parameters": law.law.alpha, "tokens": law.law.beta}
+    return " and ".join(name for name, power in powers.items() if power <= 0)
 
 
 def tell_held(held: list[Held], config: ScaleConfig) -> list[str]:
@@ -194,7 +200,7 @@ def describe(law: UncertainLaw, iso: IsoFlop, held: list[Held]) -> dict[str, Any
 
 
 def describe_optimum(config: ScaleConfig, law: UncertainLaw) -> dict[str, Any] | None:
-    if config.budget is None:
+    if config.budget is None or name_idle(law):
         return None
     size = law.best_parameters(config.budget, config.serve_tokens)
     tokens = float(tokens_left(config.budget, np.asarray(size.value), config.serve_tokens))
