@@ -30,7 +30,9 @@ def judge_runs(text: str, small: bytes | None = None) -> str | None:
         return None
     share = size / whole
     if length in TOP_RUNS:
-        return f"one run of {length} words is {share:.0%} of the text, and {MOST[length]:.0%} may be"
+        return (
+            f"one run of {length} words is {share:.0%} of the text, and {MOST[length]:.0%} may be"
+        )
     return f"runs of {length} words that stand twice are {share:.0%}, and {MOST[length]:.0%} may be"
 
 

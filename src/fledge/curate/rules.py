@@ -38,7 +38,9 @@ def judge_gopher(text: str) -> str | None:
     if any(line.startswith(BULLETS) for line in lines[: len(lines) // 10 + 1]):
         bullets = sum(line.startswith(BULLETS) for line in lines)
         if bullets > 0.9 * len(lines):
-            return f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+            return (
+                f"{bullets / len(lines):.0%} of the lines begin with a bullet, and 90 % are allowed"
+            )
     if ellipses > 0.3 * len(lines):  # or no line can be too much
         open_ends = sum(line.endswith(("…", "...")) for line in lines)
         if open_ends > 0.3 * len(lines):

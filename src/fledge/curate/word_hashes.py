@@ -43,9 +43,7 @@ def hash_words(texts: Sequence[str]) -> WordHashes:
     parts = [encode(text) for text in texts]
     joined = b"\n".join([b"", *parts, b""])
     library = load_kernel()
-    words, starts, ends = (
-        hash_plain(joined) if library is None else hash_native(library, joined)
-    )
+    words, starts, ends = hash_plain(joined) if library is None else hash_native(library, joined)
     text_starts = np.cumsum([1, *(len(part) + 1 for part in parts)])
     return WordHashes(words, starts, ends, np.searchsorted(starts, text_starts))
 
