@@ -34,15 +34,18 @@ def count_runs(words: list[str]) -> tuple[int, set[int], int]:
 
 
 def draw_texts(number: int) -> list[list[str]]:
-    """Of few words and many, of passages that stand again: every length of run is too much in
-    some.
+    """One for each length of which alone there is too much, a passage of it that stands twice; then
+    of few words and many, with passages that stand again.
     """
     lot, texts = random.Random(0), []
+    for n in range(5, 11):
+        words = [f"w{i:03}" for i in range(int(2 * n / (MOST[n] + 0.005)) - n)]
+        texts.append([*words, *words[3 : 3 + n]])
     for _ in range(number):
         vocabulary = [
             f"{'abcdefg'[i % 7] * (i % 5 + 1)}{i}" for i in range(lot.choice((5, 9, 60, 900)))
         ]
-        words = lot.choices(vocabulary, k=lot.randint(8, 160))
+        words = lot.choices(vocabulary, k=lot.randint(12, 160))
         for _ in range(lot.randint(0, 3)):
             at, size = lot.randrange(len(words)), lot.randint(2, 14)
             words[lot.randrange(len(words)) :] += words[at : at + size]
