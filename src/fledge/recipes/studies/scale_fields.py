@@ -21,8 +21,9 @@ class ScaleConfig(BaseModel):
 
     data: str = Field(
         default="python",
-        description="a .csv of runs, with loss and two of parameters, tokens and flop; or text to "
-        "make runs on, as `pretrain` takes it",
+        description="a .csv of runs, with loss and two of parameters, tokens and flop (and, where "
+        "tokens were seen again, unique_tokens, epochs or repeats); or text to make runs on, as "
+        "`pretrain` takes it",
     )
     budget: float | None = Field(
         default=None, gt=0, description="FLOP of a training whose best size is asked for"
