@@ -51,9 +51,7 @@ def test_a_law_of_runs_that_there_are(cli: Cli, tmp_path: Path) -> None:
     assert served["optimum"]["parameters"][0] < size
 
 
-def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(cli: Cli, tmp_path: Path) -> None:
     """D' = U + U R* (1 − exp(−R / R*)) of R* = 6, in the law of the runs before; sizes are no
     larger than unique tokens deserve, so that R*_N is not told.
     """
