@@ -46,7 +46,7 @@ class ScaleConfig(BaseModel):
     tokens_per_step: int = Field(default=512, ge=8, description="text: tokens an optimizer step")
     learning_rate: float = Field(
         default=4e-3, gt=0,
-        description="text: at its peak, at width 64; of another width times √(64 / width)",
+        description="text: at its peak, at every width (parameterization=mup)",
     )  # fmt: skip
     without_worst: int = Field(
         default=0, ge=0, description=".csv: runs with the highest loss that are left out"
