@@ -116,8 +116,8 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     # every run is what its own command makes of it
     config = json.loads((second / "config.json").read_text())["config"]
     given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
-             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width", "heads",
-             "kv_heads")  # fmt: skip
+             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
+             "heads", "kv_heads")  # fmt: skip
     alone = [f"{name}={config[name]}" for name in given]
     assert cli(["pretrain", *alone, "out=alone"], folder=tmp_path).code == 0
     assert outcome(tmp_path / "alone") == outcome(second)
