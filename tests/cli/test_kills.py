@@ -43,15 +43,15 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(
 ) -> None:
     words = [*models.fill((STAGES | KINDS)[stage]), "save_every_s=0"]
     whole = cli([*words, "out=whole"], folder=tmp_path)
-    run, draw = tmp_path / "often", random.Random(stage)
-    kills, ended = 0, None
-    while ended is None or ended.code == -signal.SIGKILL:
-        kills += ended is not None
+    draw = random.Random(stage)
+    run, ended = kill(cli, words, tmp_path, whole.seconds, draw.uniform(0.1, 0.6), draw)
+    kills = 1
+    while ended.code == -signal.SIGKILL:
         # later and later: one of them comes to the end
         moment = draw.uniform(0.1, 0.6 + 0.1 * kills) * whole.seconds
         ended = cli(follow_up(words, run), folder=tmp_path, signal=signal.SIGKILL, after_s=moment)
+        kills += 1
     assert ended.code == 0, ended.stderr
-    assert kills > 0
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
