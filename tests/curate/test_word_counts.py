@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from fledge.curate.run_kernel import load_kernel
-from fledge.curate.word_counts import COMMON, count_plain, count_words
+from fledge.curate.word_counts import COMMON, WordCounts, count_plain, count_words
 from fledge.curate.word_hashes import encode
 
 # All white space is below U+3100; above, every thirteenth, and some of four bytes in UTF-8.
@@ -39,8 +40,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("count", [count_words, count_plain])
-def test_common_words_are_counted_once_each(count: object) -> None:
-    assert callable(count)
+def test_common_words_are_counted_once_each(count: Callable[[str], WordCounts]) -> None:
     said = [count(text).common for text in TEXTS]
     assert said == [0, 0, 1, 2, 1, 8, 1]
     assert count(TEXTS[6]).lettered == 3

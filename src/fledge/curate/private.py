@@ -54,12 +54,13 @@ class _Search:
 
     words: of which one must be in a text at all. mark: what stands in each match of a form, and
     all that follows until a border. border: what never stands in a match of the forms, nor can
-    change what they ask of what is around one.
+    change what they ask of what is around one. least: characters of the shortest match.
     """
 
     words: tuple[str, ...]
     mark: re.Pattern[str]
     border: re.Pattern[str]
+    least: int
     forms: tuple[_Form, ...]
 
 
@@ -69,25 +70,25 @@ _TOKENS = ("AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "sk-", "xox", 
 # Chinese, Japanese and Korean. No digit of any script is among them.
 _NO_NUMBER = "a-z\n\u00c0-\u052f\u3041-\u9fff\uac00-\ud7a3"
 _SEARCHES = (
-    _Search(("PRIVATE KEY",), re.compile(r".+", re.S), re.compile(r"(?!)"), (
+    _Search(("PRIVATE KEY",), re.compile(r".+", re.S), re.compile(r"(?!)"), 1, (
         _Form("private key", re.compile(
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S
         )),
     )),
-    _Search(_TOKENS, re.compile(rf"(?:{'|'.join(_TOKENS)})\S*"), re.compile(r"\s"), (
+    _Search(_TOKENS, re.compile(rf"(?:{'|'.join(_TOKENS)})\S*"), re.compile(r"\s"), 14, (
         _Form("token", re.compile(
             r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pos]_[A-Za-z0-9]{36,}|github_pat_\w{50,}"
             r"|sk-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20,}"
             r"|hf_[A-Za-z0-9]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
         )),
     )),
-    _Search(("@",), re.compile(r"@\S*"), re.compile(r"\s"), (
+    _Search(("@",), re.compile(r"@\S*"), re.compile(r"\s"), 6, (
         _Form("email", re.compile(
             r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,5}"
             r"\.[A-Za-z]{2,24}(?![\w-])"
         )),
     )),
-    _Search((), re.compile(rf"\d[\d.][^{_NO_NUMBER}]*"), re.compile(f"[{_NO_NUMBER}]"), (
+    _Search((), re.compile(rf"\d[\d.][^{_NO_NUMBER}]*"), re.compile(f"[{_NO_NUMBER}]"), 7, (
         _Form("IBAN", re.compile(
             r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
         ), _is_iban),
@@ -122,6 +123,8 @@ def _hide_around(text: str, search: _Search, counts: Counter[str]) -> str:
         begin, end = marked.span()
         while begin > done and not search.border.match(text, begin - 1):
             begin -= 1
+        if end - begin < search.least:
+            continue
         before, after = min(1, begin), min(1, len(text) - end)
         hidden = _hide_forms(text[begin - before : end + after], search.forms, counts)
         parts += [text[done:begin], hidden[before : len(hidden) - after]]
@@ -131,6 +134,8 @@ def _hide_around(text: str, search: _Search, counts: Counter[str]) -> str:
 
 def _hide_forms(text: str, forms: tuple[_Form, ...], counts: Counter[str]) -> str:
     for form in forms:
+        if not form.form.search(text):
+            continue
 
         def hide(match: re.Match[str], form: _Form = form) -> str:
             if not form.check(match[0]):
