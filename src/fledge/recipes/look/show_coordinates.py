@@ -22,9 +22,9 @@ VOCABULARY, CONTEXT, ROWS = 64, 32, 4
 
 
 class ShowCoordinatesConfig(BaseModel):
-    """Draw the coordinate check: the mean size of what each layer gives, over widths and the first
-    steps, under parameterization=standard and =mup. What grows with the width wants a rate of its
-    own for each.
+    """Draw the coordinate check: how large what each layer gives becomes with the width, in the
+    first steps, under parameterization=standard and =mup. Where it grows, no learning rate is right
+    for all widths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
