@@ -1,7 +1,7 @@
 """Whether the best learning rate of a narrow transformer is that of one four times as wide: the
 loss over a grid of rates at widths 64 and 256, under parameterization=standard and =mup.
 
-Three layers with heads of 16 learn the bytes of Python's own help topics (pydoc_data), 192 steps of
+Three layers with heads of 16 learn the bytes of Python's own help topics (pydoc_data), 96 steps of
 512 bytes; the loss is of the last tenth of the text, which is held out.
 """
 
@@ -22,7 +22,7 @@ from side_by_side import finish, options, say, table
 
 NARROW, WIDE = 64, 256
 RATES = (2e-3, 4e-3, 8e-3, 16e-3, 32e-3)
-STEPS, ROWS, CONTEXT = 192, 8, 64
+STEPS, ROWS, CONTEXT = 96, 8, 64
 HELD_OUT_ROWS = 256
 
 

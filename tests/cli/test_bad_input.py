@@ -65,6 +65,7 @@ def rows(path: Path, number: int, **row: str) -> Path:
         ("pretrain learning_rate=inf", "learning_rate=inf cannot be"),
         ("pretrain schedule=triangle", "schedule=triangle cannot be"),
         ("pretrain tied=perhaps", "tied=perhaps cannot be"),
+        ("pretrain data={text} threads=4294967296", "threads=4294967296 cannot be"),
         ("pretrain data={text} model=huge", "model=huge is no preset"),
         (
             "pretrain base={pretrain} data={text} parameterization=mup",

@@ -36,12 +36,15 @@ def test_texts_in_turn(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 100)
     (tmp_path / "b.txt").write_text("0123 4567 89 + 11 = 22; " * 100)
     words = "continual a.txt,b.txt seeds=1 steps=30 rows_per_step=8 width=32 layers=1 context=32 "
-    words += "methods=plain,rehearsal learning_rate=0.01 out=turn"
+    words += "methods=plain,rehearsal,lora learning_rate=0.01 lora_rank=4 out=turn"
     told = cli(f"{words} --json", folder=tmp_path).result
     assert told["figure"] == "bits per byte"
     plain, rehearsal = (told["methods"][name] for name in ("plain", "rehearsal"))
     assert plain["forgotten"] > 0.5 > rehearsal["forgotten"]
     assert plain["newest"] < 2
+    lora = told["methods"]["lora"]
+    assert lora["forgotten"] == 0  # each text has matrices of its own
+    assert lora["after"][0] < 1  # and is asked with them
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,30 @@ def test_a_law_of_runs_that_there_are(cli: Cli, tmp_path: Path) -> None:
     assert served["optimum"]["parameters"][0] < size
 
 
+def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(cli: Cli, tmp_path: Path) -> None:
+    """D' = U + U R* (1 − exp(−R / R*)) of R* = 6, in the law of the runs before; sizes are no
+    larger than unique tokens deserve, so that R*_N is not told.
+    """
+    write_runs(tmp_path / "runs.csv")
+    lines = [f"{line},1" for line in (tmp_path / "runs.csv").read_text().split()[1:]]
+    for unique in (1e7, 4e7):
+        for epochs in (3, 8, 20, 50):
+            data = unique * (1 + 6 * (1 - np.exp(-(epochs - 1) / 6)))
+            loss = 1.5 + 100 / 1e5**0.4 + 200 / data**0.4
+            lines.append(f"1e5,{unique * epochs},{loss},{epochs}")
+    (tmp_path / "again.csv").write_text("\n".join(["parameters,tokens,loss,epochs", *lines]))
+    done = cli("scale again.csv resamples=100 out=again --json", folder=tmp_path).result
+    value, low, high = done["repeats"]["data"]
+    assert low < 6 < high
+    assert value == pytest.approx(6, rel=0.5)
+    assert done["repeats"]["parameters"] is None
+    assert done["steps"] == 24  # the law itself is of runs that saw each token once
+    assert "Repeated data" in (tmp_path / "again/report.html").read_text()
+    both = (tmp_path / "again.csv").read_text().replace("loss,epochs", "loss,unique_tokens")
+    (tmp_path / "more.csv").write_text(both.replace(",1\n", ",9e99\n"))
+    assert "unique tokens of" in cli("scale more.csv", folder=tmp_path).complaint
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -92,8 +116,8 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     # every run is what its own command makes of it
     config = json.loads((second / "config.json").read_text())["config"]
     given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
-             "warmup_steps", "evaluation_rows", "precision", "compile", "width", "heads",
-             "kv_heads")  # fmt: skip
+             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
+             "heads", "kv_heads")  # fmt: skip
     alone = [f"{name}={config[name]}" for name in given]
     assert cli(["pretrain", *alone, "out=alone"], folder=tmp_path).code == 0
     assert outcome(tmp_path / "alone") == outcome(second)

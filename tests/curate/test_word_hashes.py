@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from fledge.curate.word_hashes import hash_runs, hash_words, lower
+import numpy as np
+import pytest
+
+from fledge.curate.run_kernel import hash_native, load_kernel
+from fledge.curate.word_hashes import encode, hash_plain, hash_runs, hash_words, lower
 
 TEXTS = [
     "The cat, the CAT; a cat-2!",
@@ -59,3 +63,14 @@ def test_runs_are_equal_where_their_words_are() -> None:
 def test_lower_case_has_as_many_characters() -> None:
     for text in TEXTS:
         assert len(lower(text)) == len(text)
+
+
+def test_c_and_numpy_give_the_same_numbers_and_places() -> None:
+    library = load_kernel()
+    if library is None:
+        pytest.skip("no compiler here")
+    every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000), 0x1D400, 0xDC80)))
+    for text in (*TEXTS, "".join(TEXTS), every, " ".join(every)):
+        joined = b"\n" + encode(text) + b"\n"
+        ours, plain = hash_native(library, joined), hash_plain(joined)
+        assert all(np.array_equal(a, b) for a, b in zip(ours, plain, strict=True))

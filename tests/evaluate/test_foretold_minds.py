@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.evaluate.foretold_minds import MindAnswer, answer_minds, count_kind
+from fledge.evaluate.foretold_minds import MindAnswer, answer_minds, count_minds
 from fledge.hub.folder import load_model
 from fledge.tasks.minds.mind_task import Asked, make_mind_task
 from fledge.text.asking import encode_prompt
@@ -41,7 +41,7 @@ def answer(story: str, chances: list[float], shares: list[float], control: bool)
 
 
 def test_what_is_counted_of_a_kind() -> None:
-    counted = count_kind(
+    counted = count_minds(
         [
             answer("one", [0.0, 1.0], [0.25, 0.75], False),
             answer("one", [1.0, 0.0], [0.9, 0.1], True),
@@ -57,5 +57,11 @@ def test_what_is_counted_of_a_kind() -> None:
     assert counted.nats == math.inf  # certain of what is not so
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert counted.exact_nats == pytest.approx(entropy / 3)
-    half = count_kind([answer("two", [0.75, 0.25], [0.5, 0.5], False)])
+    other = [
+        MindAnswer("other", story, Asked({"a": 1.0, "b": 0.0}, control), (0.9, 0.1))
+        for story, control in (("one", False), ("one", True), ("one", True))
+    ]
+    both = count_minds([*other, answer("one", [0.0, 1.0], [0.25, 0.75], False)])
+    assert (both.questions, both.controls, both.scenes, both.whole) == (2, 2, 2, 2)
+    half = count_minds([answer("two", [0.75, 0.25], [0.5, 0.5], False)])
     assert half.nats == pytest.approx(math.log(2))

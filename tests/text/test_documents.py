@@ -218,9 +218,9 @@ def test_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_the_embedded_default_is_about_two_megabytes_of_prose_without_sessions() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     prose = list(python_prose())
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
     texts = [text for text, _ in prose]
     # Small installations come without sources and without the reference: the built-in modules alone
     # are 0.1 MB.

@@ -89,7 +89,7 @@ def answer_minds(
 
 
 @dataclass(frozen=True)
-class KindFigures:
+class MindFigures:
     """questions, right: what the kind is about. controls, remembered: what is asked beside it, and
     how many of these are right. scenes, whole: of which all was asked, and all was right.
     by_chance: the share that a guess would have right. nats, exact_nats: means over `questions`.
@@ -106,16 +106,18 @@ class KindFigures:
     exact_nats: float
 
 
-def count_kind(answers: Sequence[MindAnswer]) -> KindFigures:
-    """Of the answers of one kind, one or more of which is no control."""
+def count_minds(answers: Sequence[MindAnswer]) -> MindFigures:
+    """Of the answers of one kind or several, one or more of which is no control."""
     own = [one for one in answers if not one.asked.control]
     beside = [one for one in answers if one.asked.control]
-    scenes: dict[str, list[bool]] = {}
+    scenes: dict[tuple[str, str], list[bool]] = {}
     for one in answers:
-        scenes.setdefault(one.story, []).append(one.right)
-    most = max(len(each) for each in scenes.values())
-    asked_whole = [each for each in scenes.values() if len(each) == most]
-    return KindFigures(
+        scenes.setdefault((one.kind, one.story), []).append(one.right)
+    most: dict[str, int] = {}
+    for (kind, _), each in scenes.items():
+        most[kind] = max(most.get(kind, 0), len(each))
+    asked_whole = [each for (kind, _), each in scenes.items() if len(each) == most[kind]]
+    return MindFigures(
         questions=len(own),
         right=sum(one.right for one in own),
         controls=len(beside),

@@ -120,6 +120,7 @@ class TrainingConfig(BaseModel):
     threads: int | None = Field(
         default=None,
         ge=1,
+        le=1024,
         description="of the CPU; by default as many as are measured to be fastest, again where "
         "steps take twice their usual time, or as many as OMP_NUM_THREADS says",
     )

@@ -12,11 +12,13 @@ import numpy as np
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw
 from fledge.evaluate.scaling.iso_flop import IsoFlop
 from fledge.evaluate.scaling.law import Points
+from fledge.evaluate.scaling.repeats import UncertainRepeats
 from fledge.report.log_chart import COLOURS, Marks, draw_log_chart
 from fledge.report.page import Picture
 from fledge.report.show_page import Page, ShowChapter
 
 _SIGNS = {"E": "E", "A": "A", "B": "B", "alpha": "α", "beta": "β"}
+_EPOCHS = (1, 2, 4, 8, 16, 40, 100)
 _CURVES = 5  # sizes that have a curve of their own
 
 
@@ -41,6 +43,7 @@ def draw_scaling(
     optimum: Sequence[tuple[str, str]],
     tiles: Sequence[tuple[str, str]],
     unit: str,
+    repeats: UncertainRepeats | None = None,
 ) -> Page:
     """optimum: rows of what a budget deserves. unit: of the loss."""
     share = f"{100 * law.share:.0f} %"
@@ -71,6 +74,8 @@ def draw_scaling(
         heads = ["parameters", "tokens", "foretold", f"{share} interval", "came", "error", ""]
         text = "Foretold from the other runs alone, each with the luck that one run has."
         chapters.append(ShowChapter("Held against runs", text, heads=heads, rows=rows))
+    if repeats is not None:
+        chapters.append(_draw_repeats(repeats, share))
     if optimum:
         chapters.append(ShowChapter("What a budget deserves", "", rows=optimum))
     lead = f"{len(law.fit.points)} runs, and what they say of sizes that nobody has trained."
@@ -96,6 +101,48 @@ def _draw_iso_chapter(iso: IsoFlop, share: str, unit: str) -> ShowChapter:
         for each in iso.parabolas
     ]  # fmt: skip
     return ShowChapter("Iso-FLOP", text, [draw_iso_flop(iso, unit)], heads, rows)
+
+
+def _draw_repeats(repeats: UncertainRepeats, share: str) -> ShowChapter:
+    """What a number of epochs is worth, in epochs of new tokens: D' / U."""
+    constants = [repeats.data.value, repeats.data.low, repeats.data.high]
+    rows = []
+    for epochs in _EPOCHS:
+        worth, low, high = (1 - c * np.expm1((1 - epochs) / c) for c in constants)
+        rows.append((epochs, f"{worth:.3g}", f"{low:.3g} to {high:.3g}"))
+    fit, points = repeats.fit, repeats.points
+    said = fit.foretell(points.parameters, points.tokens, points.unique)
+    epochs = np.geomspace(1, max(_EPOCHS), 40)
+    middle, low, high = (
+        [(float(e), float(1 - c * np.expm1((1 - e) / c))) for e in epochs] for c in constants
+    )
+    worth = Picture(
+        "Effective epochs", "epochs of new tokens", draw_log_chart(
+            [Marks(curve=middle), Marks(curve=low, colour=2), Marks(curve=high, colour=2)],
+            x_label="epochs", description="What epochs are worth",
+        ),
+        ["fitted", f"{share} interval"],
+    )  # fmt: skip
+    came = Picture(
+        "Runs that repeat", "loss", draw_log_chart(
+            [Marks(list(zip(said.tolist(), points.loss.tolist(), strict=True)),
+                   [(float(x), float(x)) for x in (said.min(), said.max())])],
+            x_label="loss the law says", description="Loss of each run over what the law says",
+        ),
+        [],
+    )  # fmt: skip
+    text = (
+        f"Of U unique tokens seen again and again, no more than R*_D = {repeats.data.value:.3g} "
+        f"({share}: {write_interval(repeats.data)}) times U is added."
+    )
+    if repeats.parameters is not None:
+        text += (
+            f" Of parameters beyond what U tokens deserve, R*_N = {repeats.parameters.value:.3g} "
+            f"({write_interval(repeats.parameters)})."
+        )
+    heads = ["epochs", "worth in new tokens, over U", f"{share} interval"]
+    formula = "L = E + A / N′^α + B / D′^β,   D′ = U + U R*_D (1 − exp(−R_D / R*_D))"
+    return ShowChapter("Repeated data", text, [worth, came], heads, rows, formula=formula)
 
 
 def draw_law(law: UncertainLaw, held: Sequence[Held], unit: str) -> Picture:

@@ -61,6 +61,7 @@ class ServeConfig(FamilyField, MemoryFields):
     threads: int | None = Field(
         default=None,
         ge=1,
+        le=1024,
         description="for computing; by default as many as prove to be fastest, again where other "
         "programs come or go, or as OMP_NUM_THREADS says",
     )

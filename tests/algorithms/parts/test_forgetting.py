@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fledge.algorithms.parts.fisher import measure_fisher
-from fledge.algorithms.parts.forgetting import Anchored, Plain, Rehearsal, Remembered
+from fledge.algorithms.parts.forgetting import Adapters, Anchored, Plain, Rehearsal, Remembered
 from fledge.recipes.studies.continual_tasks import TextsInTurn, log_prob
 
 
@@ -148,3 +148,46 @@ def test_learning_without_forgetting_is_the_divergence_from_what_was_said() -> N
     wanted = 2 * (before * (before.log() - now.log())).sum(-1).mean()
     torch.testing.assert_close(remedy.penalty(network, x), wanted)
     assert float(Plain().penalty(network, x)) == 0
+
+
+def answers(network: nn.Module, x: Tensor) -> Tensor:
+    return network(x).detach().clone()
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_adapter_a_task_leaves_what_is_frozen_and_merged_is_one_ordinary_network(
+    merged: bool,
+) -> None:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    x, y = torch.randn(20, 4), torch.randint(3, (20,))
+    remedy, random = Adapters(2, 3.0, merged=merged), torch.Generator().manual_seed(1)
+    network, rate = remedy.begin_task(first, random)
+    assert network is first  # whole: nothing was learned yet that could be kept
+    assert rate == 1.0
+    remedy.end_task(network, x, y)
+    said = answers(first, x)
+    weights = [p.detach().clone() for p in first.parameters()]
+    learned = []
+    for _ in range(2):
+        network, rate = remedy.begin_task(network, random)
+        assert rate == 3.0
+        learning = [p for p in network.parameters() if p.requires_grad]
+        assert sum(p.numel() for p in learning) == 2 * (4 + 6 + 6 + 3)  # r (I + O) of two matrices
+        optimizer = torch.optim.SGD(learning, lr=0.5)
+        for _ in range(20):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+        learned.append(answers(network, x))
+        remedy.end_task(network, x, y)
+        torch.testing.assert_close(answers(network, x), learned[-1])
+    assert all(torch.equal(a, b) for a, b in zip(weights, first.parameters(), strict=True))
+    if merged:
+        assert {type(part) for part in network} == {nn.Linear, nn.ReLU}
+        assert all(remedy.answering(network, n) is network for n in range(3))
+        assert not torch.allclose(answers(network, x), said, atol=0.1)
+        return
+    assert torch.equal(answers(remedy.answering(network, 0), x), said)
+    for task in (1, 2):
+        assert torch.equal(answers(remedy.answering(network, task), x), learned[task - 1])

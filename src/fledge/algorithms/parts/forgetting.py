@@ -5,6 +5,7 @@ the new task, and looks back when a task ends.
     L2-SP       the same with F̄ = 1 (Li et al. 2018)
     rehearsal   examples of earlier tasks beside the new ones (Robins 1995)
     LwF         λ KL(p_old(· | x) ‖ p(· | x)) on the new task's inputs (Li & Hoiem 2016)
+    adapters    a task's own low-rank matrices beside frozen ones (Hu et al. 2022)
 """
 
 from __future__ import annotations
@@ -17,22 +18,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fledge.algorithms.parts.fisher import LogProb, Weights, measure_fisher
+from fledge.models.language.adapters import LoRA, Target, adapt_network, merge_adapters
 
 Examples = tuple[Tensor, Tensor]
 
 
 class Remedy(Protocol):
-    """penalty: added to the mean loss of a step on inputs x. mix: the examples of a step. end_task:
-    told what a task was learned from.
+    """begin_task: the network that learns the next task, of the one that learned the last, and what
+    its learning rate is multiplied by. penalty: added to the mean loss of a step on inputs x. mix:
+    the examples of a step. end_task: told what a task was learned from. answering: the network that
+    is asked about a task, of those that have ended.
     """
 
+    def begin_task(
+        self, network: nn.Module, generator: torch.Generator
+    ) -> tuple[nn.Module, float]: ...
     def penalty(self, network: nn.Module, x: Tensor) -> Tensor: ...
     def mix(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Examples: ...
     def end_task(self, network: nn.Module, x: Tensor, y: Tensor) -> None: ...
+    def answering(self, network: nn.Module, task: int) -> nn.Module: ...
 
 
 class Plain:
     """No remedy: fine-tuning."""
+
+    def begin_task(self, network: nn.Module, generator: torch.Generator) -> tuple[nn.Module, float]:
+        return network, 1.0
 
     def penalty(self, network: nn.Module, x: Tensor) -> Tensor:
         return x.new_zeros((), dtype=torch.float32)
@@ -42,6 +53,10 @@ class Plain:
 
     def end_task(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
         """Nothing is kept."""
+
+    def answering(self, network: nn.Module, task: int) -> nn.Module:
+        """The one network there is."""
+        return network
 
 
 class Anchored(Plain):
@@ -126,3 +141,33 @@ class Remembered(Plain):
 
     def end_task(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
         self.old = copy.deepcopy(network).requires_grad_(False)
+
+
+class Adapters(Plain):
+    """The first task is learned whole; each later one by LoRA on every linear layer.
+
+    merged: into the weights when a task ends, and the next begins there: one network that needs not
+    be told the task. Otherwise each task keeps its own beside the first's weights: nothing is
+    forgotten, and who asks must say which task it is. rate: of the adapters, over the network's.
+    """
+
+    def __init__(self, rank: int, rate: float, *, merged: bool) -> None:
+        self.settings, self.rate, self.merged = LoRA(rank, 2.0 * rank), rate, merged
+        self.ended: list[nn.Module] = []
+
+    def begin_task(self, network: nn.Module, generator: torch.Generator) -> tuple[nn.Module, float]:
+        if not self.ended:
+            return network, 1.0
+        fresh = copy.deepcopy(network if self.merged else self.ended[0])
+        layers = {n: m for n, m in fresh.named_modules() if isinstance(m, nn.Linear)}
+        chosen = {n: [Target(n, 0, m.out_features)] for n, m in layers.items()}
+        adapt_network(fresh, chosen, settings=self.settings, generator=generator)
+        return fresh, self.rate
+
+    def end_task(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
+        if self.merged and self.ended:
+            merge_adapters(network)
+        self.ended.append(network)
+
+    def answering(self, network: nn.Module, task: int) -> nn.Module:
+        return network if self.merged else self.ended[task]

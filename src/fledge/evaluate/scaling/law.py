@@ -40,9 +40,7 @@ class Points:
         return TRAINING_FLOP * self.parameters * self.tokens
 
     def take(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Points:
-        return Points(
-            self.parameters[kept], self.tokens[kept], self.loss[kept], self.unique[kept]
-        )
+        return Points(self.parameters[kept], self.tokens[kept], self.loss[kept], self.unique[kept])
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ class ControlConfig(AlgorithmFields):
     threads: int | None = Field(
         default=None,
         ge=1,
+        le=1024,
         description="of the CPU; by default 1 for a small network and as many as are measured to "
         "be fastest for others, or as OMP_NUM_THREADS says",
     )

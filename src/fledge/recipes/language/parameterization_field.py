@@ -25,11 +25,13 @@ class ParameterizationField(BaseModel):
         """Raises UserError where there is nothing that it could begin."""
         if self.parameterization == "standard":
             return
-        wrong = (
-            "" if fresh else "base= brings weights that have begun"
-        ) or (
-            "" if architecture == "transformer" else f"architecture={architecture} was given"
-        ) or ("experts= was given" if experts else "")  # fmt: skip
+        wrong = ""
+        if not fresh:
+            wrong = "base= brings weights that have begun"
+        elif architecture != "transformer":
+            wrong = f"architecture={architecture} was given"
+        elif experts:
+            wrong = "experts= was given"
         if wrong:
             raise UserError(
                 f"parameterization={self.parameterization} is of a fresh transformer without "

@@ -17,7 +17,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
-from fledge.algorithms.parts.forgetting import Anchored, Plain, Rehearsal, Remedy, Remembered
+from fledge.algorithms.parts.forgetting import (
+    Adapters,
+    Anchored,
+    Plain,
+    Rehearsal,
+    Remedy,
+    Remembered,
+)
 from fledge.data_names import split_names
 from fledge.errors import UserError
 from fledge.evaluate.intervals import mean_interval
@@ -36,7 +43,7 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.seeds import generator_for
 
-METHODS = ("plain", "ewc", "l2sp", "rehearsal", "lwf")
+METHODS = ("plain", "ewc", "l2sp", "rehearsal", "lwf", "lora", "lora_merged")
 
 
 class ContinualConfig(BaseModel):
@@ -52,7 +59,8 @@ class ContinualConfig(BaseModel):
     )  # fmt: skip
     methods: str = Field(
         default="plain,ewc",
-        description="some of plain, ewc, l2sp, rehearsal, lwf, with commas between",
+        description="some of plain, ewc, l2sp, rehearsal, lwf, lora (an adapter a task, which must "
+        "be named when it is asked), lora_merged, with commas between",
     )
     tasks: int = Field(default=5, ge=2, le=100, description="digits: permutations")
     seeds: int = Field(default=5, ge=1, le=100, description="each method with as many")
@@ -70,6 +78,10 @@ class ContinualConfig(BaseModel):
     l2sp: float = Field(default=0.1, ge=0, description="λ of the square around the last weights")
     lwf: float = Field(default=1.0, ge=0, description="λ of learning without forgetting")
     rehearsal: int = Field(default=100, ge=1, description="examples of each task that are kept")
+    lora_rank: int = Field(default=8, ge=1, le=4096, description="of a task's adapters")
+    lora_rate: float = Field(
+        default=5.0, gt=0, description="of adapters, times learning_rate"
+    )  # fmt: skip
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/continual, …"
     )
@@ -104,6 +116,8 @@ class ContinualConfig(BaseModel):
             "l2sp": lambda: Anchored(self.l2sp),
             "rehearsal": lambda: Rehearsal(self.rehearsal),
             "lwf": lambda: Remembered(self.lwf),
+            "lora": lambda: Adapters(self.lora_rank, self.lora_rate, merged=False),
+            "lora_merged": lambda: Adapters(self.lora_rank, self.lora_rate, merged=True),
         }
         return makers[method]()
 
@@ -165,7 +179,10 @@ def learn_in_turn(
     tasks, random = subject.make_tasks(seed), generator_for(seed, "batches")
     after: list[list[float | None]] = []
     for number, task in enumerate(tasks):
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        beginning = generator_for(seed, "weights", f"adapters of task {number}")
+        network, rate = remedy.begin_task(network, beginning)
+        learning = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(learning, lr=rate * config.learning_rate)
         for _ in range(config.steps):
             drawn = torch.randint(len(task.x), (config.rows_per_step,), generator=random)
             new = task.x[drawn]
@@ -175,7 +192,7 @@ def learn_in_turn(
             loss.backward()
             optimizer.step()
         remedy.end_task(network, task.x, task.y)
-        known = [subject.measure(network, each) for each in tasks[: number + 1]]
+        known = [subject.measure(remedy.answering(network, n), tasks[n]) for n in range(number + 1)]
         after.append([*known, *[None] * (len(tasks) - number - 1)])
     return {"tasks": [task.name for task in tasks], "after": after}
 

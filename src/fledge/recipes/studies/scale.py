@@ -16,6 +16,11 @@ from fledge.evaluate.scaling.fitting import check_points
 from fledge.evaluate.scaling.iso_flop import IsoFlop, fit_iso_flop
 from fledge.evaluate.scaling.law import Points, tokens_left
 from fledge.evaluate.scaling.point_file import read_points
+from fledge.evaluate.scaling.repeats import (
+    UncertainRepeats,
+    fit_repeats_with_intervals,
+    is_repeated,
+)
 from fledge.loop import Interrupted
 from fledge.recipes.course import Summary
 from fledge.recipes.studies.scale_fields import ScaleConfig
@@ -57,7 +62,9 @@ def read_given(config: ScaleConfig) -> Points:
         )
     kept = np.argsort(points.loss, kind="stable")[: len(points) - config.without_worst]
     points = points.take(np.sort(kept))
-    check_points(points, config.data)
+    again = is_repeated(points)
+    what = f"{config.data}, without its {again.sum()} runs that saw tokens again,"
+    check_points(points.take(~again), what if again.any() else config.data)
     return points
 
 
@@ -65,10 +72,14 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
     """The law, its page and the summary."""
     page = run.folder / "report.html"
     check_show_page(page)
-    unit = "nats a token"
+    unit, repeats = "nats a token", None
     if config.of_points:
         points = read_given(config) if points is None else points
+        again = is_repeated(points)
+        repeated, points = points.take(again), points.take(~again)
         law = fit(config, points)
+        if len(repeated):
+            repeats = fit_repeats_with_intervals(law, repeated, seed=config.seed)
         held = leave_largest_out(config, points)
     else:
         try:
@@ -79,14 +90,14 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
             raise stopped.of(str(run.folder)) from None
     iso = fit_iso_flop(points, share=config.share, seed=config.seed)
     show.print(draw_table(law))
-    for line in (*tell_held(held, config), *tell_iso(iso)):
+    for line in (*tell_held(held, config), *tell_iso(iso), *tell_repeats(repeats)):
         show.line(line)
     optimum = find_optimum(config, law)
     for name, value in optimum:
         show.line(f"{name}: {value}")
     tiles = [("runs", str(len(points))), ("seed", str(config.seed)),
              ("time", format_duration(run.seconds))]  # fmt: skip
-    write_show_page(page, draw_scaling(law, iso, held, optimum, tiles, unit))
+    write_show_page(page, draw_scaling(law, iso, held, optimum, tiles, unit, repeats))
     show.line(f"The page: {page}")
     summary = {
         "verb": "scale",
@@ -94,6 +105,7 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
         "steps": len(points),
         "seconds": run.seconds,
         **describe(law, iso, held),
+        "repeats": None if repeats is None else describe_repeats(repeats),
         "optimum": describe_optimum(config, law),
     }
     run.finish(summary)
@@ -170,6 +182,22 @@ def tell_iso(iso: IsoFlop) -> list[str]:
     ]
 
 
+def tell_repeats(repeats: UncertainRepeats | None) -> list[str]:
+    if repeats is None:
+        return []
+    told = [
+        f"repeated data ({len(repeats.points)} runs): R*_D = {repeats.data.value:.3g} "
+        f"({write_interval(repeats.data)}): tokens seen again and again add at most as much as "
+        f"{repeats.data.value:.3g} times as many new ones"
+    ]
+    if repeats.parameters is not None:
+        told.append(
+            f"parameters beyond what unique tokens deserve: R*_N = {repeats.parameters.value:.3g} "
+            f"({write_interval(repeats.parameters)})"
+        )
+    return told
+
+
 def draw_table(law: UncertainLaw) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "fitted", f"{100 * law.share:.0f} % interval"):
@@ -197,6 +225,15 @@ def describe(law: UncertainLaw, iso: IsoFlop, held: list[Held]) -> dict[str, Any
             for each in held
         ],
     }  # fmt: skip
+
+
+def describe_repeats(repeats: UncertainRepeats) -> dict[str, Any]:
+    size = repeats.parameters
+    return {
+        "runs": len(repeats.points),
+        "data": as_list(repeats.data),
+        "parameters": None if size is None else as_list(size),
+    }
 
 
 def describe_optimum(config: ScaleConfig, law: UncertainLaw) -> dict[str, Any] | None:

@@ -21,8 +21,9 @@ class ScaleConfig(BaseModel):
 
     data: str = Field(
         default="python",
-        description="a .csv of runs, with loss and two of parameters, tokens and flop; or text to "
-        "make runs on, as `pretrain` takes it",
+        description="a .csv of runs, with loss and two of parameters, tokens and flop (and, where "
+        "tokens were seen again, unique_tokens, epochs or repeats); or text to make runs on, as "
+        "`pretrain` takes it",
     )
     budget: float | None = Field(
         default=None, gt=0, description="FLOP of a training whose best size is asked for"
@@ -45,7 +46,7 @@ class ScaleConfig(BaseModel):
     tokens_per_step: int = Field(default=512, ge=8, description="text: tokens an optimizer step")
     learning_rate: float = Field(
         default=4e-3, gt=0,
-        description="text: at its peak, at width 64; of another width times √(64 / width)",
+        description="text: at its peak, at every width (parameterization=mup)",
     )  # fmt: skip
     without_worst: int = Field(
         default=0, ge=0, description=".csv: runs with the highest loss that are left out"

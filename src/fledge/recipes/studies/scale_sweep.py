@@ -34,8 +34,6 @@ from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 from fledge.text.tokenizer import load_tokenizer, train_tokenizer
 
-REFERENCE_WIDTH = 64  # whose learning rate the field is
-
 
 def make_sweep(run: Run, config: ScaleConfig, show: Show) -> Points:
     """All runs of the plan but the foretold one; what is finished is read, not repeated."""
@@ -117,10 +115,11 @@ def train_one(one: PlannedRun, run: Run, config: ScaleConfig, show: Show) -> dic
 
 def choose(one: PlannedRun, config: ScaleConfig, folder: Path) -> PretrainConfig:
     """The same command alone makes the same bits."""
-    rate = config.learning_rate * (REFERENCE_WIDTH / one.width) ** 0.5
     fields: dict[str, Any] = {
         "data": config.data, "tokenizer": config.tokenizer, "context": config.context,
-        "tokens_per_step": config.tokens_per_step, "steps": one.steps, "learning_rate": rate,
+        "tokens_per_step": config.tokens_per_step, "steps": one.steps,
+        # One rate for all widths: tuned for none of them, a size would be judged by its rate, too.
+        "learning_rate": config.learning_rate, "parameterization": "mup",
         "warmup_steps": max(5, one.steps // 20), "evaluation_rows": 128, "precision": "fp32",
         "compile": "no", "seed": config.seed, "out": folder,
         **describe_size(one.layers, one.width),

@@ -5,6 +5,7 @@ Leekam & Wimmer 1987), beliefs about beliefs (Perner & Wimmer 1985), and habits 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from fledge.tasks.minds.beliefs import NOTHING, Event, believe, move
@@ -19,7 +20,7 @@ PACKS = ("jar", "tin", "carton", "sack")
 
 
 def ask_where(
-    draw: Draws, events: list[Event], thing: str, places: list[str], person: str
+    draw: Draws, events: list[Event], thing: str, places: Sequence[str], person: str
 ) -> tuple[Question, Question]:
     """What a person believes, and what is true."""
     looks = f"Where will {person} look for the {thing} first?"
