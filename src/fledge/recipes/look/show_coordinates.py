@@ -22,8 +22,8 @@ VOCABULARY, CONTEXT, ROWS = 64, 32, 4
 
 
 class ShowCoordinatesConfig(BaseModel):
-    """Draw the coordinate check: the mean size of what each layer gives, over widths and the first
-    steps, under parameterization=standard and =mup. What grows with the width wants a rate of its
+    """Draw the coordinate check, over widths and first steps: the mean size of what each layer
+    gives, under parameterization=standard and =mup. What grows with the width wants a rate of its
     own for each.
     """
 
