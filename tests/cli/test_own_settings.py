@@ -203,7 +203,7 @@ def test_a_comparison_leaves_each_its_own_and_is_read_back_as_it_was_written() -
         ("align gspo.toml base=nowhere task=reverse", "nowhere does not exist"),
         ("align algorithm=dpo dpo.beta=0.3 base=nowhere task=reverse", "nowhere does not exist"),
         ("align algorithm=rloo baseline=value base=nowhere task=reverse", "baseline=value cannot"),
-        ("control compare=dqn,sac clip_low=0.1", "algorithm=ppo: dqn,sac has none"),
+        ("control compare=dqn,sac clip_low=0.1", "algorithm=ppo, gail, airl: dqn,sac has none"),
         ("control clip_range=0.1", "clip_low and clip_high"),
     ],
 )

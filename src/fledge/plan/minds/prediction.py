@@ -19,13 +19,12 @@ FARTHEST = 200  # actions that are looked ahead
 @dataclass(frozen=True)
 class Prediction:
     """acts: [6], of the next action. taken: [P], what is taken in each place within `horizon`
-    actions. going: that nothing is. visited: [S], how often each place is stood on meanwhile.
+    actions. going: that nothing is.
     """
 
     acts: Tensor
     taken: Tensor
     going: float
-    visited: Tensor
     horizon: int
 
 
@@ -45,7 +44,7 @@ def predict(
         [[states.index(seen[i, s]) for s in range(S)] for i in range(len(states))]
     )
     target = number[:, scene.after] * S + scene.after  # [K, 5, S]: where each move leads
-    taken, visited = torch.zeros(len(scene.places), dtype=torch.float64), torch.zeros(S).double()
+    taken = torch.zeros(len(scene.places), dtype=torch.float64)
     for step in range(horizon):
         flow = here[..., None] * policy  # [M, K, S, 6]
         on_spot = flow[..., TAKE].sum((0, 1))[scene.spot]
@@ -56,10 +55,9 @@ def predict(
         here = after.view(here.shape)
         if scene.change and step + 1 < horizon:
             here = change_wants(planned, here.log()).exp()
-        visited += here.sum((0, 1))
         if float(here.sum()) < 1e-12:
             break
-    return Prediction(acts, taken, float(here.sum()), visited, horizon)
+    return Prediction(acts, taken, float(here.sum()), horizon)
 
 
 def list_ahead(planned: Planned, known: int) -> list[int]:
