@@ -132,7 +132,7 @@ def fit_repeats_with_intervals(
     random = np.random.default_rng(seed)
     number = len(points)
     weight = random.multinomial(number, np.full(number, 1 / number), size=resamples)
-    drawn = random.integers(len(base.samples.E), size=resamples)
+    drawn = random.integers(len(np.asarray(base.samples.E)), size=resamples)
     laws = Law(*(np.asarray(each)[drawn] for each in vars(base.samples).values()))
     samples = fit_repeats(laws, points, weight.astype(float), huber)
     wide = points.parameters > deserve_parameters(base.law, points.unique)
