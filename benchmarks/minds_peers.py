@@ -56,49 +56,6 @@ def run_pomdp_py(problem: Any, repeats: int) -> tuple[float, Any]:
     return take(update, repeats)
 
 
-def run_memo(problem: Any, repeats: int) -> tuple[float, Any]:
-    """A memo model of one update, compiled once, with prior and likelihood as arrays."""
-    import jax
-    import jax.numpy as jnp
-    from memo import memo
-
-    jax.config.update("jax_enable_x64", True)
-    table = jnp.asarray(problem["table"])
-    number = table.shape[1]
-    minds = jnp.arange(number)
-    namespace = {"memo": memo, "jax": jax, "jnp": jnp, "Mind": minds, "Seen": jnp.arange(2)}
-    exec(MEMO_MODEL, namespace)
-    infer = namespace["infer"]
-
-    def update() -> list[float]:
-        belief = jnp.asarray(problem["prior"])
-        for row in table:
-            belief = infer(belief, row)[:, 1]
-        return [float(p) for p in jax.block_until_ready(belief)]
-
-    return take(update, repeats)
-
-
-MEMO_MODEL = """
-@jax.jit
-def chance(belief, mind):
-    return belief[mind]
-
-@jax.jit
-def acts(row, mind, seen):
-    return jnp.where(seen == 1, row[mind], 1 - row[mind])
-
-@memo
-def infer[m: Mind, s: Seen](belief: ..., row: ...):
-    observer: thinks[
-        walker: chooses(m in Mind, wpp=chance(belief, m)),
-        walker: chooses(s in Seen, wpp=acts(row, m, s))
-    ]
-    observer: observes [walker.s] is s
-    return observer[Pr[walker.m == m]]
-"""
-
-
 def run_imitation(problem: Any, repeats: int) -> tuple[float, Any]:
     """Iterations of MCEIRL: soft values, visits, gradient, Adam."""
     import torch
@@ -128,7 +85,6 @@ def run_imitation(problem: Any, repeats: int) -> tuple[float, Any]:
 
 SIDES = {
     "pomdp_py": (run_pomdp_py, ("pomdp-py",)),
-    "memo": (run_memo, ("memo-lang", "jax")),
     "imitation": (run_imitation, ("imitation", "seals")),
 }
 
