@@ -80,6 +80,7 @@ def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(cli: Cli, tmp_
     [
         ("scale nothing.csv", "nothing.csv does not exist"),
         ("scale few.csv", "few.csv has 1 size and 3 different numbers of tokens"),
+        ("scale none.csv", "none.csv has 0 different sizes and 0 different numbers of tokens"),
         ("scale few.csv minutes=3", "minutes: not of a .csv of runs"),
         ("scale few.csv without_worst=3", "without_worst=3 leaves nothing of the 3 runs"),
         ("scale data=python huber=0.1", "huber: not of text"),
@@ -91,8 +92,9 @@ def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(cli: Cli, tmp_
 )
 def test_what_gives_no_law(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("parameters,tokens,loss\n10,20,3\n10,30,3\n10,40,2\n")
+    (tmp_path / "none.csv").write_text("parameters,tokens,loss\n")
     assert said in cli(words, folder=tmp_path).complaint
-    assert {path.name for path in tmp_path.iterdir()} <= {"few.csv", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"few.csv", "none.csv", "runs"}
     assert not list(tmp_path.glob("runs/*"))
 
 

@@ -102,6 +102,11 @@ def test_intervals_hold_the_constants_of_noisy_runs() -> None:
     assert fit_repeats_with_intervals(base, narrow, resamples=50).parameters is None
 
 
+def test_a_law_that_deserves_no_size_leaves_all_sizes_as_they_are() -> None:
+    law = RepeatedLaw(Law(1.0, 2.0, 3.0, -0.1, 0.3), DATA, PARAMETERS)
+    assert law.effective(1e9, 1e6, 1e6) == (1e9, 1e6)
+
+
 def test_too_few_and_those_that_do_not_repeat() -> None:
     points = make_repeated(0.0)
     assert is_repeated(points).all()

@@ -66,11 +66,14 @@ def _fade(whole: Array, unique: Array, constant: Array | float) -> Array:
 
 def deserve_parameters(law: Law, unique: Array | float) -> Array:
     """Compute-optimal parameters of so many tokens, seen once: N* = G (U G)^(β/α), the two lines of
-    Hoffmann et al.'s eq. 4 with C taken out.
+    Hoffmann et al.'s eq. 4 with C taken out. Without end by a law of which more parameters or
+    tokens lower no loss.
     """
     alpha, beta = np.asarray(law.alpha), np.asarray(law.beta)
-    scale = (alpha * law.A / (beta * law.B)) ** (1 / (alpha + beta))
-    return scale * (np.asarray(unique, float) * scale) ** (beta / alpha)
+    with np.errstate(all="ignore"):
+        scale = (alpha * law.A / (beta * law.B)) ** (1 / (alpha + beta))
+        deserved = scale * (np.asarray(unique, float) * scale) ** (beta / alpha)
+    return np.where((alpha > 0) & (beta > 0) & (deserved > 0), deserved, np.inf)
 
 
 def is_repeated(points: Points) -> np.ndarray:

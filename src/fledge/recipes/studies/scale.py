@@ -55,7 +55,7 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
 def read_given(config: ScaleConfig) -> Points:
     """The runs of the file, those with the highest loss left out. Raises UserError."""
     points = read_points(Path(config.data).expanduser())
-    if config.without_worst >= len(points):
+    if config.without_worst >= len(points) > 0:
         raise UserError(
             f"without_worst={config.without_worst} leaves nothing of the {len(points)} runs of "
             f"{config.data}: give fewer."
