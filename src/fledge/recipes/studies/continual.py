@@ -27,7 +27,7 @@ from fledge.algorithms.parts.forgetting import (
 )
 from fledge.data_names import split_names
 from fledge.errors import UserError
-from fledge.evaluate.intervals import mean_interval
+from fledge.evaluate.intervals import student_interval
 from fledge.json_file import read_json
 from fledge.recipes.course import Summary
 from fledge.recipes.studies.continual_tasks import (
@@ -199,13 +199,14 @@ def learn_in_turn(
 
 def describe(method: str, after: np.ndarray, subject: Subject) -> dict[str, Any]:
     """after: [seeds, tasks, tasks]. forgotten: of all tasks but the last, how much worse they are
-    in the end than when they had just been learned.
+    in the end than when they had just been learned. low, high: over seeds, of one the figure.
     """
     sign = 1.0 if subject.better == "higher" else -1.0
     last = after[:, -1]
     just = np.diagonal(after, axis1=1, axis2=2)
     forgotten = sign * (just - last)[:, :-1].mean(1)
-    low, high = mean_interval(last.mean(1).tolist())
+    means = last.mean(1).tolist()
+    low, high = student_interval(means) if len(means) > 1 else (means[0], means[0])
     return {
         "method": method, "mean": float(last.mean()), "low": low, "high": high,
         "forgotten": float(forgotten.mean()), "newest": float(last[:, -1].mean()),
