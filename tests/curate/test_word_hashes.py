@@ -16,6 +16,8 @@ TEXTS = [
     "  ",
     "É é straße İx end",
     "«the» “cat” —the… 猫。犬、猫 cat’s",
+    "猫，犬：ｃａｔ！（犬）～猫＿２｡犬",
+    "".join(f"a{chr(code)}b " for code in range(0xFF01, 0xFFA0)),
     "cat the",
     "x" * 200 + " " + "x" * 201,
 ]

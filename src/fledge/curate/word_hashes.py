@@ -22,6 +22,11 @@ _LONGEST = 64  # bytes of a word that count each by its place
 _IN_WORD = np.zeros(256, dtype=bool)
 _IN_WORD[[*b"abcdefghijklmnopqrstuvwxyz0123456789"]] = True
 _IN_WORD[128:] = True
+_IS_LEAD = np.zeros(256, dtype=bool)
+_IS_LEAD[[0xC2, 0xE2, 0xE3, 0xEF]] = True
+_IS_WIDE = np.zeros((2, 256), dtype=bool)  # the last byte, after EF BC and EF BD
+_IS_WIDE[0, [*range(0x81, 0x90), *range(0x9A, 0xA1), *range(0xBB, 0xC0)]] = True
+_IS_WIDE[1, [0x80, *range(0x9B, 0xA6)]] = True
 _POWERS = np.cumprod(np.full(_LONGEST, _PRIME, dtype=np.uint64))
 
 
@@ -71,13 +76,16 @@ def hash_plain(joined: bytes) -> tuple[Hashes, NDArray[np.int64], NDArray[np.int
 
 def _find_letters(joined: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which bytes are of words. Beyond ASCII punctuation is told by UTF-8's first bytes: C2 (of
-    Latin-1: « » ¿ …), E2 80 and E2 81 (quotation marks, dashes), E3 80 (of Chinese and Japanese).
+    Latin-1: « » ¿ …), E2 80 and E2 81 (quotation marks, dashes), E3 80 (of Chinese and Japanese),
+    EF BC and EF BD (as wide as their letters).
     """
     inside = _IN_WORD[joined]
-    leads = np.flatnonzero((joined == 0xC2) | (joined == 0xE2) | (joined == 0xE3))
+    leads = np.flatnonzero(_IS_LEAD[joined])
     first, second = joined[leads], joined[leads + 1]  # the last byte is a line feed
     short = first == 0xC2
     long = ((first == 0xE2) & (second <= 0x81)) | ((first == 0xE3) & (second == 0x80))
+    wide = np.flatnonzero((first == 0xEF) & ((second == 0xBC) | (second == 0xBD)))
+    long[wide] = _IS_WIDE[second[wide] - 0xBC, joined[leads[wide] + 2]]
     for after in range(3):
         inside[leads[short & (after < 2) | long] + after] = False
     return inside

@@ -22,14 +22,23 @@ enum { BETWEEN = 1, LEAD = 2 };
 /* What a byte is, of a text in lower case: of a word unless it is said here. */
 static const uint8_t KIND[256] = {
     [0 ... '0' - 1] = BETWEEN, ['9' + 1 ... 'a' - 1] = BETWEEN, ['z' + 1 ... 127] = BETWEEN,
-    [0xC2] = LEAD, [0xE2] = LEAD, [0xE3] = LEAD,
+    [0xC2] = LEAD, [0xE2] = LEAD, [0xE3] = LEAD, [0xEF] = LEAD,
 };
+
+/* Whether EF, these two are punctuation as wide as a Chinese letter: of U+FF01 to U+FF65 what is no
+   digit or letter. */
+static inline int is_wide(uint8_t second, uint8_t third) {
+    if (second == 0xBC)
+        return third >= 0x81 && (third <= 0x8F || (third >= 0x9A && third <= 0xA0) || third >= 0xBB);
+    return second == 0xBD && (third == 0x80 || (third >= 0x9B && third <= 0xA5));
+}
 
 /* How many bytes of punctuation begin here; 0 in a word. */
 static inline int64_t pass(const uint8_t *at) {
     const uint8_t kind = KIND[*at];
     if (kind != LEAD) return kind;
     if (*at == 0xC2) return 2;
+    if (*at == 0xEF) return is_wide(at[1], at[2]) ? 3 : 0;
     return (*at == 0xE2 ? at[1] <= 0x81 : at[1] == 0x80) ? 3 : 0;
 }
 
