@@ -114,8 +114,9 @@ class AlignConfig(
     )
     steps: int = Field(default=100, ge=1, description="batches of samples")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="linear", description="of the learning rate after its rise"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        default="linear",
+        description="of the learning rate after its rise; wsd: constant up to the last fifth",
     )
     warmup_steps: int = Field(
         default=5, ge=0, description="optimizer steps over which the learning rate rises"

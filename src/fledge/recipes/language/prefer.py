@@ -71,8 +71,9 @@ class PreferConfig(AlgorithmFields, EarlyStopFields, PairsConfig):
         ),
     )
     learning_rate: float = Field(default=3e-4, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="linear", description="of the learning rate after its rise"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        default="linear",
+        description="of the learning rate after its rise; wsd: constant up to the last fifth",
     )
 
 
