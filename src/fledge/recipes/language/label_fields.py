@@ -75,8 +75,9 @@ class EncoderTuneConfig(LoraFields, FamilyField, FreezeFields, RowsConfig):
         description="rows differentiated at a time: memory only, never the numbers; by default a "
         "whole step, and 384 tokens of a model of 4 million parameters or more",
     )
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="linear", description="of the learning rate after its rise"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        default="linear",
+        description="of the learning rate after its rise; wsd: constant up to the last fifth",
     )
     weight_decay: float = Field(default=0.01, ge=0, description="on matrices only")
 
