@@ -149,3 +149,12 @@ def test_a_model_says_what_is_too_strange(cli: Cli, models: Models, tmp_path: Pa
     assert dropped["dropped_by"] == "model"
     assert "bits per byte, and 5 may be" in dropped["reason"]
     assert [row["text"] for row in read_rows(tmp_path / "two/kept.jsonl")] == [known]
+
+
+def test_where_nothing_is_kept_the_page_still_says_why(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("short")
+    assert cli("data clean short.txt out=clean", folder=tmp_path).code == 2
+    shown = cli("data show clean", folder=tmp_path)
+    assert shown.code == 0, shown.stderr
+    for page in ("clean/report.html", "data.html"):
+        assert "1 words, and 50 to 100,000 are allowed" in (tmp_path / page).read_text()

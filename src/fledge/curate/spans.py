@@ -3,8 +3,9 @@ Training Data Makes Language Models Better", section 4.1).
 
 They find them with a suffix array. What is wanted of it is only which runs of 50 words stand there
 more than once, and equal runs lie side by side as well when their hashes are sorted: a number a
-word, in place of a suffix array's eight. The hashes lie on disk in buckets, so memory does not grow
-with the corpus; two different runs share one of 64 bits with probability n² / 2⁶⁵.
+word, in place of a suffix array's eight. The hashes lie on disk in 64 buckets, of which one at a
+time is in memory: a quarter of a byte a word of the corpus. Two different runs share one of 64 bits
+with probability n² / 2⁶⁵.
 """
 
 from __future__ import annotations

@@ -65,11 +65,6 @@ def clean_in(run: Run, config: DataCleanConfig, show: Show) -> Summary:
     spans = find_or_read_spans(run.folder / "spans.npz", config, filters, verdicts, show)
     counts = write_all(run.folder, config, filters, verdicts, spans, show)
     show.print(draw_table(counts))
-    if not counts["documents"]["kept"]:
-        raise UserError(
-            f"nothing of the {len(verdicts):,} documents of {config.data} is kept: "
-            f"{run.folder / 'dropped.jsonl'} says why. Choose fewer rules."
-        )
     summary = {
         "verb": "data clean",
         "run": str(run.folder),
@@ -81,6 +76,11 @@ def clean_in(run: Run, config: DataCleanConfig, show: Show) -> Summary:
     run.finish(summary)
     kept = run.folder / "kept.jsonl"
     show.line(f"The page: {page}")
+    if not counts["documents"]["kept"]:  # the run is whole: what it says is why
+        raise UserError(
+            f"nothing of the {len(verdicts):,} documents of {config.data} is kept: "
+            f"{run.folder / 'dropped.jsonl'} and the page say why. Choose fewer rules."
+        )
     show.line(f"Next: {write_command('pretrain', data=kept)}")
     return summary
 

@@ -52,10 +52,10 @@ def draw_page(folder: Path, summary: dict[str, Any], seed: int, number: int = SH
     chapters = [ShowChapter("What became of the documents", "",
                             heads=["", "documents", "share", "text"], rows=rows)]  # fmt: skip
     if summary["hidden"]:
-        found = [(kind, f"{times:,}") for kind, times in sorted(summary["hidden"].items())]
+        hidden = [(kind, f"{times:,}") for kind, times in sorted(summary["hidden"].items())]
         text = "Each is replaced by the name of its kind."
         chapters.append(
-            ShowChapter("Personal data and secrets", text, heads=["kind", "times"], rows=found)
+            ShowChapter("Personal data and secrets", text, heads=["kind", "times"], rows=hidden)
         )
     examples = {
         **draw_examples(folder / "kept.jsonl", number, seed),

@@ -266,10 +266,6 @@ GKD_ROWS: list[Row] = [
     ({"beta": 0.0}, "“the loss is the KL divergence”", name_divergence(FORWARD, TOKENS)),
     ({"beta": 1.0}, "“the loss is the Inverse KL Divergence”", name_divergence(REVERSE, TOKENS)),
 ]
-OUTSIDE_ROWS: list[Row] = [
-    ({}, _COUNTED, TOKENS),
-    ({"label_smoothing_factor": SMOOTHING}, _SMOOTHED, _SMOOTH),
-]
 LANGUAGE_ROWS: dict[str, list[Row]] = {
     "trl:grpo": GRPO_ROWS,
     "trl:rloo": RLOO_ROWS,
@@ -282,5 +278,5 @@ LANGUAGE_ROWS: dict[str, list[Row]] = {
     "trl:reward": REWARD_ROWS,
     "trl:gkd": GKD_ROWS,
     "transformers:trainer": TRAINER_ROWS,
-    "transformers:trainer_own_model": OUTSIDE_ROWS,
+    "transformers:trainer_own_model": TRAINER_ROWS,
 }

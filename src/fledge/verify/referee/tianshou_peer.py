@@ -21,7 +21,9 @@ from tianshou.algorithm.modelfree.reinforce import (  # pyright: ignore[reportMi
 )
 from tianshou.algorithm.optim import TorchOptimizerFactory  # pyright: ignore[reportMissingImports]
 from tianshou.data import Batch, ReplayBuffer  # pyright: ignore[reportMissingImports]
-from tianshou.utils.net.common import ModuleWithVectorOutput  # pyright: ignore[reportMissingImports]
+from tianshou.utils.net.common import (  # pyright: ignore[reportMissingImports]
+    ModuleWithVectorOutput,
+)
 from tianshou.utils.net.discrete import (  # pyright: ignore[reportMissingImports]
     DiscreteActor,
     DiscreteCritic,
