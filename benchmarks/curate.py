@@ -6,15 +6,14 @@ The text is words drawn by lot about as often as English ones are (after Zipf an
 50,000), with turns of phrase that come again, a year now and then, and one sentence of twelve words
 twice: no rule refuses a document, and Gopher's look for runs of every length. Nothing has to be
 fetched; --data measures the rules on a text of yours as well, in pieces of 3,000 characters.
-datasketch is given the same runs of five words, 112 permutations and 14 bands of 8, each document's
-runs at once (`update_batch`).
+datasketch is given the same runs of five words, 112 permutations and 14 bands of 8, all documents
+at once (`MinHash.bulk`, which draws its permutations once), and is imported beforehand.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,15 @@ WORDS = 500  # of a document
 PIECE = 3000  # characters of a text that is given
 AT_A_TIME = 64
 MEGABYTE = 10**6
+TELL_PEAK = """
+import pathlib, sys
+from fledge.cli.main import main
+try:
+    main()
+finally:
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    print(*(line for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+"""
 
 
 def write_documents(number: int, seed: int = 0) -> list[str]:
@@ -99,52 +107,56 @@ def hash_ours(texts: list[str]) -> np.ndarray:
     return find_clusters(bands)
 
 
-def hash_theirs(texts: list[str]) -> list[Any]:
-    from datasketch import MinHash, MinHashLSH  # type: ignore[import-not-found]
-
-    index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-    copies = []
-    for number, text in enumerate(texts):
+def hash_theirs(datasketch: Any, texts: list[str]) -> list[Any]:
+    index = datasketch.MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+    runs, copies = [], []
+    for text in texts:
         words = text.lower().split()
-        runs = {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
-        sketch = MinHash(num_perm=BANDS * ROWS)
-        sketch.update_batch([run.encode() for run in runs])
+        own = {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
+        runs.append([run.encode() for run in own])
+    sketches = datasketch.MinHash.bulk(runs, num_perm=BANDS * ROWS)
+    for number, sketch in enumerate(sketches):
         copies.append(index.query(sketch))
-        index.insert(str(number), sketch)
+        index.insert(str(number), sketch, check_duplication=False)
     return copies
 
 
 def measure_copies(texts: list[str], rounds: int) -> tuple[float, float | None]:
     """Documents a second, medians of rounds in turn; theirs None where it is not installed."""
-    ours, theirs = [], []
+    try:
+        datasketch: Any = importlib.import_module("datasketch")
+    except ImportError:
+        datasketch = None
+    sides: dict[str, Callable[[list[str]], Any]] = {"ours": hash_ours}
+    if datasketch is not None:
+        sides["theirs"] = lambda some: hash_theirs(datasketch, some)
+    for work in sides.values():
+        work(texts[:AT_A_TIME])
+    rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
-        ours.append(len(texts) / seconds(lambda: hash_ours(texts)))
-        try:
-            theirs.append(len(texts) / seconds(lambda: hash_theirs(texts)))
-        except ImportError:
-            continue
-    return float(np.median(ours)), float(np.median(theirs)) if theirs else None
+        for name, work in sides.items():
+            rates[name].append(len(texts) / seconds(lambda work=work: work(texts)))
+    medians = {name: float(np.median(each)) for name, each in rates.items()}
+    return medians["ours"], medians.get("theirs")
 
 
 def measure_spans(megabytes: float) -> float:
-    """Seconds for so much text."""
-    texts = write_documents(2000)
-    size = sum(map(len, texts))
-
-    def work() -> None:
-        with RepeatedSpans() as spans:
-            for _ in range(max(1, round(megabytes * MEGABYTE / size))):
-                for a in range(0, len(texts), AT_A_TIME):
-                    spans.add(texts[a : a + AT_A_TIME])
-            spans.find()
-
-    return (
-        seconds(work) * megabytes * MEGABYTE / (size * max(1, round(megabytes * MEGABYTE / size)))
-    )
+    """Seconds for so much text, no document of which stands twice."""
+    taken, size, seed = 0.0, 0, 0
+    with RepeatedSpans() as spans:
+        while size < megabytes * MEGABYTE:
+            texts = write_documents(2000, seed)
+            size, seed = size + sum(map(len, texts)), seed + 1
+            for a in range(0, len(texts), AT_A_TIME):
+                taken += seconds(lambda a=a, texts=texts: spans.add(texts[a : a + AT_A_TIME]))
+        taken += seconds(spans.find)
+    return taken * megabytes * MEGABYTE / size
 
 
 def measure_memory(megabytes: int) -> float:
-    """Peak MB of `fledge data clean` in a process of its own."""
+    """Peak MB of `fledge data clean`, which its own process says of itself: what the system says of
+    a child begins with its parent's peak.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path, written, seed = Path(folder, "text.jsonl"), 0, 0
         with path.open("w") as out:
@@ -153,9 +165,10 @@ def measure_memory(megabytes: int) -> float:
                     written += out.write(json.dumps({"text": text}) + "\n")
                 seed += 1
         words = ("data", "clean", str(path), "rules=fineweb", f"out={folder}/clean")
-        subprocess.run([sys.executable, "-m", "fledge", *words], check=False, capture_output=True,
-                       env=os.environ)  # fmt: skip
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        done = subprocess.run(
+            [sys.executable, "-c", TELL_PEAK, *words], check=True, capture_output=True, text=True
+        )
+        return int(done.stderr.rpartition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def ask_peer(python: str, side: str, problem: Path, repeats: int) -> dict[str, A
     words = [python, str(PEERS), side, str(problem), str(repeats)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError((done.stderr.strip().splitlines() or ["ended without a word"])[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -92,7 +92,8 @@ def main() -> None:
     )
     torch.set_num_threads(1)
     repeats, rounds, worlds = (3, 2, 5) if given.quick else (20, 5, 50)
-    folder = Path(tempfile.mkdtemp(prefix="minds-"))
+    kept = tempfile.TemporaryDirectory(prefix="minds-")
+    folder = Path(kept.name)
     planned = plan_minds(read_walk(parse_scene(write_scene(), "bench")))
     walk = InversePlanning(planned)
     table = torch.stack([planned.log_policy(k, s)[:, a].exp() for k, s, a in walk.steps])

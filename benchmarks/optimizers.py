@@ -1,7 +1,8 @@
 """Loss for less: seconds of `fledge pretrain` to one validation loss, by optimizer and schedule.
 
-Tiny Shakespeare by characters, 4 layers × 128, context 64, 12 rows a step, each side with the peak
-learning rate that served it best; the same seeds, data and first weights on every side, in turn.
+Tiny Shakespeare by characters, 4 layers × 128, context 64, 12 rows a step, all sides with one peak
+learning rate unless --rate gives another; the same seeds, data and first weights on every side, in
+turn.
 Seconds are those of the steps up to the first evaluation that reached the loss, at each side's
 median step. The text is where benchmarks/shakespeare.py looks for it, or --data FILE.
 """

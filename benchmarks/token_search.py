@@ -76,7 +76,7 @@ class Asked:
             encode_prompt(model.tokenizer, f"{BEFORE}{row['question']}{AFTER}") for row in rows
         ]
         self.ends = frozenset(model.tokenizer.ends)
-        self.read = 0  # tokens, by the engines of all that was asked last
+        self.read = 0  # tokens of prompts, by the engines of all that was asked last
 
     def judge(self, judge: Judge, place: int, said: Completion) -> float:
         """What was cut off is worth nothing."""
@@ -126,6 +126,8 @@ def main() -> None:
         __doc__, data="word-problems.jsonl.gz", questions=f"how many, {QUESTIONS} unless given"
     )
     torch.set_num_threads(1)
+    if not given.data:
+        raise SystemExit("give --data, a .jsonl.gz of rows with `question` and `answer`")
     with gzip.open(given.data, "rt", encoding="utf-8") as lines:
         rows = list_easy(json.loads(line) for line in lines)[:HELD]
     rows = rows[: 2 if given.quick else int(given.questions or QUESTIONS)]
@@ -170,8 +172,8 @@ def main() -> None:
         )
         note(name, "a true equation", [one[0] for one in said], seconds)
     header = (
-        f"{len(rows)} questions", "best by", "right", "95 %", "a true equation", "tokens read each",
-        "CPU s each",
+        f"{len(rows)} questions", "best by", "right", "95 %", "a true equation",
+        "prompt tokens read", "CPU s each",
     )  # fmt: skip
     finish(given.json, table(header, shown), {}, figures, {})
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# xllamacpp 2026.10.11549 (llama.cpp), gguf 0.19.0: eight bits a weight may cost a small model its answers.
+# xllamacpp 2026.10.11549 (llama.cpp), gguf 0.19.0: on a CPU, eight bits a weight may cost a small model its answers.
 #
 # Guess:  Q8_0 keeps a weight to a part in 250, so a model in Q8_0 says what it says in F16.
 # Seen:   SmolLM2-135M-Instruct, the same weights in both files (each in Q8_0's own grid, so that F16 holds what Q8_0 holds), asked
-#         greedily for the capital of France: "Paris" of F16, something else of Q8_0. llama.cpp rounds the other side of the product
-#         too, to eight bits in blocks of 32 by the block's largest number, and this model has a few activations that are thousands
+#         greedily for the capital of France: "Paris" of F16, something else of Q8_0. Probably since llama.cpp rounds the other side of the product
+#         too there, to eight bits in blocks of 32 by the block's largest number, and this model has a few activations that are thousands
 #         of times the others: a block with one of them is that number and zeros.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -60,10 +60,13 @@ request = urllib.request.Request(
     f"{server.listening_address}/v1/chat/completions", json.dumps(body).encode(),
     {"Content-Type": "application/json"},
 )
-print("SAID", json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"], flush=True)
+print("SAID", json.load(urllib.request.urlopen(request, timeout=120))["choices"][0]["message"]["content"], flush=True)
 PY
 "$folder/venv/bin/python" "$folder/write.py" "$folder"
-ask() { "$folder/venv/bin/python" "$folder/ask.py" "$folder/$1.gguf" "$2" 2>/dev/null | grep -o '^SAID.*' | cut -d' ' -f2-; }
+ask() {
+    "$folder/venv/bin/python" "$folder/ask.py" "$folder/$1.gguf" "$2" > "$folder/said" 2> "$folder/log" || { tail -5 "$folder/log" >&2; return 1; }
+    grep -o '^SAID.*' "$folder/said" | cut -d' ' -f2-
+}
 half=$(ask F16 18441)
 eight=$(ask Q8_0 18442)
 echo "F16: $half"

@@ -22,7 +22,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 transformers.logging.set_verbosity_error()
-NUMBERS, SMOOTHING = 10, 0.1
+NUMBERS = 10
 
 
 class OwnConfig(LlamaConfig):
