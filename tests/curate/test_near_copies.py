@@ -46,11 +46,11 @@ def test_planted_copies_come_out_and_nothing_else() -> None:
         shares = np.array([share(a, b) for a, b in zip(texts, copies, strict=True)])
         chance = 1 - (1 - shares**ROWS) ** BANDS
         spread = np.sqrt((chance * (1 - chance)).sum())
-        assert abs(right.sum() - chance.sum()) <= 5 * spread + 0.5, number
+        assert abs(right.sum() - chance.sum()) <= 5 * spread + 1.0, number
         if number <= 1:
             assert right.mean() > 0.97
         if number == 60:
-            assert not right.any()
+            assert right.sum() <= 1  # two or more: 2 in 10⁵
 
 
 def test_bands_do_not_depend_on_the_company() -> None:

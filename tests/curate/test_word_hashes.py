@@ -63,6 +63,9 @@ def test_runs_are_equal_where_their_words_are() -> None:
 
 
 def test_lower_case_has_as_many_characters() -> None:
+    """İ alone would become two, i and a dot above: it stays."""
+    assert lower("The ÉÀ straßE Ж İX") == "the éà straße ж İx"
+    assert hash_words(["É Ж"]).words.tolist() == hash_words(["é ж"]).words.tolist()
     for text in TEXTS:
         assert len(lower(text)) == len(text)
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 import io
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
+import fledge.recipes.threads as module
 from fledge.errors import UserError
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.pace import SETS_THREADS
@@ -57,29 +58,43 @@ def config(folder: Path | None = None, **fields: Any) -> TrainingConfig:
     return TrainingConfig(out=folder, **(given | fields))
 
 
-def taking(seconds: Mapping[int, float]) -> Callable[[Any, Any], torch.Tensor]:
-    """What a step costs, on a machine where it takes so long with each number of threads; a sum too
-    small to be split among them.
+class MadeUp:
+    """A step's share that takes so many seconds of a made-up clock, by the number of threads; a sum
+    too small to be split among them.
     """
 
-    def share(policy: Any, rows: Any) -> torch.Tensor:
-        time.sleep(seconds[torch.get_num_threads()])
+    def __init__(self, seconds: Mapping[int, float]) -> None:
+        self.seconds, self.now = seconds, 0.0
+
+    def __call__(self, policy: Any, rows: Any) -> torch.Tensor:
+        self.now += self.seconds[torch.get_num_threads()]
         return next(policy.parameters()).sum()
 
-    return share
+
+Taking = Callable[[Mapping[int, float]], MadeUp]
 
 
-def test_one_thread_where_two_are_slower(policy: TokenPolicy) -> None:
+@pytest.fixture
+def taking(monkeypatch: pytest.MonkeyPatch) -> Taking:
+    def make(seconds: Mapping[int, float]) -> MadeUp:
+        machine = MadeUp(seconds)
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+        return machine
+
+    return make
+
+
+def test_one_thread_where_two_are_slower(policy: TokenPolicy, taking: Taking) -> None:
     slow_together = taking({1: 0.002, 2: 0.03})
     threads, seconds = choose_threads(config(), policy, batch(), "fp32", slow_together)
     assert threads == 1
-    assert seconds[2] > seconds[1] > 0
+    assert seconds == pytest.approx({1: 0.002, 2: 0.03})
     assert torch.get_num_threads() == 2  # measuring changes nothing
     assert all(weight.grad is None for weight in policy.parameters())
 
 
 def test_all_threads_where_one_is_slower_and_where_a_run_is_over_at_once(
-    policy: TokenPolicy,
+    policy: TokenPolicy, taking: Taking
 ) -> None:
     slow_alone = taking({1: 0.02, 2: 0.004})  # 2,000 steps of it pay for measuring
     threads, seconds = choose_threads(config(), policy, batch(), "fp32", slow_alone)

@@ -151,9 +151,11 @@ def test_each_rank_holds_its_part_and_the_first_a_whole_network_in_the_end(tmp_p
     assert told[0][3] == 0  # nothing of the first rank's network is divided any more
 
 
+@pytest.mark.parametrize("world", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_algorithm_has_one_gradient_whether_its_network_is_divided_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By 3 nothing divides without rest."""
     alone = update_every_algorithm(slice(None), None)
 
     def divide(module: Any, *given: Any, **named: Any) -> Learner:
@@ -161,8 +163,8 @@ def test_every_algorithm_has_one_gradient_whether_its_network_is_divided_or_not(
         return Learner(module, *given, **named)
 
     monkeypatch.setattr(subjects, "Learner", divide)
-    # by 3 nothing divides without rest; `test_layouts.py` has 2 and 4
-    for together in on_ranks(3, lambda: update_every_algorithm(slice(None), 3), tmp_path / "ranks"):
+    each = on_ranks(world, lambda: update_every_algorithm(slice(None), 3), tmp_path / "ranks")
+    for together in each:
         for name, (gradient, figures) in alone.items():
             torch.testing.assert_close(
                 together[name][0], gradient, rtol=1e-6, atol=1e-9,

@@ -217,8 +217,11 @@ def recovery_row() -> TableRow:
     )
     for _ in range(100):
         inference.update()
-    found_out = act_best(transition, inference.reward, steps)
-    share = earn(transition, start, found_out, reward) / earn(transition, start, best, reward)
+    inferred = act_best(transition, inference.reward, steps)
+    value = torch.zeros_like(reward)
+    for _ in range(steps):  # Bellman's equation for the most that can be earned
+        value = reward + torch.einsum("wast,wt->was", transition, value).amax(1)
+    share = earn(transition, start, inferred, reward) / (start * value).sum(-1)
     lost = float((1 - share).max())
     return TableRow(
         "U10.2", "a recovered reward", "its best policy earns what the expert earns", lost, 0.01,

@@ -33,11 +33,13 @@ def test_intervals_of_few_runs_cover() -> None:
 
 
 def test_runs_drawn_with_replacement_where_there_are_many() -> None:
+    """One interval for 90 % misses in a tenth, as wide again to either side (4.9 σ) once in 10⁶."""
     loud, quiet = (fit_with_intervals(make_many(noise), resamples=80) for noise in (0.01, 0.002))
     assert len(loud.fit.points) >= MANY
     for name in ("alpha", "beta", "E"):
         wide, narrow = loud.parameters[name], quiet.parameters[name]
-        assert getattr(TRUE, name) in wide, name
+        apart = abs(getattr(TRUE, name) - (wide.low + wide.high) / 2)
+        assert apart < 1.5 * (wide.high - wide.low), name
         assert wide.high - wide.low > 2 * (narrow.high - narrow.low) > 0, name
 
 

@@ -31,7 +31,7 @@ def test_the_lowest_points_are_the_laws() -> None:
         best = float(TRUE.best_parameters(each.flop))
         assert each.best_parameters == pytest.approx(best, rel=0.02)
         assert each.best_loss == pytest.approx(
-            float(TRUE.foretell(best, each.flop / 6 / best)), rel=1e-3
+            float(loss_of(np.array(best), np.array(each.flop / 6 / best))), rel=1e-3
         )
     assert iso.exponent is not None
     assert iso.exponent.value == pytest.approx(0.33 / 0.68, abs=0.003)
@@ -39,10 +39,11 @@ def test_the_lowest_points_are_the_laws() -> None:
 
 
 def test_the_interval_holds_the_exponent_and_widens_with_noise() -> None:
+    """One interval for 90 % misses in a tenth, as wide again to either side (4.9 σ) once in 10⁶."""
     quiet, loud = (fit_iso_flop(make_budgets(noise)).exponent for noise in (0.0005, 0.002))
     assert quiet is not None
     assert loud is not None
-    assert 0.33 / 0.68 in loud
+    assert abs(0.33 / 0.68 - (loud.low + loud.high) / 2) < 1.5 * (loud.high - loud.low)
     assert loud.high - loud.low > 1.5 * (quiet.high - quiet.low)
 
 

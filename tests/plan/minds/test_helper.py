@@ -143,14 +143,14 @@ def test_a_helper_waits_asks_and_helps(planned: Planned) -> None:
     assert max(told, key=told.__getitem__) == "bring tea"
 
 
-def test_looking_ahead_further_is_never_worth_less(planned: Planned) -> None:
+def test_looking_ahead_further_is_worth_more_where_the_walk_tells(planned: Planned) -> None:
     known, start = planned.scene.see(0, planned.scene.start), planned.scene.start
     posterior = InversePlanning(planned).posterior
     best = [
-        max(Helper(planned, Costs(0.3, 1.0, turns)).weigh(posterior, known, start).values())
+        max(Helper(planned, Costs(3.0, 2.0, turns)).weigh(posterior, known, start).values())
         for turns in (1, 2, 3, 4)
     ]
-    assert best == sorted(best)
+    assert all(more > fewer + 0.01 for fewer, more in itertools.pairwise(best))
 
 
 def test_mistakes_in_a_helper_are_one_sentence(planned: Planned) -> None:

@@ -43,14 +43,14 @@ def write_rows(folder: Path, file: str) -> None:
 
 
 def measure(folder: Path, base: str, task: str, **fields: object) -> float:
-    """The share of games of the test part, 200 where there are, answered greedily, that reach their
-    goal.
-    """
+    """The share of 200 games of the test part, answered greedily, that reach their goal."""
     words = {"prompts": 200, "max_new_tokens": 16} | fields
     given = [f"{name}={value}" for name, value in words.items()]
     done = process("evaluate", f"base={base}", f"task={task}", *given, "--json", folder=folder)
     assert done.code == 0, done.stderr
-    return json.loads(done.stdout)["exact_match"]
+    told = json.loads(done.stdout)
+    assert told["prompts"] == words["prompts"]
+    return told["exact_match"]
 
 
 @pytest.fixture(scope="module")

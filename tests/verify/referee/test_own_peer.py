@@ -58,8 +58,35 @@ def test_the_equations_of_pairs_are_the_slopes_of_their_losses(beta: float) -> N
         "max(0, 1 − βΔ)": lambda d: (1 - beta * d).clamp(min=0),
         "(Δ − 1/2β)²": lambda d: (d - 1 / (2 * beta)).square(),
     }
+    log = torch.nn.functional.logsigmoid
+    both = {
+        "−log σ(βu) − ½·log σ(−βu) − ½·log σ(−βv)": lambda u, v: (
+            -log(beta * u) - (log(-beta * u) + log(-beta * v)) / 2
+        ),
+        "−log σ(βu) − log σ(−βv)": lambda u, v: -log(beta * u) - log(-beta * v),
+        "(u − 1/2β)² + (v + 1/2β)²": lambda u, v: (
+            (u - 1 / (2 * beta)).square() + (v + 1 / (2 * beta)).square()
+        ),
+        "1 − σ(βu) + σ(βv)": lambda u, v: 1 - (beta * u).sigmoid() + (beta * v).sigmoid(),
+        "σ(βu) + 1 − σ(βΔ)": lambda u, v: (beta * u).sigmoid() + 1 - (beta * (u - v)).sigmoid(),
+        "−log σ(βΔ) of sorted u and sorted v": lambda u, v: (
+            -log(beta * (u.sort().values - v.sort().values))
+        ),
+    }
+
+    def sides(table: torch.Tensor, each_token: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        ratio = problem.log_prob(table) - problem.log_prob(reference)
+        ratio = ratio[list(step.words)] / (length if each_token else 1)
+        return ratio[:2], ratio[2:]
+
     scores = Scores.of(problem)
     every = dict(list_equations("pairs", problem))
+    for loss, each_token in product(both, (False, True)):
+        name = f"{loss}, log-ratios {'averaged over' if each_token else 'summed over'} tokens"
+        table = problem.logits.clone().requires_grad_(True)
+        value = both[loss](*sides(table, each_token)).mean()
+        slope = -torch.autograd.grad(value, table)[0].flatten()
+        assert distance(every[name](scores, step), slope) < 1e-12, name
     for loss, each_token in product(losses, (False, True)):
         name = f"{loss}, log-ratios {'averaged over' if each_token else 'summed over'} tokens"
         table = problem.logits.clone().requires_grad_(True)
