@@ -87,6 +87,9 @@ def read_words() -> argparse.Namespace:
     parser.add_argument("--kind", choices=("arc", "gsm8k"), help="one of the two alone")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    missing = [each for each in ("base", "arc", "gsm8k") if getattr(given, each) is None]
+    if missing and not given.side:
+        parser.error(f"what is asked is in files of yours: give --{', --'.join(missing)}")
     if given.quick:
         given.questions, given.answers = min(given.questions, 16), min(given.answers, 2)
     return given
