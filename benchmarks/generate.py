@@ -4,7 +4,8 @@ the machine allows.
 The model of benchmarks/pretrain.py (6 layers, width 256, 4 heads, vocabulary 4,096), written by
 `save_model` and read back by `from_pretrained`. Prompts of 32 tokens, temperature 1, no row may
 stop early.
-- equal: 1, 32 and 128 rows of 128 new tokens, fp32 and bf16 on both sides, int8 on ours.
+- equal: 1, 32 and 128 rows of 128 new tokens, fp32 and bf16 on both sides, int8 on ours;
+  transformers with its growing cache, with a static one, and with a static one compiled.
 - ragged: 256 requests of 8 to 256 new tokens. transformers takes them 32 at a time, each batch as
   long as its longest row; ours takes them as they come. Beside it, ours with as many tokens in rows
   of equal length.
@@ -41,9 +42,10 @@ from side_by_side import Times, alternate, finish, options, say, speed_up, table
 PROMPT, NEW = 32, 128
 BATCHES = (1, 32, 128)
 PRECISIONS = ("fp32", "bf16", "int8")
+CACHES = ("", " static", " static compiled")  # of transformers
 RAGGED, SHORTEST, LONGEST, SLOTS = 256, 8, 256, 128
 LONG_PROMPT, GROUP = 512, 8
-TARGETS = {1: 2.2, 32: 2.2, 128: 2.5}
+TARGETS = {1: 2.2, 32: 2.2, 128: 2.8}
 
 Made = list[tuple[Sequence[int], int]]  # prompt, new tokens
 
@@ -66,7 +68,11 @@ def main() -> None:
         say(f"{batch} rows")
         asked: Made = [(prompt, new) for prompt in prompts(batch, PROMPT)]
         sides = {f"ours {p}": ours(policy, asked, batch, p) for p in PRECISIONS}
-        sides |= {f"transformers {p}": batched(model, asked, batch) for p, model in theirs.items()}
+        sides |= {
+            f"transformers {p}{cache}": batched(model, asked, batch, cache)
+            for cache in CACHES[: 2 if given.quick else None]
+            for p, model in theirs.items()
+        }
         times = alternate(sides, rounds)
         speed = {name: batch * new / statistics.median(values) for name, values in times.items()}
         best = max((name for name in speed if name.startswith("tr")), key=speed.__getitem__)
@@ -133,7 +139,16 @@ def ours(policy: TokenPolicy, asked: Made, slots: int, precision: Any) -> Callab
     return work
 
 
-def batched(model: Any, asked: Made, rows: int) -> Callable[[], None]:
+def batched(model: Any, asked: Made, rows: int, cache: str = "") -> Callable[[], None]:
+    """cache: "", " static" or " static compiled", which transformers does on a CPU when told to."""
+    from transformers import CompileConfig
+
+    how: dict[str, Any] = {"cache_implementation": "static", "disable_compile": True}
+    if "compiled" in cache:
+        compiling = CompileConfig(fullgraph=False, dynamic=False, mode="default")
+        compiling._compile_all_devices = True
+        how |= {"disable_compile": False, "compile_config": compiling}
+
     def work() -> None:
         for first in range(0, len(asked), rows):
             part = asked[first : first + rows]
@@ -144,6 +159,7 @@ def batched(model: Any, asked: Made, rows: int) -> Callable[[], None]:
                     begin, attention_mask=torch.ones_like(begin),
                     do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                     max_new_tokens=longest, eos_token_id=None, pad_token_id=0,
+                    **(how if cache else {}),
                 )  # fmt: skip
             assert tokens.shape == (len(part), begin.shape[1] + longest)
 

@@ -2,9 +2,9 @@
 transformers, same shape.
 
 6 layers, width 256, 4 heads, context 256, batch 16, vocabulary 4,096: forward, backward, clipping,
-AdamW. Each precision is forced on both sides, then ours takes what `choose_speed` measures fastest
-for a long run. The machine's matrix-product rate is measured in the same rounds; peak memory in a
-child process of its own for each side.
+AdamW. Each precision is forced on both sides, theirs once more compiled, then ours takes what
+`choose_speed` measures fastest for a long run. The machine's matrix-product rate is measured in the
+same rounds; peak memory in a child process of its own for each side.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ SIZES = TransformerConfig(
     vocab_size=VOCABULARY, context=CONTEXT, layers=6, width=256, heads=4, kv_heads=4
 )
 SPECIAL = 6  # token ids below are never text; the first five are no actions
-SIDES = ("ours fp32", "transformers fp32", "ours bf16", "transformers bf16", "ours bf16 compiled")
+SIDES = (
+    "ours fp32", "transformers fp32", "ours bf16", "transformers bf16", "ours bf16 compiled",
+    "transformers fp32 compiled", "transformers bf16 compiled",
+)  # fmt: skip
 # near those of the network's own products, and two large square ones: the best of them is the
 # ceiling
 SHAPES = ((4096, 256, 1376), (4096, 688, 256), (1024, 1024, 1024), (2048, 2048, 2048))
@@ -68,7 +71,7 @@ def our_step(policy: TokenPolicy, precision: str) -> Callable[[], Any]:
     return lambda: algorithm.update(rows)
 
 
-def their_step(precision: str) -> Callable[[], Any]:
+def their_step(precision: str, compiled: bool) -> Callable[[], Any]:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     model = LlamaForCausalLM(
@@ -83,6 +86,8 @@ def their_step(precision: str) -> Callable[[], Any]:
             tie_word_embeddings=True,
         )
     )
+    if compiled:
+        model.compile()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
@@ -107,7 +112,7 @@ def their_step(precision: str) -> Callable[[], Any]:
 def step_of(side: str) -> Callable[[], Any]:
     who, precision, *compiled = side.split()
     if who == "transformers":
-        return their_step(precision)
+        return their_step(precision, bool(compiled))
     policy = our_policy()
     if compiled:
         policy.network.compile()
@@ -226,7 +231,10 @@ def main() -> None:
         for name, precision in precision_of.items()
     }
     memory = {name: peak_memory(name, 2 if given.quick else 4) for name in names}
+    peers = [name for name in names if name.startswith("transformers")]
+    best = max(peers, key=lambda name: speed[name]["median"])
     ratios = {
+        "ours as chosen / the best of transformers": speed_up(times, "ours as chosen", best),
         "ours as chosen / transformers bf16": speed_up(
             times, "ours as chosen", "transformers bf16"
         ),
@@ -239,8 +247,8 @@ def main() -> None:
         / memory["transformers bf16"]["steps_mb"],
     }
     if "ours bf16 compiled" in names:
-        ratios["bf16 compiled: ours / transformers bf16"] = speed_up(
-            times, "ours bf16 compiled", "transformers bf16"
+        ratios["bf16 compiled: ours / transformers"] = speed_up(
+            times, "ours bf16 compiled", "transformers bf16 compiled"
         )
     text = "\n\n".join(
         [
@@ -264,6 +272,7 @@ def main() -> None:
                 f"matrix products: bf16 {matrix['bf16'] / 1e12:.3f} TFLOP/s, fp32 "
                 f"{matrix['fp32'] / 1e12:.3f} TFLOP/s"
             ),
+            f"the best of transformers: {best}",
             f"`choose_speed` took: {chosen}, {record['seconds_per_step']}",
         ]
     )
@@ -272,13 +281,14 @@ def main() -> None:
         "share_of_matrix_rate": share,
         "matrix_flops_per_second": matrix,
         "memory": memory,
+        "best of transformers": best,
         "chosen": {"side": chosen, **record},
         "flops_per_token": flops_per_token(),
     }
     targets = {
-        "ours as chosen / transformers bf16": "≥ 1.15",
-        "bf16 compiled: ours / transformers bf16": "≥ 1.15",
-        "share of the bf16 matrix rate, as chosen": "≥ 0.6",
+        "ours as chosen / the best of transformers": "≥ 1.25",
+        # 0.40 with AMX, whose products are five times as fast as what lies between them.
+        "share of the bf16 matrix rate, as chosen": "≥ 0.65",
         "peak memory, bf16: ours / transformers": "< 1",
         "memory of the steps, bf16: ours / transformers": "< 1",
     }
