@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge import ranks
+from fledge.micro_batches import MicroBatches
 from fledge.saved_tensor import SavedTensor
 from fledge.sharded import cut_like, find_sharded, is_part, local_part, put_together, square_sum
 from fledge.step_exchange import exchange
@@ -36,6 +37,17 @@ def own_places(batch: Any) -> Tensor:
     if ranks.world() == 1:
         return torch.arange(len(batch))
     return ranks.own_places(batch.lengths.cpu().sum(1))
+
+
+def own_pieces(batch: Any, micro_batches: MicroBatches) -> Iterator[tuple[Any, Tensor]]:
+    """This rank's rows in micro-batches, and which rows of the batch each has: none where there are
+    more ranks than rows.
+    """
+    if ranks.world() == 1:
+        yield from micro_batches.cut_with_rows(batch)
+    elif len(places := own_places(batch)):
+        for piece, rows in micro_batches.cut_with_rows(own_rows(batch)):
+            yield piece, places[rows]
 
 
 def level_pieces(
