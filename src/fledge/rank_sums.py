@@ -5,13 +5,12 @@ summed, the norm of tensors that may lie in parts, and a rank's part of a state 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fledge import ranks
-from fledge.micro_batches import MicroBatches
 from fledge.saved_tensor import SavedTensor
 from fledge.sharded import cut_like, find_sharded, is_part, local_part, put_together, square_sum
 from fledge.step_exchange import exchange
@@ -39,7 +38,13 @@ def own_places(batch: Any) -> Tensor:
     return ranks.own_places(batch.lengths.cpu().sum(1))
 
 
-def own_pieces(batch: Any, micro_batches: MicroBatches) -> Iterator[tuple[Any, Tensor]]:
+class Cuts(Protocol):
+    """Which rows are computed with together."""
+
+    def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]: ...
+
+
+def own_pieces(batch: Any, micro_batches: Cuts) -> Iterator[tuple[Any, Tensor]]:
     """This rank's rows in micro-batches, and which rows of the batch each has: none where there are
     more ranks than rows.
     """
