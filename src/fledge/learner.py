@@ -25,11 +25,11 @@ from fledge.schedule import Clock, Schedule
 from fledge.seeds import seed_for
 from fledge.sharded import held_whole
 from fledge.trained_state import load_trained_state
-from fledge.weights_version import raise_version
+from fledge.weights_version import raise_versions
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
 # taken over the whole step, and figures that are shares in the same way: both add up over
-# micro-batches and ranks.
+# micro-batches and ranks. One that knows its gradient itself adds it to `Learner.gradient`.
 Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 
 # AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual
@@ -185,7 +185,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get(RATE, 1.0)
         self.optimizer.step()
-        raise_version(self.module)
+        raise_versions(self._parts)
         self.gradient.clear()
         self.steps += 1
         self.clock.tick()
@@ -199,9 +199,11 @@ class Learner:
         count = partial(self.micro_batches.count, batch)
         for piece, rows, counts in rank_sums.level_pieces(own, batch, self.module, count):
             with drop_by_row(key, rows.to(self.device)):
+                self.gradient.added = False
                 with self.autocast():
                     share, marks = loss(piece.to(self.device))
-                (share if counts else 0.0 * share).backward()
+                if not self.gradient.added:
+                    (share if counts else 0.0 * share).backward()
             if counts:
                 add_figures(figures, {"loss": share, **marks})
 

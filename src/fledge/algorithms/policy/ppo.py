@@ -230,7 +230,7 @@ class PPO:
         count = self.learner.count(batch.chosen)
 
         def loss(rows: Proximal) -> tuple[Tensor, Mapping[str, Tensor]]:
-            said = fit_by_kernel(self.actor_critic, rows, s, count)
+            said = fit_by_kernel(self.actor_critic, rows, s, count, self.learner)
             if said is not None:
                 return said
             old_logp = rows.old_logp

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ctypes import Structure, byref, c_double, c_int64, c_void_p
-from dataclasses import dataclass
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fledge.c_library import load_sources
+from fledge.learner import Learner
 from fledge.models.control.action_heads import DiagonalGaussian, OneChoice
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.models.control.mlp import Perceptron
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from fledge.algorithms.policy.ppo import PPO, Proximal
 
 SOURCES = Path(__file__).with_name("csrc")
+Form = tuple[list[Tensor], str]  # weights and activation of a perceptron
 MARKS = ("policy_loss", "value_loss", "clip_fraction", "policy_kl", "entropy")
 
 
@@ -57,26 +57,30 @@ def load_kernel() -> Any:
 
 
 def fit_by_kernel(
-    actor_critic: Any, rows: Proximal, settings: PPO.Settings, count: Tensor
+    actor_critic: Any, rows: Proximal, settings: PPO.Settings, count: Tensor, learner: Learner
 ) -> tuple[Tensor, Mapping[str, Tensor]] | None:
-    """PPO's loss of some rows and what is said of it, to the last digits of float32; None where
-    these networks, or these rows, are torch's to compute with.
+    """PPO's loss of some rows and what is said of it, to the last digits of float32, its gradient
+    given to the learner; None where these networks, or these rows, are torch's to compute with.
     """
     if not _suits(actor_critic, rows):
         return None
-    encoded = actor_critic.encoder(rows.obs[:, :-1].flatten(0, 1))
-    actor, critic = (
-        part.kernel_form(encoded) if isinstance(part, Perceptron) else None
-        for part in (actor_critic.actor, actor_critic.critic)
-    )
-    if actor is None or critic is None or load_kernel() is None:
-        return None
-    spread = [] if actor_critic.log_std is None else [actor_critic.log_std]
-    weights = [*actor[0], *critic[0], *spread]
-    if not all(p.requires_grad for p in weights):
-        return None
-    given = _Given(encoded, rows, settings, float(count), len(actor[0]), actor[1], critic[1])
-    loss, *said = _Fit.apply(given, *weights)  # pyright: ignore[reportGeneralTypeIssues]
+    with torch.no_grad():
+        encoded = actor_critic.encoder(rows.obs[:, :-1].flatten(0, 1))
+        actor, critic = (
+            part.kernel_form(encoded) if isinstance(part, Perceptron) else None
+            for part in (actor_critic.actor, actor_critic.critic)
+        )
+        if actor is None or critic is None or load_kernel() is None:
+            return None
+        spread = [] if actor_critic.log_std is None else [actor_critic.log_std]
+        gradient = learner.gradient.offer([*spread, *actor[0], *critic[0]])
+        if gradient is None:
+            return None
+        sums = _fit(
+            encoded, rows, settings, float(count), actor, critic, actor_critic.log_std, gradient
+        )
+        learner.gradient.add(gradient)
+    loss, *said = sums.unbind()
     marks = dict(zip(MARKS, said, strict=True))
     if not settings.entropy_coefficient:
         del marks["entropy"]
@@ -96,70 +100,23 @@ def _suits(actor_critic: Any, rows: Proximal) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Given:
-    """encoded: [N, width]. of_actor: how many of the weights are its."""
-
-    encoded: Tensor
-    rows: Proximal
-    settings: PPO.Settings
-    count: float
-    of_actor: int
-    actor_activation: str
-    critic_activation: str
-
-
-class _Fit(torch.autograd.Function):
-    """The gradient is there as soon as the loss is."""
-
-    @staticmethod
-    def forward(ctx: Any, given: _Given, *weights: Tensor) -> Any:
-        encoded, of_actor = given.encoded, given.of_actor
-        log_std = weights[-1] if len(weights) % 2 else None
-        actor, critic = weights[:of_actor], weights[of_actor : len(weights) // 2 * 2]
-        numbers, actor_hidden = say(encoded, actor, given.actor_activation)
-        value, critic_hidden = say(encoded, critic, given.critic_activation)
-        sizes = [p.numel() for p in weights]
-        gradient = torch.empty(sum(sizes))
-        each = gradient.split(sizes)
-        own = sum(sizes[:of_actor])
-        slopes, value_slope = torch.empty_like(numbers), torch.empty_like(value)
-        sums = _fit_step(
-            given, numbers, value, log_std, slopes, value_slope,
-            None if log_std is None else each[-1],
-        )  # fmt: skip
-        learn(encoded, actor_hidden, slopes, actor, given.actor_activation, gradient, None)
-        learn(
-            encoded, critic_hidden, value_slope, critic, given.critic_activation, gradient[own:],
-            None,
-        )  # fmt: skip
-        ctx.gradient = gradient
-        ctx.each = [part.view(p.shape) for part, p in zip(each, weights, strict=True)]
-        s = given.settings
-        loss = sums[0] + s.value_coefficient * sums[1] - s.entropy_coefficient * sums[4]
-        said = sums.unbind()
-        ctx.mark_non_differentiable(*said)
-        return loss, *said
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> Any:
-        ctx.gradient.mul_(slope)
-        return None, *ctx.each
-
-
-def _fit_step(
-    given: _Given,
-    numbers: Tensor,
-    value: Tensor,
+def _fit(
+    encoded: Tensor,
+    rows: Proximal,
+    s: PPO.Settings,
+    count: float,
+    actor: Form,
+    critic: Form,
     log_std: Tensor | None,
-    slopes: Tensor,
-    value_slope: Tensor,
-    log_std_slope: Tensor | None,
+    gradient: Tensor,
 ) -> Tensor:
-    """Writes the slopes.  -> what MARKS are  [5]"""
-    rows, s = given.rows, given.settings
-    sums = torch.empty(len(MARKS), dtype=torch.float64)
+    """Writes the gradient: of the spread, of the actor, of the critic.  -> the loss, and what MARKS
+    are  [6]
+    """
+    numbers, actor_hidden = say(encoded, *actor)
+    value, critic_hidden = say(encoded, *critic)
+    slopes, value_slope = torch.empty_like(numbers), torch.empty_like(value)
+    sums = torch.empty(1 + len(MARKS), dtype=torch.float64)
     action = rows.action.contiguous()
     held = [  # as long as C reads them
         numbers, log_std, None if log_std is None else (-log_std).exp(), value,
@@ -167,12 +124,16 @@ def _fit_step(
         *(x.contiguous() for x in (
             rows.chosen, rows.old_logp, rows.weight, rows.target, rows.old_value,
         )),
-        slopes, log_std_slope, value_slope, sums,
+        slopes, None if log_std is None else gradient, value_slope, sums,
     ]  # fmt: skip
     step = _Step(
-        *(None if x is None else x.data_ptr() for x in held), *numbers.shape, given.count,
+        *(None if x is None else x.data_ptr() for x in held), *numbers.shape, count,
         s.clip_low, s.clip_high, inf if s.value_clip is None else s.value_clip,
         s.value_coefficient, s.entropy_coefficient,
     )  # fmt: skip
     load_kernel().fit_step(byref(step))
+    begin = 0 if log_std is None else log_std.numel()
+    middle = begin + sum(p.numel() for p in actor[0])
+    learn(encoded, actor_hidden, slopes, *actor, gradient[begin:middle], None)
+    learn(encoded, critic_hidden, value_slope, *critic, gradient[middle:], None)
     return sums

@@ -15,7 +15,7 @@ typedef struct {
     const uint8_t *chosen; /* [rows] */
     const float *old_logp, *advantage, *target, *old_value;       /* [rows] */
     float *numbers_slope, *log_std_slope, *value_slope; /* of the whole loss, as they are above */
-    double *sums; /* policy loss, value loss, rows outside the clip, KL, entropy: each / count */
+    double *sums; /* loss, policy loss, value loss, rows outside the clip, KL, entropy: each / count */
     int64_t rows, width;
     double count, clip_low, clip_high, value_clip, value_coefficient, entropy_coefficient;
 } Step; /* value_clip: infinity where the value may move freely */
@@ -94,7 +94,7 @@ static void pull_gaussian(const Step *step, int64_t row, double slope, double of
 void fit_step(const Step *step)
 {
     double *sums = step->sums;
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         sums[i] = 0;
     for (int64_t i = 0; step->log_std && i < step->width; i++)
         step->log_std_slope[i] = 0;
@@ -113,7 +113,7 @@ void fit_step(const Step *step)
         double held = hold(ratio, 1 - step->clip_low, 1 + step->clip_high);
         int clipped = ratio * advantage > held * advantage;
         int bounded = change < -BOUND || change > BOUND;
-        sums[0] -= clipped ? held * advantage : ratio * advantage;
+        sums[1] -= clipped ? held * advantage : ratio * advantage;
         double slope = clipped || bounded ? 0 : -ratio * advantage / step->count;
 
         double value = step->value[row], target = step->target[row], old = step->old_value[row];
@@ -121,19 +121,20 @@ void fit_step(const Step *step)
         double moved = old + hold(value - old, -step->value_clip, step->value_clip) - target;
         if (fabs(value - old) > step->value_clip && moved * moved > error * error)
             error = moved, of_value = 0;
-        sums[1] += 0.5 * error * error;
+        sums[2] += 0.5 * error * error;
         step->value_slope[row] = step->value_coefficient * of_value / step->count;
 
         double free = exp(change);
-        sums[2] += free < 1 - step->clip_low || free > 1 + step->clip_high;
-        sums[3] += exp(change > BOUND ? BOUND : change) - 1 - change;
-        sums[4] += entropy;
+        sums[3] += free < 1 - step->clip_low || free > 1 + step->clip_high;
+        sums[4] += exp(change > BOUND ? BOUND : change) - 1 - change;
+        sums[5] += entropy;
         double of_entropy = -step->entropy_coefficient / step->count;
         if (step->log_std)
             pull_gaussian(step, row, slope, of_entropy);
         else
             pull_choice(step, row, slope, of_entropy, entropy, all);
     }
-    for (int i = 0; i < 5; i++)
+    for (int i = 1; i < 6; i++)
         sums[i] /= step->count;
+    sums[0] = sums[1] + step->value_coefficient * sums[2] - step->entropy_coefficient * sums[5];
 }
