@@ -14,7 +14,7 @@ from fledge.models.control.perceptron_kernel import load_kernel
 from tests.subjects import seeded
 
 pytestmark = pytest.mark.skipif(load_kernel() is None, reason="no compiler")
-CLOSE = 4e-6  # of the largest number, or of 1: sums of some 250 products, each rounded to 6e-8 of itself
+CLOSE = 4e-6  # of the largest number, or of 1: sums of 250 products, each rounded by 6e-8
 KINDS: dict[type[nn.Module], type[nn.Module]] = {Tanh: nn.Tanh, nn.ReLU: nn.ReLU}
 
 
