@@ -132,10 +132,12 @@ def test_where_nothing_was_measured_a_trial_comes_first() -> None:
     assert machine.now < 2 * AGAIN_S
 
 
-@pytest.mark.parametrize("grows", [0.05, -0.006])
-def test_steps_that_cost_more_and_more_or_less_and_less_prefer_no_number(grows: float) -> None:
+@pytest.mark.parametrize("cost", [lambda step: 1 + 0.5 * step, lambda step: max(1, 40 - 2 * step)])
+def test_steps_that_cost_more_and_more_or_less_and_less_prefer_no_number(
+    cost: Callable[[int], float],
+) -> None:
     """As those of longer and longer texts do, with one thread as with two."""
-    machine = MadeUp(lambda step, threads: 0.1 * (1 + grows * step))
+    machine = MadeUp(lambda step, threads: 0.1 * cost(step))
     pace = machine.pace(eager=True)
     machine.run(pace, 1, 100)
     assert {threads for _, threads in pace.changes} == {1, 2}  # it was tried
