@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 
 from fledge.sharded import is_part
@@ -23,7 +23,7 @@ class _Group:
     `each` are the views.
     """
 
-    parameters: list[nn.Parameter]
+    parameters: list[Tensor]
     means: list[Tensor]
     squares: list[Tensor]
     steps: Tensor
@@ -53,8 +53,9 @@ class PreparedAdamW(AdamW):
                 continue
             lists.steps.add_(1)
             beta1, beta2 = group["betas"]
+            slopes = [p.grad for p in lists.parameters if p.grad is not None]
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
-                lists.parameters, [p.grad for p in lists.parameters], lists.means, lists.squares,
+                lists.parameters, slopes, lists.means, lists.squares,
                 [], lists.each, lr=group["lr"], beta1=beta1, beta2=beta2,
                 weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False,
                 maximize=False, grad_scale=None, found_inf=None,

@@ -81,7 +81,7 @@ def fit_by_kernel(
         )
         learner.gradient.add(gradient)
     loss, *said = sums.unbind()
-    marks = dict(zip(MARKS, said, strict=True))
+    marks: dict[str, Tensor] = dict(zip(MARKS, said, strict=True))
     if not settings.entropy_coefficient:
         del marks["entropy"]
     return loss, marks

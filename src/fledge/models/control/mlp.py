@@ -30,10 +30,10 @@ ACTIVATIONS: dict[type, str] = {Tanh: "tanh", nn.ReLU: "relu"}
 class Perceptron(nn.Sequential):
     """Linear layers, and between them one kind of activation, `Tanh` or `nn.ReLU`."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[N, I] -> [N, O]; small ones by `perceptron_kernel`, to the last digits of float32."""
-        form = self.kernel_form(x)
-        return super().forward(x) if form is None else go_through(x, *form)
+        form = self.kernel_form(input)
+        return super().forward(input) if form is None else go_through(input, *form)
 
     def kernel_form(self, x: Tensor) -> tuple[list[Tensor], str] | None:
         """Weights and activation as the kernel takes them, where rows [N, I] are its to compute

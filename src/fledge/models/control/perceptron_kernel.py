@@ -167,9 +167,9 @@ def _differentiate_again(ctx: Any, x: Tensor, weights: Sequence[Tensor], slope: 
         h = nn.functional.linear(h, weight, bias)
         if 2 * i + 2 < len(weights):
             h = h.tanh() if ctx.activation == "tanh" else h.relu()
-    given = (x, None, *weights)
+    given = (x, x, *weights)  # the second place is of the activation, which has no slope
     asked = [t for t, needed in zip(given, ctx.needs_input_grad, strict=True) if needed]
-    slopes = iter(torch.autograd.grad(h, asked, slope, create_graph=True))  # pyright: ignore[reportArgumentType]
+    slopes = iter(torch.autograd.grad([h], asked, [slope], create_graph=True))
     return tuple(next(slopes) if needed else None for needed in ctx.needs_input_grad)
 
 
