@@ -194,11 +194,18 @@ def choose_threads(sides: Mapping[str, Callable[[], float]], most: int) -> dict[
 
 
 def main() -> None:
-    given = options(__doc__, cleanrl="FOLDER of CleanRL's files; without it there is no such side")
+    given = options(
+        __doc__,
+        cleanrl="FOLDER of CleanRL's files; without it there is no such side",
+        only="sides whose name has this in it, such as PPO or 'DQN updates'",
+    )
     folder = Path(given.cleanrl).resolve() if given.cleanrl else None
     most, quick, rounds = torch.get_num_threads(), 8 if given.quick else 1, 1 if given.quick else 3
-    sides = list_sides(folder, quick)
-    chosen = choose_threads(list_sides(folder, 8), most)
+    sides, short = (
+        {name: work for name, work in list_sides(folder, n).items() if (given.only or "") in name}
+        for n in (quick, 8)
+    )
+    chosen = choose_threads(short, most)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, work in sides.items():
