@@ -132,6 +132,31 @@ def test_where_nothing_was_measured_a_trial_comes_first() -> None:
     assert machine.now < 2 * AGAIN_S
 
 
+@pytest.mark.parametrize("cost", [lambda step: 1 + 0.5 * step, lambda step: max(1, 40 - 2 * step)])
+def test_steps_that_cost_more_and_more_or_less_and_less_prefer_no_number(
+    cost: Callable[[int], float],
+) -> None:
+    """As those of longer and longer texts do, with one thread as with two."""
+    machine = MadeUp(lambda step, threads: 0.1 * cost(step))
+    pace = machine.pace(eager=True)
+    machine.run(pace, 1, 100)
+    assert {threads for _, threads in pace.changes} == {1, 2}  # it was tried
+    assert not machine.said
+
+
+def test_of_steps_that_are_left_out_nothing_is_concluded() -> None:
+    machine = MadeUp(lambda step, threads: 0.1 * threads)
+    pace = machine.pace(eager=True)
+    for step in range(1, 100):
+        pace.begin(step)
+        machine.now += 0.1
+        if torch.get_num_threads() == 2:  # with one thread all steps were unlike the others
+            pace.end(step, 0.1)
+    assert pace.changes
+    assert not machine.said
+    assert torch.get_num_threads() == 2
+
+
 def test_nothing_is_tried_where_threads_are_not_to_change() -> None:
     machine = MadeUp(beside_a_neighbour(50, 10_000))
     pace = Pace(2, (), clock=lambda: machine.now)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fledge import rank_sums, ranks
 from fledge.dropout import drop_by_row
 from fledge.errors import UserError
+from fledge.flat_gradient import FlatGradient
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import RATE, OptimizerMaker, adamw, lay_out_moments
 from fledge.overflow import check_gradient, check_norm, check_share
@@ -24,11 +25,11 @@ from fledge.schedule import Clock, Schedule
 from fledge.seeds import seed_for
 from fledge.sharded import held_whole
 from fledge.trained_state import load_trained_state
-from fledge.weights_version import raise_version
+from fledge.weights_version import raise_versions
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
 # taken over the whole step, and figures that are shares in the same way: both add up over
-# micro-batches and ranks.
+# micro-batches and ranks. One that knows its gradient itself adds it to `Learner.gradient`.
 Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 
 # AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual
@@ -89,6 +90,8 @@ class Learner:
             )
         self.device = self.parameters[0].device
         self.optimizer = optimizer(named, schedule.peak)
+        self.gradient = FlatGradient(self.parameters)
+        self._parts = list(module.modules())  # to ask for them takes a tenth of a small step
         self.begun = self.optimizer.state_dict()  # as it is before the first step
         self.heaviest_decay = max(
             float(group.get("weight_decay", 0.0)) for group in self.optimizer.param_groups
@@ -106,14 +109,7 @@ class Learner:
 
     def cut(self, batch: Any) -> Iterator[Any]:
         """This rank's rows in micro-batches: none where there are more ranks than rows."""
-        yield from (piece for piece, _ in self._cut(batch))
-
-    def _cut(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
-        """The same, and which rows of the batch each has."""
-        places = rank_sums.own_places(batch)
-        if len(places) or ranks.world() == 1:
-            for piece, rows in self.micro_batches.cut_with_rows(rank_sums.own_rows(batch)):
-                yield piece, places[rows]
+        yield from (piece for piece, _ in rank_sums.own_pieces(batch, self.micro_batches))
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Any) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time,
@@ -161,9 +157,9 @@ class Learner:
         """
         figures: dict[str, Tensor] = {}
         # Dropout is for what is differentiated, and for nothing else that a network is asked.
-        resting = [part for part in self.module.modules() if not part.training]
-        if resting:  # setting what is set already takes a tenth of a small network's step
-            self.module.train()
+        resting = [part for part in self._parts if not part.training]
+        for part in resting:
+            part.training = True
         with gather_by_row(getattr(self.module, "tables_read_by_row", ())):
             for number, (function, data) in enumerate(((loss, batch), *also)):
                 key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}") >> 1
@@ -171,26 +167,26 @@ class Learner:
         for part in resting:
             part.training = False
         figures = rank_sums.sum_over_ranks(self.parameters, figures)
-        norm = rank_sums.total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = self.gradient.gather()
         try:
             check(figures)
             check_gradient(float(figures["loss"]), float(norm), self.steps + 1)
         except UserError:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.gradient.clear()
             raise
         rate = self.schedule.rate(self.clock.place)
         said = {name: float(value) for name, value in figures.items()}
         said |= {"grad_norm": float(norm), "learning_rate": rate}
         if not float(norm):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.gradient.clear()
             return said | self.skip()
         if 0 < self.clip < float(norm):
-            rank_sums.scale_gradients(self.parameters, self.clip / (norm + 1e-6))
+            self.gradient.scale(self.clip / (norm + 1e-6))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get(RATE, 1.0)
         self.optimizer.step()
-        raise_version(self.module)
-        self.optimizer.zero_grad(set_to_none=True)
+        raise_versions(self._parts)
+        self.gradient.clear()
         self.steps += 1
         self.clock.tick()
         if rate * max(1.0, self.heaviest_decay) > ABSURD_RATE:
@@ -199,13 +195,15 @@ class Learner:
 
     def _differentiate(self, loss: Loss, batch: Any, key: int, figures: dict[str, Tensor]) -> None:
         """Add the gradient of a batch, piece by piece, and what is said of it. key: of dropout."""
-        own = list(self._cut(batch))
+        own = list(rank_sums.own_pieces(batch, self.micro_batches))
         count = partial(self.micro_batches.count, batch)
         for piece, rows, counts in rank_sums.level_pieces(own, batch, self.module, count):
             with drop_by_row(key, rows.to(self.device)):
+                self.gradient.added = False
                 with self.autocast():
                     share, marks = loss(piece.to(self.device))
-                (share if counts else 0.0 * share).backward()
+                if not self.gradient.added:
+                    (share if counts else 0.0 * share).backward()
             if counts:
                 add_figures(figures, {"loss": share, **marks})
 

@@ -87,6 +87,8 @@ class MicroBatches:
         """The rows of each micro-batch; None where one is enough. rows: of those of the batch that
         are computed with, by default all [b].
         """
+        if self.rows is None and self.tokens is None:
+            return None
         chosen = slice(None) if rows is None else rows
         lengths = batch.lengths.cpu()[chosen]
         if self.rows is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from fledge.prepared_adamw import PreparedAdamW, suits_prepared
 from fledge.sharded import is_part
 
 # The parameters by name, and a learning rate that is never used: the Learner sets each step's.
@@ -38,9 +39,7 @@ def adamw(
 
     def make(named: NamedParameters, rate: float) -> Optimizer:
         groups = _form_groups(named, weight_decay, rates)
-        # Tensors that are parts and tensors that are whole are no one list for a fused kernel.
-        fused = not any(is_part(p) for _, p in named)
-        return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=fused, foreach=False)
+        return _make_adamw(groups, rate, betas, eps)
 
     return make
 
@@ -75,10 +74,20 @@ def muon(
             )
         if others:
             groups = _form_groups(others, weight_decay, rates)
-            parts["adamw"] = AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
+            parts["adamw"] = _make_adamw(groups, rate, betas, eps)
         return Together(parts)
 
     return make
+
+
+def _make_adamw(
+    groups: list[dict[str, Any]], rate: float, betas: tuple[float, float], eps: float
+) -> AdamW:
+    parameters = [p for group in groups for p in group["params"]]
+    # Tensors that are parts and tensors that are whole are no one list for a fused kernel.
+    fused = not any(map(is_part, parameters))
+    kind = PreparedAdamW if suits_prepared(parameters) else AdamW
+    return kind(groups, lr=rate, betas=betas, eps=eps, fused=fused, foreach=False)
 
 
 def _form_groups(named: NamedParameters, decay: float, rates: Rates) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """How many threads compute the steps of some work: watched, and tried anew where steps come to take
 another time than usual, for other programs have come or gone.
 
-A trial is made of real steps, a few with each number of threads and a few as before. A sum that is
-split among other threads may have other last bits, so every change is known by the step it begins
-with before that step is computed: who keeps `changes` can do it all again.
+A trial is made of real steps, a few with each number of threads and a few as before, twice, the
+second time in the other order: steps that cost more and more, as those of longer and longer texts
+do, bend none of the numbers. A sum that is split among other threads may have other last bits, so
+every change is known by the step it begins with before that step is computed: who keeps `changes`
+can do it all again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
@@ -42,10 +45,13 @@ def list_choices(most: int) -> list[int]:
 
 @dataclass
 class _Trial:
-    """present: the threads before it. last: its last step. Seconds and work of each number."""
+    """present: the threads before it. last: its last step. numbers: of threads that are tried.
+    Seconds and work of each.
+    """
 
     present: int
     last: int
+    numbers: set[int]
     seconds: dict[int, float] = field(default_factory=dict)
     work: dict[int, float] = field(default_factory=dict)
 
@@ -95,7 +101,9 @@ class Pace:
             torch.set_num_threads(threads)
 
     def end(self, step: int, seconds: float, work: float = 1.0) -> None:
-        """A step took so long, for so much work in whatever unit."""
+        """A step took so long, for so much work in whatever unit. Of a step that is unlike the
+        others nothing need be said.
+        """
         if self._trial is not None:
             self._trial.add(self.threads_at(step), seconds, work)
             if step >= self._trial.last:
@@ -122,18 +130,25 @@ class Pace:
         return recent >= SLOWER * usual or recent <= FASTER * usual
 
     def _try(self, step: int, each: int) -> None:
-        """Plan so many steps with each of the others, and as many as before for comparison."""
-        present = self.threads_at(step)
-        order = [n for n in self.choices if n != present] + [present]
-        self.changes += [(step + 1 + number * each, n) for number, n in enumerate(order)]
-        self._trial = _Trial(present, step + each * len(order))
+        """Plan so many steps with each of the others, half of them there and half on the way back,
+        and as many as before for comparison, half of them first and half last.
+        """
+        present, half = self.threads_at(step), math.ceil(each / 2)
+        others = [n for n in self.choices if n != present]
+        order = [present, *others, *reversed(others), present]
+        for number, (before, n) in enumerate(itertools.pairwise(order), start=1):
+            if n != before:
+                self.changes.append((step + 1 + number * half, n))
+        self._trial = _Trial(present, step + half * len(order), set(order))
         self._keep()
 
     def _decide(self, step: int, trial: _Trial) -> None:
-        best, present = min(trial.seconds, key=trial.cost), trial.present
-        gain = trial.cost(present) / trial.cost(best)
         self._trial, self._eager, self._since = None, False, self._clock()
         self._steps.clear()
+        best, present = min(trial.seconds, key=trial.cost), trial.present
+        # Of a number whose steps were all left out nothing is known.
+        known = trial.numbers == trial.seconds.keys()
+        gain = trial.cost(present) / trial.cost(best) if known else 1.0
         if gain < GAIN:
             self._wait = min(SELDOM_S, 2 * self._wait)
             return

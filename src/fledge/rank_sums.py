@@ -5,7 +5,7 @@ summed, the norm of tensors that may lie in parts, and a rank's part of a state 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,23 @@ def own_places(batch: Any) -> Tensor:
     if ranks.world() == 1:
         return torch.arange(len(batch))
     return ranks.own_places(batch.lengths.cpu().sum(1))
+
+
+class Cuts(Protocol):
+    """Which rows are computed with together."""
+
+    def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]: ...
+
+
+def own_pieces(batch: Any, micro_batches: Cuts) -> Iterator[tuple[Any, Tensor]]:
+    """This rank's rows in micro-batches, and which rows of the batch each has: none where there are
+    more ranks than rows.
+    """
+    if ranks.world() == 1:
+        yield from micro_batches.cut_with_rows(batch)
+    elif len(places := own_places(batch)):
+        for piece, rows in micro_batches.cut_with_rows(own_rows(batch)):
+            yield piece, places[rows]
 
 
 def level_pieces(

@@ -163,6 +163,8 @@ class Trajectories(Rows):
         return torch.stack([each, first], 1)
 
     def trim(self) -> Self:
+        if self.chosen.shape[1] == 1:
+            return self
         used = self.chosen.any(dim=0).nonzero()
         return self.cut(int(used[-1]) + 1 if len(used) else 1)
 

@@ -4,6 +4,7 @@ writes weights raises it, and whoever keeps a copy of them compares it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -40,7 +41,12 @@ def raise_version(module: nn.Module) -> None:
     """The weights of `module` have just been written: every network in it that is counted has a
     new version.
     """
-    for part in module.modules():
+    raise_versions(module.modules())
+
+
+def raise_versions(parts: Iterable[nn.Module]) -> None:
+    """Of those of these modules that are counted."""
+    for part in parts:
         count = vars(part).get(_PLACE)  # getattr of what a module has not costs it an error
         if count is not None:
             count.changes += 1

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fledge import c_library
 from fledge.engine import native
 from fledge.engine.forms import make_form
 from fledge.engine.native import load_native
@@ -44,8 +45,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of this machine."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     assert compiler is not None
-    path = tmp_path_factory.mktemp("compiled") / native._name_library(compiler, native.SOURCES).name
-    native.compile_native(compiler, path, native.SOURCES)
+    path = (
+        tmp_path_factory.mktemp("compiled") / c_library._name_library(compiler, native.SOURCES).name
+    )
+    c_library.compile_native(compiler, path, native.SOURCES)
     return path
 
 
@@ -60,7 +63,7 @@ def kept(place: Path, compiled: Path) -> Path:
 def test_without_a_compiler_the_engine_is_as_it_was(
     compiler: str | None, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native.shutil, "which", lambda name: compiler)
+    monkeypatch.setattr(c_library.shutil, "which", lambda name: compiler)
     assert load_native() is None
     fast = make_form(transformer(width=64).requires_grad_(False))
     assert not isinstance(fast.unembed.product, NativeProduct)
@@ -76,7 +79,7 @@ def test_libraries_of_several_folders_do_not_stand_for_each_other(
         folder = tmp_path / f"csrc{number}"
         folder.mkdir()
         (folder / "one.c").write_text(f"int number(void) {{ return {number}; }}\n")
-        library = native.load_sources(folder, "a library", "nothing is done")
+        library = c_library.load_sources(folder, "a library", "nothing is done")
         said.append(library.number())
     assert said == [1, 2, 3]
 
@@ -84,14 +87,14 @@ def test_libraries_of_several_folders_do_not_stand_for_each_other(
 def test_what_was_compiled_is_kept_and_another_source_is_compiled_anew(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = native._name_library("/usr/bin/cc", native.SOURCES)
+    first = c_library._name_library("/usr/bin/cc", native.SOURCES)
     assert first.parent == place
     changed = tmp_path / "csrc"
     shutil.copytree(native.SOURCES, changed)
     with (changed / "numbers.h").open("a") as file:
         file.write("\n")
     monkeypatch.setattr(native, "SOURCES", changed)
-    assert native._name_library("/usr/bin/cc", native.SOURCES) != first
+    assert c_library._name_library("/usr/bin/cc", native.SOURCES) != first
 
 
 def leave_if_loaded(_number: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fledge.engine.native import load_sources
+from fledge.c_library import load_sources
 
 SOURCES = Path(__file__).with_name("csrc")
 _LONGEST = 10  # words of a run that is judged

@@ -224,12 +224,13 @@ class EngineLoop:
                 continue
             step += 1
             pace.begin(step)
-            began = time.perf_counter()
+            began, read = time.perf_counter(), self.engine.batch.tokens_read
             try:
                 self._announce(self.engine.advance())
             except Exception:
                 self._begin_anew()
-            pace.end(step, time.perf_counter() - began)
+            if self.engine.batch.tokens_read == read:  # to read a prompt is another kind of step
+                pace.end(step, time.perf_counter() - began)
 
     def _take_commands(self) -> None:
         """All that there are; of an idle engine the next one is waited for."""

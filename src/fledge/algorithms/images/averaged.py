@@ -26,7 +26,7 @@ class Averaged(TargetNetwork):
     def follow(self, rate: float) -> None:
         """rate: how many steps have been made. What is no number to be averaged is copied."""
         share = 1 - min(self.decay, (1 + rate) / (10 + rate))
-        for mine, theirs in self.pairs:
+        for mine, theirs in zip(self.mine, self.theirs, strict=True):
             if mine.is_floating_point():
                 mine.lerp_(theirs, share)
             else:

@@ -24,7 +24,7 @@ import numpy as np
 from fledge.algorithms.likelihood.glove_updates import Cells, GloveWeights
 from fledge.algorithms.likelihood.huffman import Codes
 from fledge.algorithms.likelihood.word_updates import Piece, Setup, Sums, make_keys
-from fledge.engine.native import load_sources
+from fledge.c_library import load_sources
 
 SOURCES = Path(__file__).with_name("csrc")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.policy.proximal_kernel import fit_by_kernel
 from fledge.algorithms.settings import Passes, WorldPasses
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
@@ -229,6 +230,9 @@ class PPO:
         count = self.learner.count(batch.chosen)
 
         def loss(rows: Proximal) -> tuple[Tensor, Mapping[str, Tensor]]:
+            said = fit_by_kernel(self.actor_critic, rows, s, count, self.learner)
+            if said is not None:
+                return said
             old_logp = rows.old_logp
             logp, entropy, value = self.actor_critic.evaluate(
                 rows.obs[:, :-1], rows.action, rows.chosen, entropy=s.entropy_coefficient != 0

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.native import load_sources
+from fledge.c_library import load_sources
 from fledge.models.control.world_ensemble import SIGMAS, MemberLayers, WorldEnsemble
 from fledge.plan.rolling_out import Dynamics, TerminalValue, roll_out
 

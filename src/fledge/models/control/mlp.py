@@ -7,9 +7,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fledge.models.control.perceptron_kernel import go_through, list_weights, suits_kernel
 
 
 class Tanh(nn.Module):
@@ -21,13 +24,36 @@ class Tanh(nn.Module):
         return torch.rsub((2 * x).sigmoid(), -1, alpha=-2)
 
 
+ACTIVATIONS: dict[type, str] = {Tanh: "tanh", nn.ReLU: "relu"}
+
+
+class Perceptron(nn.Sequential):
+    """Linear layers, and between them one kind of activation, `Tanh` or `nn.ReLU`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, I] -> [N, O]; small ones by `perceptron_kernel`, to the last digits of float32."""
+        form = self.kernel_form(input)
+        return super().forward(input) if form is None else go_through(input, *form)
+
+    def kernel_form(self, x: Tensor) -> tuple[list[Tensor], str] | None:
+        """Weights and activation as the kernel takes them, where rows [N, I] are its to compute
+        with.
+        """
+        layers: Any = list(self._modules.values())
+        kinds = set(map(type, layers[1::2]))
+        if len(kinds) != 1 or len(layers) % 2 == 0 or not suits_kernel(x, layers[::2]):
+            return None
+        kind = ACTIVATIONS.get(kinds.pop())
+        return None if kind is None else (list_weights(layers[::2]), kind)
+
+
 def mlp(
     widths: Sequence[int],
     *,
     generator: torch.Generator,
     activation: type[nn.Module] = Tanh,
     last_gain: float = 1.0,
-) -> nn.Sequential:
+) -> Perceptron:
     """widths: of the input, the hidden layers and the output. The last layer has no activation.
 
     Orthogonal matrices of gain √2, `last_gain` for the last, and biases of 0 (Huang et al. 2022,
@@ -41,4 +67,4 @@ def mlp(
         nn.init.orthogonal_(layer.weight, last_gain if last else math.sqrt(2), generator=generator)
         nn.init.zeros_(layer.bias)
         layers += [layer] if last else [layer, activation()]
-    return nn.Sequential(*layers)
+    return Perceptron(*layers)

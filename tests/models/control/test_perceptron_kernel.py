@@ -1,0 +1,128 @@
+"""A small perceptron by C says what torch's own layers say in float64, and so do its slopes."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fledge.models.control.mlp import Perceptron, Tanh, mlp
+from fledge.models.control.perceptron_kernel import load_kernel
+from tests.subjects import seeded
+
+pytestmark = pytest.mark.skipif(load_kernel() is None, reason="no compiler")
+CLOSE = 4e-6  # of the largest number, or of 1: sums of 250 products, each rounded by 6e-8
+KINDS: dict[type[nn.Module], type[nn.Module]] = {Tanh: nn.Tanh, nn.ReLU: nn.ReLU}
+
+
+def network(*widths: int, activation: type[nn.Module] = Tanh) -> Perceptron:
+    made = mlp(widths, generator=seeded(0), activation=activation)
+    with torch.no_grad():
+        for i, p in enumerate(made.parameters()):
+            p.add_(0.2 * torch.randn(p.shape, generator=seeded(i)))
+    return made
+
+
+def in_float64(own: Perceptron) -> nn.Sequential:
+    layers = [KINDS[type(x)]() if type(x) in KINDS else copy.deepcopy(x) for x in own]
+    return nn.Sequential(*layers).double()
+
+
+def far(mine: Tensor | None, exact: Tensor | None) -> float:
+    assert mine is not None
+    assert exact is not None
+    return float((mine.double() - exact).abs().max() / exact.abs().max().clamp(min=1))
+
+
+def slopes_of(own: nn.Module, x: Tensor, slope: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(own(x), [x, *own.parameters()], slope))
+
+
+@pytest.mark.parametrize("activation", KINDS)
+@pytest.mark.parametrize("rows", [1, 8, 13, 64, 257])
+@pytest.mark.parametrize("widths", [(17, 64, 64, 6), (4, 64, 64, 1), (3, 5, 2), (33, 128, 16, 7)])
+def test_values_and_slopes_are_those_of_float64(
+    widths: tuple[int, ...], rows: int, activation: type[nn.Module]
+) -> None:
+    own = network(*widths, activation=activation)
+    x = torch.randn(rows, widths[0], generator=seeded(7)).requires_grad_()
+    slope = torch.randn(rows, widths[-1], generator=seeded(8))
+    assert own.kernel_form(x.detach()) is not None
+    twin, exact_x = in_float64(own), x.detach().double().requires_grad_()
+    assert far(own(x).detach(), twin(exact_x).detach()) < CLOSE
+    with torch.no_grad():
+        assert torch.equal(own(x), own(x))
+    exact = slopes_of(twin, exact_x, slope.double())
+    for mine, other in zip(slopes_of(own, x, slope), exact, strict=True):
+        assert far(mine, other) < CLOSE
+
+
+def test_far_out_tanh_is_one_and_what_is_no_number_stays_none() -> None:
+    own = network(1, 1, 1)
+    with torch.no_grad():
+        for p in own.parameters():
+            p.fill_(1.0)
+        said = own(torch.tensor([[-1e30], [-20.0], [20.0], [math.inf], [math.nan]]))[:, 0]
+    assert said[:4].tolist() == pytest.approx([0, 0, 2, 2], abs=1e-6)
+    assert math.isnan(float(said[4]))
+    rectified = network(1, 1, 1, activation=nn.ReLU)
+    assert math.isnan(float(rectified(torch.tensor([[math.nan]])).detach()))
+
+
+def test_the_slope_of_a_slope_is_that_of_float64() -> None:
+    """As natural gradients take it (Schulman et al. 2015, appendix C)."""
+    own = network(3, 8, 2)
+    x = torch.randn(5, 3, generator=seeded(7))
+    twin = in_float64(own)
+
+    def second(net: nn.Module, rows: Tensor) -> list[Tensor]:
+        first = torch.autograd.grad(
+            net(rows).square().sum(), list(net.parameters()), create_graph=True
+        )
+        along = sum((g.square().sum() for g in first), torch.zeros(()))
+        return list(torch.autograd.grad(along, list(net.parameters())))
+
+    for mine, exact in zip(second(own, x), second(twin, x.double()), strict=True):
+        assert far(mine, exact) < CLOSE
+
+
+def test_what_is_frozen_is_given_no_gradient() -> None:
+    own = network(3, 8, 2)
+    own[0].requires_grad_(False)
+    own(torch.ones(2, 3)).sum().backward()
+    first, second = own[0], own[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    assert first.weight.grad is None
+    assert second.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    "case", ["float64", "wide", "hook", "autocast", "vmap", "no rows", "three dimensions", "sliced"]
+)
+def test_torch_computes_what_the_kernel_does_not(case: str) -> None:
+    own, x = network(3, 8, 2), torch.randn(4, 3, generator=seeded(7))
+    if case == "float64":
+        own, x = own.double(), x.double()
+    if case == "wide":
+        own = network(3, 200, 2)
+    if case == "hook":
+        own[0].register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
+    if case == "no rows":
+        x = x[:0]
+    if case == "three dimensions":
+        x = x[None]
+    if case == "sliced":
+        own = Perceptron(*list(own)[:-1])
+    plain = nn.Sequential(*own)
+    if case == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            assert own(x).dtype == torch.bfloat16
+    elif case == "vmap":
+        assert torch.allclose(torch.vmap(own)(x[:, None]), plain(x)[:, None], atol=1e-6)
+    else:
+        assert own.kernel_form(x) is None
+        assert torch.equal(own(x), plain(x))
