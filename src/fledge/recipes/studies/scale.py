@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw, fit_with_intervals
 from fledge.evaluate.scaling.fitting import check_points
@@ -36,6 +37,9 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
     """A sweep that is continued repeats no finished run. Raises UserError for points that cannot
     tell a law, and for minutes in which no sweep fits.
     """
+    if not ranks.is_first():
+        config.check()
+        make_sweep(None, config, show)
     if run is not None:
         return scale_in(run, config, show)
     config.check()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fledge import ranks
 from fledge.errors import UserError
 
 OF_SWEEP = ("minutes", "tokenizer", "context", "tokens_per_step", "learning_rate", "budgets")
@@ -77,6 +78,10 @@ class ScaleConfig(BaseModel):
         if given:
             raise UserError(
                 f"{', '.join(given)}: not of {kind}, which data={self.data} is: leave it out."
+            )
+        if self.of_points and ranks.world() > 1:
+            raise UserError(
+                "the law of runs that there are is the work of one process: leave torchrun out."
             )
         if self.serve_tokens and self.budget is None:
             raise UserError("serve_tokens= is paid out of a budget: give budget= too.")

@@ -1,0 +1,186 @@
+"""How reward grows with compute: R = R0 + (A − R0) / (1 + (C_mid / C)^B), a sigmoid over log C that
+ends at a ceiling A (Khatri et al. 2025, "The Art of Scaling Reinforcement Learning Compute for
+LLMs", eq. 1).
+
+R0 and A are linear, so that of every C_mid and B on a grid they have a closed form. An interval
+holds every value that some curve has of which the squared error is no more than an F-test allows
+over the least (profile likelihood). Neighbouring rows of one run are alike, and count as fewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fledge.errors import UserError
+from fledge.evaluate.intervals import student_quantile
+from fledge.evaluate.scaling.bootstrap import Interval
+from fledge.evaluate.scaling.law import Array
+
+LEAST_ROWS = 10  # four parameters, and what they could fail to say
+_MIDDLES, _POWERS = 90, 40  # places of the grid
+_FURTHER = 30.0  # C_mid is looked for up to so many times the largest C, and down as far
+_STEEPEST, _FLATTEST = 8.0, 0.25  # B
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """start: R0. ceiling: A. middle: C_mid. power: B."""
+
+    start: float
+    ceiling: float
+    middle: float
+    power: float
+
+    def foretell(self, compute: Array | float) -> Array:
+        """Reward after so much.  [n] -> [n]"""
+        risen = _rise(np.asarray(compute, float), self.middle, self.power)
+        return np.asarray(self.start + (self.ceiling - self.start) * risen)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """curve: the best. noise: standard deviation of one row. counted: rows that these are worth
+    where neighbours are alike. seen: whether a C_mid beyond all that was looked for is ruled out;
+    else nothing bounds the ceiling.
+    """
+
+    curve: Curve
+    compute: Array
+    reward: Array
+    noise: float
+    counted: float
+    share: float
+    ceiling: Interval
+    start: Interval
+    seen: bool
+    _cells: _Cells
+
+    def foretell(self, compute: float) -> Interval:
+        """The mean reward of rows there."""
+        return self._cells.bound(self.curve, compute)
+
+    def foretell_rows(self, compute: Array) -> Interval:
+        """The mean of rows that there will be, which have luck of their own.  [m]"""
+        each = self.foretell(float(np.exp(np.log(compute).mean())))
+        rows = max(1.0, len(compute) * self.counted / len(self.reward))
+        luck = _quantile(self.share, self.counted) * self.noise
+        low = each.value - np.hypot(each.value - each.low, luck / rows**0.5)
+        high = each.value + np.hypot(each.high - each.value, luck / rows**0.5)
+        return Interval(each.value, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Curves of every C_mid and B that the F-test allows. start, gain: R0 and A − R0 of the best of
+    each. left: squared error that each may have more. inverse: (XᵀX)⁻¹ of each.  [cells, …]
+    """
+
+    middle: Array
+    power: Array
+    start: Array
+    gain: Array
+    left: Array
+    inverse: Array
+
+    def bound(self, curve: Curve, compute: float) -> Interval:
+        """Of the reward at `compute`; infinity: of the ceiling."""
+        at_end = np.ones_like(self.middle)
+        weight = at_end if np.isinf(compute) else _rise(compute, self.middle, self.power)
+        middle = self.start + self.gain * weight
+        direction = np.stack([np.ones_like(weight), weight], -1)
+        spread = np.einsum("ci,cij,cj->c", direction, self.inverse, direction)
+        reach = np.sqrt(np.maximum(0.0, self.left * spread))
+        value = curve.ceiling if np.isinf(compute) else float(curve.foretell(compute))
+        return Interval(value, float((middle - reach).min()), float((middle + reach).max()))
+
+
+def fit_saturation(compute: Array, reward: Array, *, share: float = 0.9) -> Saturation:
+    """compute: above 0, in any unit; runs of one recipe may be put together.  [n] twice. Raises
+    UserError for too few rows, and for a reward that is the same in all.
+    """
+    compute, reward = np.asarray(compute, float), np.asarray(reward, float)
+    if len(reward) < LEAST_ROWS or len(np.unique(compute)) < LEAST_ROWS:
+        raise UserError(
+            f"{len(reward)} rows at {len(np.unique(compute))} places: a curve of reward over "
+            f"compute has four parameters and wants {LEAST_ROWS} places or more. Give longer runs."
+        )
+    if np.ptp(reward) == 0:
+        raise UserError(f"the reward is {reward[0]:g} in every row: no curve says how it grows.")
+    middles = np.log([compute.min() / _FURTHER, compute.max() * _FURTHER])
+    powers = np.log([_FLATTEST, _STEEPEST])
+    for _ in range(_ROUNDS):
+        grid = np.meshgrid(
+            np.linspace(*middles, _MIDDLES), np.linspace(*powers, _POWERS), indexing="ij"
+        )
+        middle, power = (np.exp(each.ravel()) for each in grid)
+        start, gain, squares, inverse = _solve(compute, reward, middle, power)
+        best = int(np.argmin(squares))
+        curve = Curve(
+            float(start[best]), float(start[best] + gain[best]), float(middle[best]),
+            float(power[best]),
+        )  # fmt: skip
+        counted = _count_rows(compute, reward - curve.foretell(compute))
+        # an F of one and ν is the square of a t of ν
+        most = squares[best] * (1 + _quantile(share, counted) ** 2 / max(1.0, counted - 4))
+        allowed = squares <= most
+        middles, powers = _narrow(grid[0], allowed), _narrow(grid[1], allowed)
+    noise = float(np.sqrt(squares[best] / max(1.0, len(reward) - 4)))
+    kept = [each[allowed] for each in (middle, power, start, gain)]
+    cells = _Cells(*kept, most - squares[allowed], inverse[allowed])
+    seen = bool(middle[allowed].max() < compute.max() * _FURTHER * 0.99)
+    return Saturation(
+        curve, compute, reward, noise, counted, share, cells.bound(curve, np.inf),
+        cells.bound(curve, 0.0), seen, cells,
+    )  # fmt: skip
+
+
+def _quantile(share: float, counted: float) -> float:
+    """Of Student's t, of rows so many and four parameters."""
+    return student_quantile((1 + share) / 2, max(1, int(counted - 4)))
+
+
+def _rise(compute: Array | float, middle: Array | float, power: Array | float) -> Array:
+    """1 / (1 + (C_mid / C)^B); 0 before the first step."""
+    c = np.asarray(compute, float)
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.asarray(1 / (1 + (np.asarray(middle) / c) ** power))
+
+
+def _solve(
+    compute: Array, reward: Array, middle: Array, power: Array
+) -> tuple[Array, Array, Array, Array]:
+    """R0, A − R0, squared error and (XᵀX)⁻¹ of each C_mid and B, by least squares.  [cells] each"""
+    n = len(reward)
+    w = np.concatenate([
+        _rise(compute[None], middle[at : at + 256, None], power[at : at + 256, None])
+        for at in range(0, len(middle), 256)
+    ])  # fmt: skip
+    mean, of_reward = w.mean(1), reward.mean()
+    spread = np.maximum(((w - mean[:, None]) ** 2).sum(1), 1e-9 * n)
+    gain = (w - mean[:, None]) @ (reward - of_reward) / spread
+    start = of_reward - gain * mean
+    squares = ((reward - start[:, None] - gain[:, None] * w) ** 2).sum(1)
+    inverse = np.empty((len(middle), 2, 2))
+    inverse[:, 0, 0] = 1 / n + mean**2 / spread
+    inverse[:, 0, 1] = inverse[:, 1, 0] = -mean / spread
+    inverse[:, 1, 1] = 1 / spread
+    return start, gain, squares, inverse
+
+
+def _count_rows(compute: Array, residual: Array) -> float:
+    """n (1 − r) / (1 + r), r the correlation of neighbours, at least 0."""
+    ordered = residual[np.argsort(compute, kind="stable")]
+    r = float((ordered[1:] * ordered[:-1]).sum() / max(1e-300, float((ordered**2).sum())))
+    r = min(0.95, max(0.0, r))
+    return len(residual) * (1 - r) / (1 + r)
+
+
+def _narrow(grid: Array, allowed: Array) -> Array:
+    """Between what ends the next grid: the allowed part of this one and a place beyond."""
+    axis = np.unique(grid)
+    inside = grid.ravel()[allowed]
+    step = axis[1] - axis[0]
+    return np.array([max(axis[0], inside.min() - step), min(axis[-1], inside.max() + step)])
