@@ -117,14 +117,7 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     for path, written in before.items():
         if path.name != ".lock":
             assert path.stat().st_mtime_ns == written, path
-    # every run is what its own command makes of it
-    config = json.loads((second / "config.json").read_text())["config"]
-    given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
-             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
-             "heads", "kv_heads")  # fmt: skip
-    alone = [f"{name}={config[name]}" for name in given]
-    assert cli(["pretrain", *alone, "out=alone"], folder=tmp_path).code == 0
-    assert outcome(tmp_path / "alone") == outcome(second)
+    check_against_its_own_command(second, cli, tmp_path)
     # the law is of these runs, and of what was said before the last was trained
     points = read_points(tmp_path / "swept/points.csv")
     assert len(points) == told["steps"] == 9
@@ -136,6 +129,17 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     last = json.loads((tmp_path / "swept/2x24-12/summary.json").read_text())
     assert held["loss"] == last["test"]["loss"]
     assert held["inside"] == (said["low"] <= held["loss"] <= said["high"])
+
+
+def check_against_its_own_command(run: Path, cli: Cli, folder: Path) -> None:
+    """Every run of a sweep is what its own command makes of it."""
+    config = json.loads((run / "config.json").read_text())["config"]
+    given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
+             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
+             "heads", "kv_heads", "mlp_width")  # fmt: skip
+    alone = [f"{name}={config[name]}" for name in given]
+    assert cli(["pretrain", *alone, "out=alone"], folder=folder).code == 0
+    assert outcome(folder / "alone") == outcome(run)
 
 
 def write_small_plan(path: Path) -> None:

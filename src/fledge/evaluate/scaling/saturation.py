@@ -58,6 +58,18 @@ class Saturation:
     seen: bool
     _cells: _Cells
 
+    @property
+    def middle(self) -> Interval:
+        """C_mid, over all curves that are allowed."""
+        cells = self._cells.middle
+        return Interval(self.curve.middle, float(cells.min()), float(cells.max()))
+
+    @property
+    def power(self) -> Interval:
+        """B, likewise."""
+        cells = self._cells.power
+        return Interval(self.curve.power, float(cells.min()), float(cells.max()))
+
     def foretell(self, compute: float) -> Interval:
         """The mean reward of rows there."""
         return self._cells.bound(self.curve, compute)
@@ -75,7 +87,8 @@ class Saturation:
 @dataclass(frozen=True)
 class _Cells:
     """Curves of every C_mid and B that the F-test allows. start, gain: R0 and A − R0 of the best of
-    each. left: squared error that each may have more. inverse: (XᵀX)⁻¹ of each.  [cells, …]
+    each. left: squared error that each may have more. inverse: (XᵀX)⁻¹ of each.  [cells, …]. most:
+    that A can be.
     """
 
     middle: Array
@@ -84,6 +97,7 @@ class _Cells:
     gain: Array
     left: Array
     inverse: Array
+    most: float
 
     def bound(self, curve: Curve, compute: float) -> Interval:
         """Of the reward at `compute`; infinity: of the ceiling."""
@@ -94,12 +108,16 @@ class _Cells:
         spread = np.einsum("ci,cij,cj->c", direction, self.inverse, direction)
         reach = np.sqrt(np.maximum(0.0, self.left * spread))
         value = curve.ceiling if np.isinf(compute) else float(curve.foretell(compute))
-        return Interval(value, float((middle - reach).min()), float((middle + reach).max()))
+        high = min(self.most, float((middle + reach).max()))
+        return Interval(value, float((middle - reach).min()), high)
 
 
-def fit_saturation(compute: Array, reward: Array, *, share: float = 0.9) -> Saturation:
-    """compute: above 0, in any unit; runs of one recipe may be put together.  [n] twice. Raises
-    UserError for too few rows, and for a reward that is the same in all.
+def fit_saturation(
+    compute: Array, reward: Array, *, most: float = np.inf, share: float = 0.9
+) -> Saturation:
+    """compute: above 0, in any unit; runs of one recipe may be put together.  [n] twice. most: that
+    A can be. Raises UserError for too few rows, for a reward that is the same in all, and for one
+    above `most`.
     """
     compute, reward = np.asarray(compute, float), np.asarray(reward, float)
     if len(reward) < LEAST_ROWS or len(np.unique(compute)) < LEAST_ROWS:
@@ -109,6 +127,10 @@ def fit_saturation(compute: Array, reward: Array, *, share: float = 0.9) -> Satu
         )
     if np.ptp(reward) == 0:
         raise UserError(f"the reward is {reward[0]:g} in every row: no curve says how it grows.")
+    if reward.max() > most:
+        raise UserError(
+            f"most={most:g} was given, and there is a row of {reward.max():g}: give that or more."
+        )
     middles = np.log([compute.min() / _FURTHER, compute.max() * _FURTHER])
     powers = np.log([_FLATTEST, _STEEPEST])
     for _ in range(_ROUNDS):
@@ -116,7 +138,7 @@ def fit_saturation(compute: Array, reward: Array, *, share: float = 0.9) -> Satu
             np.linspace(*middles, _MIDDLES), np.linspace(*powers, _POWERS), indexing="ij"
         )
         middle, power = (np.exp(each.ravel()) for each in grid)
-        start, gain, squares, inverse = _solve(compute, reward, middle, power)
+        start, gain, squares, inverse = _solve(compute, reward, middle, power, most)
         best = int(np.argmin(squares))
         curve = Curve(
             float(start[best]), float(start[best] + gain[best]), float(middle[best]),
@@ -124,12 +146,12 @@ def fit_saturation(compute: Array, reward: Array, *, share: float = 0.9) -> Satu
         )  # fmt: skip
         counted = _count_rows(compute, reward - curve.foretell(compute))
         # an F of one and ν is the square of a t of ν
-        most = squares[best] * (1 + _quantile(share, counted) ** 2 / max(1.0, counted - 4))
-        allowed = squares <= most
+        limit = squares[best] * (1 + _quantile(share, counted) ** 2 / max(1.0, counted - 4))
+        allowed = squares <= limit
         middles, powers = _narrow(grid[0], allowed), _narrow(grid[1], allowed)
     noise = float(np.sqrt(squares[best] / max(1.0, len(reward) - 4)))
     kept = [each[allowed] for each in (middle, power, start, gain)]
-    cells = _Cells(*kept, most - squares[allowed], inverse[allowed])
+    cells = _Cells(*kept, limit - squares[allowed], inverse[allowed], most)
     seen = bool(middle[allowed].max() < compute.max() * _FURTHER * 0.99)
     return Saturation(
         curve, compute, reward, noise, counted, share, cells.bound(curve, np.inf),
@@ -150,9 +172,11 @@ def _rise(compute: Array | float, middle: Array | float, power: Array | float) -
 
 
 def _solve(
-    compute: Array, reward: Array, middle: Array, power: Array
+    compute: Array, reward: Array, middle: Array, power: Array, most: float
 ) -> tuple[Array, Array, Array, Array]:
-    """R0, A − R0, squared error and (XᵀX)⁻¹ of each C_mid and B, by least squares.  [cells] each"""
+    """R0, A − R0, squared error and (XᵀX)⁻¹ of each C_mid and B, by least squares; A is `most`
+    where it would be more.  [cells] each
+    """
     n = len(reward)
     w = np.concatenate([
         _rise(compute[None], middle[at : at + 256, None], power[at : at + 256, None])
@@ -162,6 +186,11 @@ def _solve(
     spread = np.maximum(((w - mean[:, None]) ** 2).sum(1), 1e-9 * n)
     gain = (w - mean[:, None]) @ (reward - of_reward) / spread
     start = of_reward - gain * mean
+    over = start + gain > most
+    if over.any():
+        rest = 1 - w[over]
+        gain[over] = (rest @ (most - reward)) / (rest**2).sum(1)
+        start[over] = most - gain[over]
     squares = ((reward - start[:, None] - gain[:, None] * w) ** 2).sum(1)
     inverse = np.empty((len(middle), 2, 2))
     inverse[:, 0, 0] = 1 / n + mean**2 / spread

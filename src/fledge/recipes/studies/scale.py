@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from fledge import ranks
+from fledge.data_names import split_names
 from fledge.errors import UserError
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw, fit_with_intervals
 from fledge.evaluate.scaling.fitting import check_points
@@ -25,6 +26,7 @@ from fledge.evaluate.scaling.repeats import (
 from fledge.loop import Interrupted
 from fledge.recipes.course import Summary
 from fledge.recipes.studies.scale_fields import ScaleConfig
+from fledge.recipes.studies.scale_rewards import fit_rewards
 from fledge.recipes.studies.scale_sweep import foretell_and_train, make_sweep
 from fledge.report.figures import format_duration
 from fledge.report.scaling_page import Held, draw_scaling, write_interval, write_number
@@ -44,7 +46,7 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
         return scale_in(run, config, show)
     config.check()
     points = read_given(config) if config.of_points else None
-    given = [config.data] if config.of_points else []
+    given = list_inputs(config)
     with Run.create(
         config.out, "scale", config.model_dump(mode="json"), seed=config.seed, data=given
     ) as made:
@@ -54,6 +56,15 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
             if not (made.folder / "plan.json").exists():
                 made.take_back()
             raise
+
+
+def list_inputs(config: ScaleConfig) -> list[str]:
+    """The files whose hashes are kept."""
+    if config.of_points:
+        return [config.data]
+    if not config.of_runs:
+        return []
+    return [str(Path(name).expanduser() / "metrics.jsonl") for name in split_names(config.data)]
 
 
 def read_given(config: ScaleConfig) -> Points:
@@ -74,6 +85,8 @@ def read_given(config: ScaleConfig) -> Points:
 
 def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = None) -> Summary:
     """The law, its page and the summary."""
+    if config.of_runs:
+        return fit_rewards(run, config, show)
     page = run.folder / "report.html"
     check_show_page(page)
     unit, repeats = "nats a token", None
