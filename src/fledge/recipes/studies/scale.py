@@ -78,6 +78,11 @@ def read_given(config: ScaleConfig) -> Points:
     kept = np.argsort(points.loss, kind="stable")[: len(points) - config.without_worst]
     points = points.take(np.sort(kept))
     again = is_repeated(points)
+    if config.unique_tokens and not again.any():
+        raise UserError(
+            f"unique_tokens= asks what reading again is worth, and no run of {config.data} saw a "
+            "token again: give such runs, with a column `epochs`."
+        )
     what = f"{config.data}, without its {again.sum()} runs that saw tokens again,"
     check_points(points.take(~again), what if again.any() else config.data)
     return points
@@ -109,7 +114,7 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
     show.print(draw_table(law))
     for line in (*tell_held(held, config), *tell_iso(iso), *tell_repeats(repeats)):
         show.line(line)
-    optimum = find_optimum(config, law)
+    optimum = [*find_optimum(config, law), *find_epochs(config, repeats)]
     for name, value in optimum:
         show.line(f"{name}: {value}")
     tiles = [("runs", str(len(points))), ("seed", str(config.seed)),
@@ -124,6 +129,7 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
         **describe(law, iso, held),
         "repeats": None if repeats is None else describe_repeats(repeats),
         "optimum": describe_optimum(config, law),
+        "epochs": describe_epochs(config, repeats),
     }
     run.finish(summary)
     return summary
@@ -170,6 +176,29 @@ def find_optimum(config: ScaleConfig, law: UncertainLaw) -> list[tuple[str, str]
         served = 2 * size.value * config.serve_tokens / config.budget
         rows.append(("of the budget for serving", f"{served:.0%}"))
     return rows
+
+
+def find_epochs(config: ScaleConfig, repeats: UncertainRepeats | None) -> list[tuple[str, str]]:
+    """Rows of how often a budget should read the tokens that there are."""
+    unique = config.unique_tokens
+    if repeats is None or config.budget is None or unique is None:
+        return []
+    size, epochs = repeats.best_epochs(config.budget, unique)
+    tokens = epochs.value * unique
+    loss = float(repeats.fit.foretell(size.value, tokens, unique))
+    return [
+        (f"best size on {write_number(unique)} unique tokens",
+         f"{write_number(size.value)} parameters ({write_interval(size)})"),
+        ("each token seen", f"{epochs.value:.3g} times ({write_interval(epochs)})"),
+        ("foretold loss, some tokens seen again", f"{loss:.4f}"),
+    ]  # fmt: skip
+
+
+def describe_epochs(config: ScaleConfig, repeats: UncertainRepeats | None) -> dict[str, Any] | None:
+    if repeats is None or config.budget is None or config.unique_tokens is None:
+        return None
+    size, epochs = repeats.best_epochs(config.budget, config.unique_tokens)
+    return {"parameters": as_list(size), "epochs": as_list(epochs)}
 
 
 def name_idle(law: UncertainLaw) -> str:

@@ -12,7 +12,7 @@ from fledge.errors import UserError
 from fledge.runs.lineage import verb_of
 
 OF_SWEEP = ("minutes", "tokenizer", "context", "tokens_per_step", "learning_rate", "budgets")
-OF_POINTS = ("without_worst", "huber")
+OF_POINTS = ("without_worst", "huber", "unique_tokens")
 OF_RUNS = ("figure", "most", "beyond")
 OF_LAWS = ("budget", "serve_tokens", "resamples")  # of losses, wherever they are from
 
@@ -38,6 +38,11 @@ class ScaleConfig(BaseModel):
         default=0.0, ge=0,
         description="tokens that the model of that budget is to read and write afterwards, paid "
         "out of it",
+    )  # fmt: skip
+    unique_tokens: float | None = Field(
+        default=None, gt=0,
+        description=".csv: tokens that there are, where that budget may read them again: how often "
+        "it should",
     )  # fmt: skip
     minutes: float = Field(
         default=20.0, gt=0, description="text: that all runs together may take, about"
@@ -110,6 +115,11 @@ class ScaleConfig(BaseModel):
             )
         if self.serve_tokens and self.budget is None:
             raise UserError("serve_tokens= is paid out of a budget: give budget= too.")
+        if self.unique_tokens and (self.budget is None or self.serve_tokens):
+            raise UserError(
+                "unique_tokens= is read again by a budget that is all training: give budget=, and "
+                "no serve_tokens=."
+            )
         if self.tokens_per_step % self.context:
             raise UserError(
                 f"tokens_per_step={self.tokens_per_step} is no multiple of context={self.context}: "
