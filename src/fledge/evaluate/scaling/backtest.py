@@ -1,13 +1,14 @@
 """Whether a law of smaller runs held for larger ones within the sweep itself: each of the largest
 sizes is left out with all beyond it, and foretold from the rest.
 
-A bootstrap knows the luck of runs, and not that a law is only nearly true. Of the m runs of a size
-that is left out let e be log L over what the law of the smaller ones says, and
-V = I + X₁ (XᵀX)⁻¹ X₁ᵀ, X and X₁ the law's slopes in its parameters at the smaller runs and at
-these. Were the law true, then Σ eᵀV⁻¹e / Σ m would be the variance of one run's luck, whichever
-sizes it is of (the recursive residuals of Brown, Durbin & Evans 1975, in blocks). Where it is only
-nearly true they are larger, and so is the next one. Runs of one size are foretold from one fit and
-err together: Student's t has as many degrees of freedom as there are sizes.
+A bootstrap knows the luck of runs, and not that a law is only nearly true. What is foretold of a
+run that is larger still is as uncertain as these were wrong: by the root of their mean square, or,
+if that is more, by their size in units of one run's luck. For the latter let e be log L over what
+the law of the smaller runs says of the m runs of a size, and V = I + X₁ (XᵀX)⁻¹ X₁ᵀ, X and X₁ the
+law's slopes in its parameters at the smaller runs and at these: were the law true, Σ eᵀV⁻¹e / Σ m
+would be the variance of one run's luck, whichever sizes it is of (the recursive residuals of Brown,
+Durbin & Evans 1975, in blocks). Runs of one size are foretold from one fit and err together, and
+neighbouring sizes err alike: Student's t has one degree of freedom fewer than there are sizes.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Backtest:
         """Half of the interval of log L of a run that the law of all points foretells."""
         slopes = law.slope(points.parameters, points.tokens)
         there = law.slope(np.array([parameters]), np.array([tokens]))
-        wide = math.sqrt(float(_spread_out(slopes, there)[0, 0]))
-        return student_quantile((1 + share) / 2, len(self.parameters)) * self.spread * wide
+        lucky = self.spread * math.sqrt(float(_spread_out(slopes, there)[0, 0]))
+        wrong = float(np.sqrt(np.square(self.error).mean()))
+        freedom = max(1, len(self.error) - 1)
+        return student_quantile((1 + share) / 2, freedom) * max(lucky, wrong)
 
 
 def backtest(fit: Fit) -> Backtest | None:
