@@ -9,9 +9,11 @@ over the least (profile likelihood). Neighbouring rows of one run are alike, and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fledge.errors import UserError
 from fledge.evaluate.intervals import student_quantile
@@ -131,32 +133,63 @@ def fit_saturation(
         raise UserError(
             f"most={most:g} was given, and there is a row of {reward.max():g}: give that or more."
         )
-    middles = np.log([compute.min() / _FURTHER, compute.max() * _FURTHER])
-    powers = np.log([_FLATTEST, _STEEPEST])
-    for _ in range(_ROUNDS):
-        grid = np.meshgrid(
-            np.linspace(*middles, _MIDDLES), np.linspace(*powers, _POWERS), indexing="ij"
-        )
-        middle, power = (np.exp(each.ravel()) for each in grid)
-        start, gain, squares, inverse = _solve(compute, reward, middle, power, most)
-        best = int(np.argmin(squares))
-        curve = Curve(
-            float(start[best]), float(start[best] + gain[best]), float(middle[best]),
-            float(power[best]),
-        )  # fmt: skip
-        counted = _count_rows(compute, reward - curve.foretell(compute))
-        # an F of one and ν is the square of a t of ν
-        limit = squares[best] * (1 + _quantile(share, counted) ** 2 / max(1.0, counted - 4))
-        allowed = squares <= limit
-        middles, powers = _narrow(grid[0], allowed), _narrow(grid[1], allowed)
-    noise = float(np.sqrt(squares[best] / max(1.0, len(reward) - 4)))
-    kept = [each[allowed] for each in (middle, power, start, gain)]
-    cells = _Cells(*kept, limit - squares[allowed], inverse[allowed], most)
-    seen = bool(middle[allowed].max() < compute.max() * _FURTHER * 0.99)
-    return Saturation(
-        curve, compute, reward, noise, counted, share, cells.bound(curve, np.inf),
-        cells.bound(curve, 0.0), seen, cells,
+    furthest = float(compute.max() * _FURTHER)
+    tried = _try_grid(
+        compute, reward, most, share, (math.log(compute.min() / _FURTHER), math.log(furthest)),
+        (math.log(_FLATTEST), math.log(_STEEPEST)),
     )  # fmt: skip
+    for _ in range(_ROUNDS - 1):
+        tried = _try_grid(compute, reward, most, share, tried.middles, tried.powers)
+    curve, cells = tried.curve, tried.cells
+    return Saturation(
+        curve, compute, reward, tried.noise, tried.counted, share, cells.bound(curve, np.inf),
+        cells.bound(curve, 0.0), bool(cells.middle.max() < furthest * 0.99), cells,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A grid's best curve, and those that are allowed beside it. middles, powers: between what the
+    next grid looks, of their logarithms.
+    """
+
+    curve: Curve
+    noise: float
+    counted: float
+    cells: _Cells
+    middles: tuple[float, float]
+    powers: tuple[float, float]
+
+
+def _try_grid(
+    compute: Array, reward: Array, most: float, share: float, middles: tuple[float, float],
+    powers: tuple[float, float],
+) -> _Tried:  # fmt: skip
+    log_middle, log_power = (
+        each.ravel()
+        for each in np.meshgrid(
+            np.linspace(middles[0], middles[1], _MIDDLES),
+            np.linspace(powers[0], powers[1], _POWERS), indexing="ij",
+        )
+    )  # fmt: skip
+    middle, power = np.exp(log_middle), np.exp(log_power)
+    start, gain, squares, inverse = _solve(compute, reward, middle, power, most)
+    best = int(np.argmin(squares))
+    curve = Curve(
+        float(start[best]), float(start[best] + gain[best]), float(middle[best]), float(power[best])
+    )
+    counted = _count_rows(compute, reward - curve.foretell(compute))
+    # an F of one and ν is the square of a t of ν
+    limit = squares[best] * (1 + _quantile(share, counted) ** 2 / max(1.0, counted - 4))
+    allowed = squares <= limit
+    cells = _Cells(
+        middle[allowed], power[allowed], start[allowed], gain[allowed], limit - squares[allowed],
+        inverse[allowed], most,
+    )  # fmt: skip
+    noise = math.sqrt(float(squares[best]) / max(1.0, len(reward) - 4))
+    return _Tried(
+        curve, noise, counted, cells, _narrow(log_middle, allowed), _narrow(log_power, allowed)
+    )
 
 
 def _quantile(share: float, counted: float) -> float:
@@ -207,9 +240,11 @@ def _count_rows(compute: Array, residual: Array) -> float:
     return len(residual) * (1 - r) / (1 + r)
 
 
-def _narrow(grid: Array, allowed: Array) -> Array:
+def _narrow(places: Array, allowed: NDArray[np.bool_]) -> tuple[float, float]:
     """Between what ends the next grid: the allowed part of this one and a place beyond."""
-    axis = np.unique(grid)
-    inside = grid.ravel()[allowed]
-    step = axis[1] - axis[0]
-    return np.array([max(axis[0], inside.min() - step), min(axis[-1], inside.max() + step)])
+    axis, inside = np.unique(places), places[allowed]
+    step = float(axis[1] - axis[0])
+    return (
+        max(float(axis[0]), float(inside.min()) - step),
+        min(float(axis[-1]), float(inside.max()) + step),
+    )
