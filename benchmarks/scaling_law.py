@@ -1,6 +1,7 @@
 """Scaling laws on published runs: whether the re-fit of Chinchilla's points by Besiroglu et al.
 2024 lies within our 90 % intervals, and what a law of open_lm's smaller models says of its largest;
-and how often such intervals hold the truth, over sweeps simulated from a law that is known.
+and how often such intervals hold the truth, over sweeps simulated from a law that is known, and
+from one that is only nearly true.
 
 Data: anchors/ in FLEDGE_DATA (else ../shared/data): the 245 points of Chinchilla's figure
 (epoch-research/analyzing-chinchilla), of which the re-fit leaves out the five highest losses, and
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,42 @@ def measure_coverage(sweeps: int) -> dict[str, float]:
     return {name: times / sweeps for name, times in held.items()}
 
 
+def measure_bent_coverage(sweeps: int, luck: float, bend: float) -> tuple[float, float, float]:
+    """Of 90 % intervals for a run of twice the largest size, of sweeps whose law is only nearly
+    true: log loss has a smooth random curve over log N besides, of the standard deviation `bend`.
+    -> the share that hold the run; that of luck alone; the median half width.
+    """
+    true = Law(1.0, 40.0, 60.0, 0.35, 0.33)
+    size = np.append(np.repeat(4e3 * 2.0 ** np.arange(6), 3), 2.56e5)
+    tokens = np.append(np.tile([6e5, 1.5e6, 4e6], 6), 5e6)
+    place = np.append(np.repeat(np.arange(6), 3), 6)
+    apart = np.arange(7)[:, None] - np.arange(7)
+    curve = np.linalg.cholesky(np.exp(-0.5 * (apart / 1.5) ** 2) + 1e-9 * np.eye(7))
+    held, lucky, wide = 0, 0, []
+    for seed in range(sweeps):
+        random = np.random.default_rng(seed)
+        log = np.log(true.foretell(size, tokens)) + bend * (curve @ random.normal(size=7))[place]
+        loss = np.exp(log + luck * random.normal(size=len(size)))
+        law = fit_with_intervals(Points(size[:-1], tokens[:-1], loss[:-1]), resamples=100)
+        said = law.foretell_run(size[-1], tokens[-1])
+        held += loss[-1] in said
+        lucky += loss[-1] in replace(law, tested=None).foretell_run(size[-1], tokens[-1])
+        wide.append((said.high - said.low) / 2 / said.value)
+    return held / sweeps, lucky / sweeps, float(np.median(wide))
+
+
+BENT = ((0.01, 0.0), (0.003, 0.01), (0.003, 0.03), (0.001, 0.02))  # luck, bend
+
+
+def list_bent(sweeps: int) -> list[tuple[str, str, str]]:
+    lines = []
+    for luck, bend in BENT:
+        held, lucky, wide = measure_bent_coverage(sweeps, luck, bend)
+        what = f"luck {luck:.1%}, bend {bend:.0%}: intervals that hold a run"
+        lines.append((what, f"{held:.0%}", f"± {wide:.1%}; of luck alone {lucky:.0%}"))
+    return lines
+
+
 def main() -> None:
     given = options(__doc__)
     resamples = 100 if given.quick else 1000
@@ -112,6 +150,7 @@ def main() -> None:
     for name, share in measure_coverage(20 if given.quick else 100).items():
         figures[f"coverage: {name}"] = share
         lines.append((f"90 % intervals that hold {name}", f"{share:.0%}", ""))
+    lines += list_bent(20 if given.quick else 100)
     finish(given.json, table(("", "", ""), lines), {}, figures, {}, aims)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -31,10 +32,26 @@ BUCKET = 2**24  # numbers that are summed at once: 64 MB of float32
 _waited = 0.0
 _left = time.perf_counter()  # when the last of them was done
 _explain: Callable[[], None] | None = None
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block this process is one by itself: what it computes there is shared with nobody, and
+    nobody is asked for anything.
+    """
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def world() -> int:
     """How many ranks there are."""
+    if _alone:
+        return 1
     together = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if together else 1
 

@@ -11,6 +11,7 @@ import pytest
 from tests.cli.commands import Cli
 
 from fledge.evaluate.intervals import student_interval
+from fledge.recipes.studies.continual import list_files
 
 DIGITS = (
     "continual digits tasks=2 seeds=1 steps=20 width=32 learning_rate=0.01 ewc_examples=64 "
@@ -48,6 +49,12 @@ def test_texts_in_turn(cli: Cli, tmp_path: Path) -> None:
     lora = told["methods"]["lora"]
     assert lora["forgotten"] == 0  # each text has matrices of its own
     assert lora["after"][0] < 1  # and is asked with them
+
+
+def test_what_is_built_in_is_no_file() -> None:
+    """A study of texts among which is Python's own prose looked for a file of that name."""
+    assert list_files("digits") == []
+    assert list_files("a.txt,python,./python") == ["a.txt", "./python"]
 
 
 @pytest.mark.parametrize(

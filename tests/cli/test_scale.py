@@ -77,6 +77,71 @@ def test_runs_that_saw_their_tokens_again_tell_what_that_is_worth(cli: Cli, tmp_
     assert "unique tokens of" in cli("scale more.csv", folder=tmp_path).complaint
 
 
+def write_rewards(folder: Path, seed: int, rows: int = 160) -> None:
+    """Shares of right answers that rise to 0.8: 0.3 + 0.5 / (1 + (20,000 / C)^1.5), 1,000 tokens a
+    row; and a row of an evaluation that has no compute yet.
+    """
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"verb": "align", "config": {}}))
+    luck = np.random.default_rng(seed).normal(size=rows)
+    lines: list[dict[str, Any]] = [{"step": 0, "sampled_exact_match": 0.3, "tokens": 0}]
+    for step in range(1, rows + 1):
+        right = 0.3 + 0.5 / (1 + (20 / step) ** 1.5) + 0.02 * luck[step - 1]
+        lines.append({"step": step, "tokens": 1000, "sampled_exact_match": right, "name": "x"})
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_reward_over_the_compute_of_runs(cli: Cli, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_rewards(tmp_path / f"run{seed}", seed)
+    words = "scale run0,run1 figure=sampled_exact_match beyond=4 out=law --json"
+    told = cli(words, folder=tmp_path).result
+    assert told["unit"] == "completion tokens"
+    assert told["steps"] == 320
+    for name, true in {"start": 0.3, "ceiling": 0.8}.items():
+        _, low, high = told["law"][name]
+        # as wide again to either side: 4.9 σ, a false alarm in 10⁶
+        assert abs(true - (low + high) / 2) < 1.5 * (high - low), name
+    assert told["law"]["ceiling"][2] <= 1  # a share
+    assert told["foretold"]["compute"] == 4 * 160_000
+    assert told["foretold"]["reward"][0] == pytest.approx(0.79, abs=0.03)
+    assert told["held"]["reward"] == pytest.approx(0.775, abs=0.02)
+    page = (tmp_path / "law/report.html").read_text()
+    assert "Held against the end" in page
+    assert cli("resume law --json", folder=tmp_path).result == told
+    for words, said in (
+        ("scale run0", "run0 has no row with figure=reward: give one of sampled_exact_match"),
+        ("scale run0 minutes=3", "minutes: not of runs, which data=run0 is"),
+        ("scale run0 budget=1e9", "budget: not of runs"),
+    ):
+        assert said in cli(words, folder=tmp_path).complaint
+
+
+def test_how_often_a_budget_should_read_what_there_is(cli: Cli, tmp_path: Path) -> None:
+    """Between one time and the sixty that a size of no loss to itself would read it."""
+    write_runs(tmp_path / "runs.csv")
+    lines = [f"{line},1" for line in (tmp_path / "runs.csv").read_text().split()[1:]]
+    for epochs in (3, 8, 20, 50):
+        data = 1e7 * (1 + 6 * (1 - np.exp(-(epochs - 1) / 6)))
+        lines.append(f"1e5,{1e7 * epochs},{1.5 + 100 / 1e5**0.4 + 200 / data**0.4},{epochs}")
+    (tmp_path / "again.csv").write_text("\n".join(["parameters,tokens,loss,epochs", *lines]))
+    words = "scale again.csv resamples=100 budget=1.2e14 unique_tokens=1e7"
+    told = cli(f"{words} out=law --json", folder=tmp_path).result
+    epochs, low, high = told["epochs"]["epochs"]
+    size = told["epochs"]["parameters"][0]
+    assert epochs == pytest.approx(1.2e14 / 6 / size / 1e7)
+    # by the law itself, over the sizes that ten million tokens deserve: (A / B)^(1 / 0.4) U
+    sizes = np.geomspace(1e4, 0.5 ** (1 / 0.4) * 1e7, 2001)
+    seen = 1.2e14 / 6 / sizes / 1e7
+    worth = 1e7 * (1 + 6 * (1 - np.exp(-(seen - 1) / 6)))
+    true = seen[int(np.argmin(1.5 + 100 / sizes**0.4 + 200 / worth**0.4))]
+    assert low / 1.5 < true < high * 1.5
+    assert "each token seen" in (tmp_path / "law/report.html").read_text()
+    said = cli("scale runs.csv budget=1e14 unique_tokens=1e7", folder=tmp_path).complaint
+    assert "no run of runs.csv saw a token again" in said
+    assert "give budget=" in cli("scale again.csv unique_tokens=1e7", folder=tmp_path).complaint
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -117,14 +182,7 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     for path, written in before.items():
         if path.name != ".lock":
             assert path.stat().st_mtime_ns == written, path
-    # every run is what its own command makes of it
-    config = json.loads((second / "config.json").read_text())["config"]
-    given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
-             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
-             "heads", "kv_heads")  # fmt: skip
-    alone = [f"{name}={config[name]}" for name in given]
-    assert cli(["pretrain", *alone, "out=alone"], folder=tmp_path).code == 0
-    assert outcome(tmp_path / "alone") == outcome(second)
+    check_against_its_own_command(second, cli, tmp_path)
     # the law is of these runs, and of what was said before the last was trained
     points = read_points(tmp_path / "swept/points.csv")
     assert len(points) == told["steps"] == 9
@@ -136,6 +194,17 @@ def test_a_sweep_that_is_killed_repeats_no_finished_run(
     last = json.loads((tmp_path / "swept/2x24-12/summary.json").read_text())
     assert held["loss"] == last["test"]["loss"]
     assert held["inside"] == (said["low"] <= held["loss"] <= said["high"])
+
+
+def check_against_its_own_command(run: Path, cli: Cli, folder: Path) -> None:
+    """Every run of a sweep is what its own command makes of it."""
+    config = json.loads((run / "config.json").read_text())["config"]
+    given = ("data", "tokenizer", "context", "tokens_per_step", "steps", "learning_rate", "layers",
+             "parameterization", "warmup_steps", "evaluation_rows", "precision", "compile", "width",
+             "heads", "kv_heads", "mlp_width")  # fmt: skip
+    alone = [f"{name}={config[name]}" for name in given]
+    assert cli(["pretrain", *alone, "out=alone"], folder=folder).code == 0
+    assert outcome(folder / "alone") == outcome(run)
 
 
 def write_small_plan(path: Path) -> None:

@@ -21,7 +21,7 @@ SHINGLE = 5  # words
 AT_A_TIME = 64  # documents whose runs are in memory
 _CACHED = 1 << 14  # runs whose products stay in a core's cache
 _RANDOM = np.random.default_rng(0x5EED)
-_FACTORS = _RANDOM.integers(1 << 63, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
+FACTORS = _RANDOM.integers(1 << 63, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
 
 
 def hash_bands(texts: Sequence[str]) -> Hashes:
@@ -47,14 +47,14 @@ def hash_bands(texts: Sequence[str]) -> Hashes:
 
 def _find_least(runs: Hashes, borders: NDArray[np.int64]) -> Hashes:
     """Of each text, by each permutation h · a mod 2⁶⁴, the smallest.  [texts, BANDS · ROWS]"""
-    least = np.full((len(borders) - 1, len(_FACTORS)), np.iinfo(np.uint64).max, dtype=np.uint64)
+    least = np.full((len(borders) - 1, len(FACTORS)), np.iinfo(np.uint64).max, dtype=np.uint64)
     for begin in range(0, len(runs), _CACHED):
         end = min(begin + _CACHED, len(runs))
         first = int(np.searchsorted(borders, begin, side="right")) - 1
         last = int(np.searchsorted(borders, end, side="left"))
         starts = np.maximum(borders[first:last] - begin, 0)
         part = runs[begin:end]
-        for number, factor in enumerate(_FACTORS):
+        for number, factor in enumerate(FACTORS):
             smallest = np.minimum.reduceat(part * factor, starts)
             np.minimum(least[first:last, number], smallest, out=least[first:last, number])
     return least

@@ -12,8 +12,8 @@ from fledge.errors import UserError
 from fledge.scale.meeting import meet, read_place
 from fledge.scale.watch import Lost, Watch
 
-# The verbs whose work is a course of optimizer steps that ranks can share.
-SHARED = ("pretrain", "tune", "reward", "prefer", "distill", "align", "control", "resume")
+# The verbs whose work is a course of optimizer steps that ranks can share, or many such courses.
+SHARED = ("pretrain", "tune", "reward", "prefer", "distill", "align", "control", "scale", "resume")
 
 
 def check_verb(words: list[str]) -> None:

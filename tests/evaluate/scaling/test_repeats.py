@@ -114,3 +114,35 @@ def test_too_few_and_those_that_do_not_repeat() -> None:
     base = fit_with_intervals(make_runs(1), resamples=50)
     with pytest.raises(UserError, match="2 of the runs saw tokens again"):
         fit_repeats_with_intervals(base, points.take(np.arange(2)))
+
+
+@pytest.mark.parametrize("unique", [1e5, 1e6, 1e12])
+def test_the_best_epochs_are_where_no_other_size_has_less_loss(unique: float) -> None:
+    """By the formulas above, over 4,000 sizes; of tokens without end it is the law's own size."""
+    budget = 6 * 3e5 * 6e6
+    law = RepeatedLaw(TRUE, DATA, PARAMETERS)
+    ours = float(law.best_parameters(budget, unique)[0, 0])
+    sizes = np.geomspace(1e3, 1e8, 4001)
+    tokens = budget / 6 / sizes
+    losses = [
+        loss_of(n, d, unique) if d > unique else loss_of(n, d, d)
+        for n, d in zip(sizes, tokens, strict=True)
+    ]
+    if unique == 1e12:
+        assert ours == pytest.approx(float(TRUE.best_parameters(budget)), rel=0.01)
+        return
+    assert ours == pytest.approx(sizes[int(np.argmin(losses))], rel=0.01)
+    assert budget / 6 / ours > 1.5 * unique  # they are seen again
+
+
+def test_epochs_have_an_interval_and_sizes_that_no_run_tells_of_are_left_out() -> None:
+    base = fit_with_intervals(make_runs(1, noise=0.002), resamples=60, share=0.99)
+    points, budget = make_repeated(0.002), 6 * 3e5 * 6e6
+    told = fit_repeats_with_intervals(base, points, resamples=60)
+    size, epochs = told.best_epochs(budget, 1e5)
+    true = float(RepeatedLaw(TRUE, DATA, PARAMETERS).best_parameters(budget, 1e5)[0, 0])
+    assert size.low / 1.1 < true < size.high * 1.1
+    assert epochs.value == pytest.approx(budget / 6 / size.value / 1e5)
+    narrow = points.take(points.parameters < deserve_parameters(base.law, points.unique))
+    size, _ = fit_repeats_with_intervals(base, narrow, resamples=60).best_epochs(budget, 1e5)
+    assert size.value <= float(deserve_parameters(base.law, 1e5)) * 1.001

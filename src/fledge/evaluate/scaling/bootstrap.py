@@ -5,7 +5,8 @@ From `MANY` runs on, runs are drawn with replacement (pairs), as Besiroglu et al
 most such samples lack a size or a length altogether, and residuals, which a fit of five parameters
 has made small, draw intervals that are too short. There log L is drawn anew around the law, normal,
 with a variance that is itself uncertain, s² = RSS / χ²(n − 5): in the linear case Student's
-interval.
+interval. That is luck alone; that a law is only nearly true is in what is said of a run, by how
+laws of the smaller runs did on the larger ones (backtest.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fledge.evaluate.scaling.backtest import Backtest, backtest
 from fledge.evaluate.scaling.fitting import HUBER, Fit, check_points, fit_again, fit_law
 from fledge.evaluate.scaling.law import NAMES, Array, Law, Points
 
@@ -38,13 +40,15 @@ class Interval:
 @dataclass(frozen=True)
 class UncertainLaw:
     """fit: to all runs. samples: S laws, each field [S, 1]. noise: of log L of one run in each of
-    these samples.  [S, 1]
+    these samples.  [S, 1]. tested: how laws of smaller runs did on larger ones; None where too few
+    sizes are left for that.
     """
 
     fit: Fit
     samples: Law
     noise: Array
     share: float
+    tested: Backtest | None
 
     @property
     def law(self) -> Law:
@@ -68,9 +72,16 @@ class UncertainLaw:
         return self.bound(self.law.foretell(parameters, tokens), loss)
 
     def foretell_run(self, parameters: float, tokens: float) -> Interval:
-        """The loss of one such run, which has luck of its own."""
+        """The loss of one such run, which has luck of its own: as wide as the bootstrap or as what
+        smaller runs said of larger ones, whichever is wider.
+        """
         loss = self.samples.foretell(parameters, tokens) * np.exp(self.noise)
-        return self.bound(self.law.foretell(parameters, tokens), loss[:, 0])
+        lucky = self.bound(self.law.foretell(parameters, tokens), loss[:, 0])
+        if self.tested is None:
+            return lucky
+        reach = self.tested.reach(self.law, self.fit.points, parameters, tokens, self.share)
+        low, high = lucky.value * np.exp([-reach, reach])
+        return Interval(lucky.value, min(lucky.low, float(low)), max(lucky.high, float(high)))
 
     def best_parameters(self, flop: float, served_tokens: float = 0.0) -> Interval:
         """Of the compute-optimal size of a budget."""
@@ -94,16 +105,18 @@ def fit_with_intervals(
     """huber: by default as `choose_huber` says. Raises UserError as `check_points` does."""
     check_points(points, "the data")
     fit = fit_law(points, choose_huber(points) if huber is None else huber)
+    tested = backtest(fit)
     random, number = np.random.default_rng(seed), len(points)
     left = number - PARAMETERS
     if number >= MANY:
         weight = random.multinomial(number, np.full(number, 1 / number), size=resamples)
         samples = fit_again(fit, weight=weight.astype(np.float64))
         noise = fit.residual[random.integers(number, size=(resamples, 1))]
-        return UncertainLaw(fit, samples, noise * np.sqrt(number / left), share)
+        return UncertainLaw(fit, samples, noise * np.sqrt(number / left), share, tested)
     squares = float((fit.residual**2).sum())
     spread = np.sqrt(squares / random.chisquare(left, size=(resamples, 1)))
     middle = np.log(fit.law.foretell(points.parameters, points.tokens))
     drawn = middle + spread * random.standard_normal((resamples, number))
     samples = fit_again(fit, log_loss=drawn)
-    return UncertainLaw(fit, samples, spread * random.standard_normal((resamples, 1)), share)
+    noise = spread * random.standard_normal((resamples, 1))
+    return UncertainLaw(fit, samples, noise, share, tested)

@@ -55,11 +55,25 @@ class Law:
 
     def foretell(self, parameters: Array | float, tokens: Array | float) -> Array:
         """Loss of so many parameters trained on so many tokens.  [n], [n] -> [n] or [S, n]"""
+        of_size, of_data = self._take_apart(parameters, tokens)
+        return np.asarray(self.E + of_size + of_data)
+
+    def _take_apart(self, parameters: Array | float, tokens: Array | float) -> tuple[Array, Array]:
+        """A / N^α and B / D^β."""
         n, d = np.asarray(parameters, float), np.asarray(tokens, float)
         # Bounded, so that quantiles over samples stay numbers where one power is absurd.
         of_size = np.minimum(-np.asarray(self.alpha) * np.log(n), 300.0)
         of_data = np.minimum(-np.asarray(self.beta) * np.log(d), 300.0)
-        return np.asarray(self.E + self.A * np.exp(of_size) + self.B * np.exp(of_data))
+        return self.A * np.exp(of_size), self.B * np.exp(of_data)
+
+    def slope(self, parameters: Array, tokens: Array) -> Array:
+        """∂ log L / ∂ (log E, log A, log B, α, β) of one law.  [n], [n] -> [n, 5]"""
+        of_size, of_data = self._take_apart(parameters, tokens)
+        parts = [
+            np.full(len(parameters), self.E), of_size, of_data,
+            -of_size * np.log(parameters), -of_data * np.log(tokens),
+        ]  # fmt: skip
+        return np.stack(parts, 1) / self.foretell(parameters, tokens)[:, None]
 
     def best_parameters(self, flop: Array | float, served_tokens: float = 0.0) -> Array:
         """Parameters of the least loss for a budget C, from 1 to those that see one token.

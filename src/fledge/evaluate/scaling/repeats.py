@@ -14,12 +14,13 @@ import numpy as np
 from fledge.errors import UserError
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw
 from fledge.evaluate.scaling.fitting import HUBER
-from fledge.evaluate.scaling.law import Array, Law, Points
+from fledge.evaluate.scaling.law import TRAINING_FLOP, Array, Law, Points
 
 LEAST_REPEATED = 3  # two constants, and one thing that they could fail to say
 # Between what R* is looked for: a repeat that is worth next to nothing, and one as good as new.
 LOWEST, HIGHEST = 0.02, 2000.0
 _GRID, _ROUNDS = 17, 9
+_SIZES, _NARROWED = 101, 6  # of the search for a budget's best size
 RESAMPLES = 200
 
 
@@ -45,17 +46,56 @@ class RepeatedLaw:
         """Loss.  [n] each -> [n] or [S, n]"""
         return self.law.foretell(*self.effective(parameters, tokens, unique))
 
+    def best_parameters(self, flop: float, unique: float, most: Array | float = np.inf) -> Array:
+        """Of the least loss for a budget C = 6 N D where there are so many unique tokens; D / U is
+        how often each is then seen. By a grid over log N, narrowed. most: that N may be, or one for
+        each of S laws.  [1] or [S, 1]
+        """
+        number = np.size(self.data)
+        high = np.full((number, 1), np.log(flop / TRAINING_FLOP))
+        high = np.minimum(high, np.log(np.reshape(most, (-1, 1))))
+        low = np.zeros((number, 1))
+        steps = np.linspace(0, 1, _SIZES)
+        for _ in range(_NARROWED):
+            log_sizes = low + (high - low) * steps
+            sizes = np.exp(log_sizes)
+            loss = np.atleast_2d(self.foretell(sizes, flop / (TRAINING_FLOP * sizes), unique))
+            best = np.take_along_axis(log_sizes, loss.argmin(1)[:, None], 1)
+            reach = 2 * (high - low) / (_SIZES - 1)
+            low, high = np.maximum(low, best - reach), np.minimum(high, best + reach)
+        return np.exp((low + high) / 2)
+
 
 @dataclass(frozen=True)
 class UncertainRepeats:
     """fit: to all runs. data, parameters: R*_D and R*_N; the latter None where no run has more
-    parameters than its unique tokens deserve, which alone would tell it.
+    parameters than its unique tokens deserve, which alone would tell it. samples: S such laws.
     """
 
     fit: RepeatedLaw
     points: Points
     data: Interval
     parameters: Interval | None
+    samples: RepeatedLaw
+    share: float
+
+    def best_epochs(self, flop: float, unique: float) -> tuple[Interval, Interval]:
+        """Of a budget's best: parameters, and how often each of the unique tokens is seen. Sizes
+        beyond what these deserve are left out where no run tells what such are worth.
+        """
+        sizes = [
+            law.best_parameters(
+                flop, unique,
+                np.inf if self.parameters else deserve_parameters(law.law, unique),
+            ).ravel()
+            for law in (self.fit, self.samples)
+        ]  # fmt: skip
+        ends = [(1 - self.share) / 2, (1 + self.share) / 2]
+        intervals = []
+        for value, samples in (sizes, [flop / (TRAINING_FLOP * n * unique) for n in sizes]):
+            low, high = np.quantile(samples, ends)
+            intervals.append(Interval(float(value[0]), float(low), float(high)))
+        return intervals[0], intervals[1]
 
 
 def _fade(whole: Array, unique: Array, constant: Array | float) -> Array:
@@ -144,4 +184,6 @@ def fit_repeats_with_intervals(
         points,
         base.bound(fit.data, np.asarray(samples.data)),
         base.bound(fit.parameters, np.asarray(samples.parameters)) if wide.any() else None,
+        samples,
+        base.share,
     )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from fledge import ranks
+from fledge.data_names import split_names
 from fledge.errors import UserError
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw, fit_with_intervals
 from fledge.evaluate.scaling.fitting import check_points
@@ -24,6 +26,7 @@ from fledge.evaluate.scaling.repeats import (
 from fledge.loop import Interrupted
 from fledge.recipes.course import Summary
 from fledge.recipes.studies.scale_fields import ScaleConfig
+from fledge.recipes.studies.scale_rewards import fit_rewards
 from fledge.recipes.studies.scale_sweep import foretell_and_train, make_sweep
 from fledge.report.figures import format_duration
 from fledge.report.scaling_page import Held, draw_scaling, write_interval, write_number
@@ -36,11 +39,14 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
     """A sweep that is continued repeats no finished run. Raises UserError for points that cannot
     tell a law, and for minutes in which no sweep fits.
     """
+    if not ranks.is_first():
+        config.check()
+        make_sweep(None, config, show)
     if run is not None:
         return scale_in(run, config, show)
     config.check()
     points = read_given(config) if config.of_points else None
-    given = [config.data] if config.of_points else []
+    given = list_inputs(config)
     with Run.create(
         config.out, "scale", config.model_dump(mode="json"), seed=config.seed, data=given
     ) as made:
@@ -50,6 +56,15 @@ def scale(config: ScaleConfig, show: Show, run: Run | None = None) -> Summary:
             if not (made.folder / "plan.json").exists():
                 made.take_back()
             raise
+
+
+def list_inputs(config: ScaleConfig) -> list[str]:
+    """The files whose hashes are kept."""
+    if config.of_points:
+        return [config.data]
+    if not config.of_runs:
+        return []
+    return [str(Path(name).expanduser() / "metrics.jsonl") for name in split_names(config.data)]
 
 
 def read_given(config: ScaleConfig) -> Points:
@@ -63,6 +78,11 @@ def read_given(config: ScaleConfig) -> Points:
     kept = np.argsort(points.loss, kind="stable")[: len(points) - config.without_worst]
     points = points.take(np.sort(kept))
     again = is_repeated(points)
+    if config.unique_tokens and not again.any():
+        raise UserError(
+            f"unique_tokens= asks what reading again is worth, and no run of {config.data} saw a "
+            "token again: give such runs, with a column `epochs`."
+        )
     what = f"{config.data}, without its {again.sum()} runs that saw tokens again,"
     check_points(points.take(~again), what if again.any() else config.data)
     return points
@@ -70,6 +90,8 @@ def read_given(config: ScaleConfig) -> Points:
 
 def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = None) -> Summary:
     """The law, its page and the summary."""
+    if config.of_runs:
+        return fit_rewards(run, config, show)
     page = run.folder / "report.html"
     check_show_page(page)
     unit, repeats = "nats a token", None
@@ -92,7 +114,7 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
     show.print(draw_table(law))
     for line in (*tell_held(held, config), *tell_iso(iso), *tell_repeats(repeats)):
         show.line(line)
-    optimum = find_optimum(config, law)
+    optimum = [*find_optimum(config, law), *find_epochs(config, repeats)]
     for name, value in optimum:
         show.line(f"{name}: {value}")
     tiles = [("runs", str(len(points))), ("seed", str(config.seed)),
@@ -107,6 +129,7 @@ def scale_in(run: Run, config: ScaleConfig, show: Show, points: Points | None = 
         **describe(law, iso, held),
         "repeats": None if repeats is None else describe_repeats(repeats),
         "optimum": describe_optimum(config, law),
+        "epochs": describe_epochs(config, repeats),
     }
     run.finish(summary)
     return summary
@@ -153,6 +176,29 @@ def find_optimum(config: ScaleConfig, law: UncertainLaw) -> list[tuple[str, str]
         served = 2 * size.value * config.serve_tokens / config.budget
         rows.append(("of the budget for serving", f"{served:.0%}"))
     return rows
+
+
+def find_epochs(config: ScaleConfig, repeats: UncertainRepeats | None) -> list[tuple[str, str]]:
+    """Rows of how often a budget should read the tokens that there are."""
+    unique = config.unique_tokens
+    if repeats is None or config.budget is None or unique is None:
+        return []
+    size, epochs = repeats.best_epochs(config.budget, unique)
+    tokens = epochs.value * unique
+    loss = float(repeats.fit.foretell(size.value, tokens, unique))
+    return [
+        (f"best size on {write_number(unique)} unique tokens",
+         f"{write_number(size.value)} parameters ({write_interval(size)})"),
+        ("each token seen", f"{epochs.value:.3g} times ({write_interval(epochs)})"),
+        ("foretold loss, some tokens seen again", f"{loss:.4f}"),
+    ]  # fmt: skip
+
+
+def describe_epochs(config: ScaleConfig, repeats: UncertainRepeats | None) -> dict[str, Any] | None:
+    if repeats is None or config.budget is None or config.unique_tokens is None:
+        return None
+    size, epochs = repeats.best_epochs(config.budget, config.unique_tokens)
+    return {"parameters": as_list(size), "epochs": as_list(epochs)}
 
 
 def name_idle(law: UncertainLaw) -> str:

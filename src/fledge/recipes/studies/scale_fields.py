@@ -6,15 +6,21 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fledge import ranks
+from fledge.data_names import split_names
 from fledge.errors import UserError
+from fledge.runs.lineage import verb_of
 
 OF_SWEEP = ("minutes", "tokenizer", "context", "tokens_per_step", "learning_rate", "budgets")
-OF_POINTS = ("without_worst", "huber")
+OF_POINTS = ("without_worst", "huber", "unique_tokens")
+OF_RUNS = ("figure", "most", "beyond")
+OF_LAWS = ("budget", "serve_tokens", "resamples")  # of losses, wherever they are from
 
 
 class ScaleConfig(BaseModel):
     """Fit a scaling law L = E + A/N^α + B/D^β: on a .csv of runs that there are, or on text, of
-    which runs are planned for the minutes given, made, and held against one that was foretold.
+    which runs are planned for the minutes given, made, and held against one that was foretold. Or,
+    of runs of align or control, R = R0 + (A − R0)/(1 + (C_mid/C)^B): their reward over compute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -22,8 +28,8 @@ class ScaleConfig(BaseModel):
     data: str = Field(
         default="python",
         description="a .csv of runs, with loss and two of parameters, tokens and flop (and, where "
-        "tokens were seen again, unique_tokens, epochs or repeats); or text to make runs on, as "
-        "`pretrain` takes it",
+        "tokens were seen again, unique_tokens, epochs or repeats); text to make runs on, as "
+        "`pretrain` takes it; or runs of align or control, with commas between",
     )
     budget: float | None = Field(
         default=None, gt=0, description="FLOP of a training whose best size is asked for"
@@ -32,6 +38,11 @@ class ScaleConfig(BaseModel):
         default=0.0, ge=0,
         description="tokens that the model of that budget is to read and write afterwards, paid "
         "out of it",
+    )  # fmt: skip
+    unique_tokens: float | None = Field(
+        default=None, gt=0,
+        description=".csv: tokens that there are, where that budget may read them again: how often "
+        "it should",
     )  # fmt: skip
     minutes: float = Field(
         default=20.0, gt=0, description="text: that all runs together may take, about"
@@ -56,6 +67,15 @@ class ScaleConfig(BaseModel):
         description=".csv: Huber's threshold on log loss; by default 0.001, and 0.03 of fewer than "
         "40 runs",
     )  # fmt: skip
+    figure: str = Field(
+        default="reward", description="runs: of metrics.jsonl, that grows with compute"
+    )
+    most: float | None = Field(
+        default=None, description="runs: that the figure can be; 1 of shares, else without end"
+    )
+    beyond: float = Field(
+        default=2.0, gt=0, description="runs: how many times their compute reward is foretold at"
+    )
     share: float = Field(default=0.9, gt=0, lt=1, description="of the intervals")
     resamples: int = Field(default=1000, ge=50, description="of the bootstrap")
     out: Path | None = Field(
@@ -65,12 +85,23 @@ class ScaleConfig(BaseModel):
 
     @property
     def of_points(self) -> bool:
-        """Whether the runs are there already."""
+        """Whether the runs are there already, as lines of a file."""
         return self.data.lower().endswith(".csv")
+
+    @property
+    def of_runs(self) -> bool:
+        """Whether they are folders of runs, whose reward is looked at."""
+        names = split_names(self.data)
+        return bool(names) and all(verb_of(Path(each).expanduser()) for each in names)
 
     def check(self) -> None:
         """Raises UserError for fields that would do nothing."""
-        idle, kind = (OF_SWEEP, "a .csv of runs") if self.of_points else (OF_POINTS, "text")
+        if self.of_points:
+            idle, kind = (*OF_SWEEP, *OF_RUNS), "a .csv of runs"
+        elif self.of_runs:
+            idle, kind = (*OF_SWEEP, *OF_POINTS, *OF_LAWS), "runs"
+        else:
+            idle, kind = (*OF_POINTS, *OF_RUNS), "text"
         given = sorted(set(idle) & self.model_fields_set)
         # Of a run that is resumed every field has been given.
         given = [name for name in given if getattr(self, name) != self._usual(name)]
@@ -78,8 +109,17 @@ class ScaleConfig(BaseModel):
             raise UserError(
                 f"{', '.join(given)}: not of {kind}, which data={self.data} is: leave it out."
             )
+        if (self.of_points or self.of_runs) and ranks.world() > 1:
+            raise UserError(
+                "the law of runs that there are is the work of one process: leave torchrun out."
+            )
         if self.serve_tokens and self.budget is None:
             raise UserError("serve_tokens= is paid out of a budget: give budget= too.")
+        if self.unique_tokens and (self.budget is None or self.serve_tokens):
+            raise UserError(
+                "unique_tokens= is read again by a budget that is all training: give budget=, and "
+                "no serve_tokens=."
+            )
         if self.tokens_per_step % self.context:
             raise UserError(
                 f"tokens_per_step={self.tokens_per_step} is no multiple of context={self.context}: "

@@ -21,18 +21,22 @@ from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
 from fledge.runs.atomic import write_json
 
-# (layers, width): one family, for a law holds within one. Models of one layer are none of it, for
-# they cannot look up what followed a word before: with them among the smallest, the law foretold
-# losses 3 to 4 % too high for the next size.
+# (layers, width): one family, for a law holds within one. The MLP is of one proportion, and so are
+# heads in what minutes reach, where there are two: a sweep whose smaller models had one head and
+# whose last had two foretold that one 3 to 4 % too high. Models of one layer are none of it: they
+# cannot look up what followed a word before.
 SIZES = (
-    (3, 16), (3, 24), (3, 32), (3, 40), (3, 48), (3, 64), (3, 80), (3, 96), (3, 112), (3, 128),
-    (4, 144), (4, 176), (5, 192), (5, 224), (6, 256), (6, 320), (7, 384), (8, 448), (9, 512),
-    (10, 640), (12, 768), (14, 896), (16, 1024),
+    (3, 8), (3, 12), (3, 16), (3, 20), (3, 24), (3, 28), (3, 32), (3, 40), (3, 48), (3, 56),
+    (3, 64), (3, 80), (3, 96), (3, 112), (3, 128), (4, 144), (4, 176), (5, 192), (5, 224),
+    (6, 256), (6, 320), (7, 384), (8, 448), (9, 512), (10, 640), (12, 768), (14, 896), (16, 1024),
 )  # fmt: skip
+HEAD_WIDTH = 64  # about, of wider networks
 GROWTH = 2.0  # of one budget over the one before it, and of the foretold one over the last
-SPREAD = (0.35, 0.7, 1.4, 2.8)  # parameters of a budget's runs, as parts of the middle size
+SPREAD = (0.3, 0.55, 1.0, 1.9)  # parameters of a budget's runs, as parts of the middle size
+LARGER = 1.5  # parameters of the foretold run, at least, over those of the largest before it
 TOKENS_A_PARAMETER = 25  # at the middle size
 FEWEST_STEPS = 300  # of fewer the warm-up and the schedule say more than size and tokens
+FEWEST_SIZES = 5  # three that tell a power, and two that could fail it
 RUN_SECONDS = 4.0  # of a run beside its steps: text, evaluations, files
 SHARE_OF_TIME = 0.9
 
@@ -61,11 +65,12 @@ class Sweep:
 
 def plan_sweep(
     minutes: float, budgets: int, tokens_per_step: int, vocabulary: int, context: int,
-    seconds_a_step: Callable[[int, int], float],
+    processes: int, seconds_a_step: Callable[[int, int], float],
 ) -> Sweep:  # fmt: skip
     """The largest sweep that fits. Raises UserError where none does, with what would.
 
-    seconds_a_step: of (layers, width), measured.
+    processes: that share the runs; the foretold one is left to one of them. seconds_a_step: of
+    (layers, width), measured.
     """
     known: dict[tuple[int, int], tuple[int, float]] = {}
 
@@ -85,20 +90,23 @@ def plan_sweep(
             for size in choose_sizes(flop, vocabulary, context):
                 one = make_run(size, flop, tokens_per_step, vocabulary, context)
                 runs[one.name] = one
-        largest = max((SIZES.index((one.layers, one.width)) for one in runs.values()), default=-1)
-        if largest < 0 or largest + 1 >= len(SIZES):
-            return None
-        foretold = make_run(SIZES[largest + 1], last * GROWTH, tokens_per_step, vocabulary, context)
         kept = [one for one in runs.values() if one.steps >= FEWEST_STEPS]
-        if len(kept) < 3 * budgets or len({one.width * 100 + one.layers for one in kept}) < 3:
+        sizes = {one.parameters for one in kept}
+        if len(kept) < 3 * budgets or len(sizes) < FEWEST_SIZES:
             return None
-        return Sweep(tuple(kept), foretold)
+        least = LARGER * max(sizes)
+        counted = (size for size in SIZES if count_parameters(*size, vocabulary, context) >= least)
+        if (larger := next(counted, None)) is None:
+            return None
+        foretold = make_run(larger, last * GROWTH, tokens_per_step, vocabulary, context)
+        return Sweep(tuple(kept), foretold) if foretold.steps >= FEWEST_STEPS else None
 
     def count_seconds(sweep: Sweep) -> float:
-        return sum(
+        *shared, last = (
             RUN_SECONDS + one.steps * look((one.layers, one.width))[1]
             for one in (*sweep.runs, sweep.foretold)
         )
+        return max(max(shared), sum(shared) / processes) + last
 
     best, least = None, math.inf
     for quarter in range(4 * 20, 4 * 60):  # budgets from 10⁵ FLOP on, a third more each
@@ -142,8 +150,11 @@ def make_run(
 
 def describe_size(layers: int, width: int) -> dict[str, int]:
     """The fields of `pretrain` for such a network."""
-    heads = next(h for h in range(max(1, width // 32), 0, -1) if width % (2 * h) == 0)
-    return {"layers": layers, "width": width, "heads": heads, "kv_heads": heads}
+    most = max(2, round(width / HEAD_WIDTH))
+    heads = next(h for h in range(most, 0, -1) if width % (2 * h) == 0)
+    return {
+        "layers": layers, "width": width, "heads": heads, "kv_heads": heads, "mlp_width": 3 * width,
+    }  # fmt: skip
 
 
 def count_parameters(layers: int, width: int, vocabulary: int, context: int) -> int:

@@ -1,5 +1,6 @@
 """The runs of `fledge scale` on text: planned once, each a run of `pretrain` inside the study's
-folder, and the one that their law foretells before it is trained.
+folder, shared by the ranks of torchrun where there are several; and the one that their law
+foretells before it is trained.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.scaling.bootstrap import Interval, UncertainLaw
 from fledge.evaluate.scaling.law import Points
@@ -29,24 +31,57 @@ from fledge.recipes.studies.scale_plan import (
 )
 from fledge.report.scaling_page import Held, write_number
 from fledge.runs.atomic import write_json
-from fledge.runs.folder import Run
+from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 from fledge.text.tokenizer import load_tokenizer, train_tokenizer
 
 
-def make_sweep(run: Run, config: ScaleConfig, show: Show) -> Points:
-    """All runs of the plan but the foretold one; what is finished is read, not repeated."""
-    plan = find_plan(run, config, show)
+def make_sweep(run: Run | None, config: ScaleConfig, show: Show) -> Points:
+    """All runs of the plan but the foretold one; what is finished is read, not repeated. Each of
+    several ranks makes its share, alone; the first, which alone has the study's `run`, reads all.
+    Raises ranks.Done on the others then.
+    """
+    plan = ranks.from_first(lambda: find_plan(of_first(run), config, show))
+    folder, allowed = ranks.from_first(lambda: tell_place(of_first(run)))
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there for rank {ranks.rank()}: the ranks of a sweep write into one "
+            "folder, so give out= on a disk that all of them see."
+        )
+    waiting = ranks.from_first(lambda: list_unfinished(plan, folder))
+    cost = [plan.runs[number].parameters * plan.runs[number].steps for number in waiting]
+    for place in ranks.deal_level(cost):
+        one = plan.runs[waiting[place]]
+        show.line(f"\nrun {waiting[place] + 1} of {len(plan.runs)}: {describe(one, config)}")
+        train_one(one, folder, allowed, config, show)
+    ranks.gather(True)  # until all have made theirs
+    study = of_first(run)
     points = Points(*np.zeros((3, len(plan.runs))))
     for number, one in enumerate(plan.runs):
-        show.line(f"\nrun {number + 1} of {len(plan.runs)}: {describe(one, config)}")
-        summary = train_one(one, run, config, show)
+        summary = train_one(one, folder, allowed, config, show)
         points.parameters[number] = summary["parameters"]
         points.tokens[number] = summary["tokens"]
         points.loss[number] = summary["test"]["loss"]
-    write_points(run.folder / "points.csv", points)
+    write_points(study.folder / "points.csv", points)
     return points
+
+
+def of_first(run: Run | None) -> Run:
+    """The study's run. Raises ranks.Done for a rank that has none."""
+    if run is None:
+        raise ranks.Done
+    return run
+
+
+def tell_place(run: Run) -> tuple[Path, Allowed]:
+    """Where the ranks write; in one process as its user named it."""
+    return (run.folder.absolute() if ranks.world() > 1 else run.folder), run.allowed
+
+
+def list_unfinished(plan: Sweep, folder: Path) -> list[int]:
+    names = [one.name for one in plan.runs]
+    return [at for at, name in enumerate(names) if not (folder / name / "summary.json").exists()]
 
 
 def foretell_and_train(run: Run, config: ScaleConfig, law: UncertainLaw, show: Show) -> Held:
@@ -64,7 +99,7 @@ def foretell_and_train(run: Run, config: ScaleConfig, law: UncertainLaw, show: S
         f"({100 * config.share:.0f} %: {foretold.low:.4f} to {foretold.high:.4f}); now it is "
         "trained"
     )
-    summary = train_one(one, run, config, show)
+    summary = train_one(one, run.folder, run.allowed, config, show)
     return Held(one.parameters, tokens, foretold, summary["test"]["loss"])
 
 
@@ -80,7 +115,7 @@ def find_plan(run: Run, config: ScaleConfig, show: Show) -> Sweep:
         show.line("scale: a step of each size is timed")
         plan = plan_sweep(
             config.minutes, config.budgets, config.tokens_per_step, vocabulary, config.context,
-            lambda layers, width: measure_step(
+            ranks.world(), lambda layers, width: measure_step(
                 layers, width, vocabulary, config.context, rows, device
             ),
         )  # fmt: skip
@@ -106,11 +141,15 @@ def count_vocabulary(config: ScaleConfig) -> int:
     return load_tokenizer(config.tokenizer).vocab_size
 
 
-def train_one(one: PlannedRun, run: Run, config: ScaleConfig, show: Show) -> dict[str, Any]:
-    """The summary of one run: read, continued or begun."""
-    folder = run.folder / one.name
-    alone = choose(one, config, folder)
-    return run_inside(folder, lambda begun: pretrain(alone, show, begun), show, run.allowed)
+def train_one(
+    one: PlannedRun, folder: Path, allowed: Allowed, config: ScaleConfig, show: Show
+) -> dict[str, Any]:
+    """The summary of one run: read, continued or begun, by this process alone."""
+    own = choose(one, config, folder / one.name)
+    with ranks.alone():
+        return run_inside(
+            folder / one.name, lambda begun: pretrain(own, show, begun), show, allowed
+        )
 
 
 def choose(one: PlannedRun, config: ScaleConfig, folder: Path) -> PretrainConfig:

@@ -28,9 +28,11 @@ from fledge.verify.autoencoder_rows import autoencoder_rows
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
 from fledge.verify.continuous_rows import continuous_rows
+from fledge.verify.copy_rows import copy_rows
 from fledge.verify.decoding_rows import decoding_rows
 from fledge.verify.diffusion_rows import diffusion_rows
 from fledge.verify.family import FAMILY
+from fledge.verify.keeping_rows import keeping_rows
 from fledge.verify.laboratory import Hardware
 from fledge.verify.latent_rows import latent_rows
 from fledge.verify.lesson_rows import lesson_rows
@@ -45,6 +47,7 @@ from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.regret_rows import regret_rows
 from fledge.verify.rows import TableRow
+from fledge.verify.scaling_rows import scaling_rows
 from fledge.verify.search_rows import search_rows
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.text_rows import text_rows
@@ -220,6 +223,9 @@ def list_package_rows(
         ("decoding", partial(decoding_rows, hardware)),
         ("searches over tokens", token_search_rows),
         ("counts, words and experts", text_rows),
+        ("copies", copy_rows),
+        ("scaling laws", scaling_rows),
+        ("keeping and merging", keeping_rows),
     ]
     return [
         *one_equation,
