@@ -30,8 +30,7 @@ class TaughtPositions(Rows):
 @dataclass(frozen=True)
 class UnrolledPositions(Rows):
     """N positions, the K moves that followed, and what is to be said before each and after the
-    last. Beyond the end of a game moves are any, policies 0, results stay the game's, and what is
-    seen is nothing that counts.
+    last. Beyond the end of a game moves are any, policies 0, and results stay the game's.
     """
 
     seen: Tensor  # [N, C, rows, columns]
@@ -39,8 +38,6 @@ class UnrolledPositions(Rows):
     action: Tensor  # [N, K] int64
     policy: Tensor  # [N, K + 1, A]
     result: Tensor  # [N, K + 1], of the player whose turn it is then
-    later: Tensor  # [N, K, C, rows, columns]: what is seen after each move
-    played: Tensor  # [N, K] bool: moves of the game, not beyond its end
 
 
 class PositionReplay:
@@ -115,14 +112,10 @@ class PositionReplay:
         last = (inside.sum(1) - 1)[:, None]
         beyond = torch.arange(unroll + 1) - last
         ended = held.result[there.gather(1, last)] * (1 - 2 * (beyond % 2))
-        before = there[:, :-1].flatten()
-        after = game.apply(held.position[before].numpy(), held.action[before].numpy())
-        later, _ = self.turn(after, which.repeat(unroll))
         return UnrolledPositions(
             seen, legal, back.gather(1, action),
             policy.gather(2, moves[:, None].expand(-1, unroll + 1, -1)),
             torch.where(inside, self.mix(held.result[there], held.value[there]), ended),
-            later.unflatten(0, (rows, unroll)), inside[:, :-1],
         )  # fmt: skip
 
     def turn(self, positions: Numbers, which: Numbers) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,7 @@ sample: games of the search against itself, into a memory, and K moves on end ou
 the game ended.  weigh: the search's policy, as soft targets.  fit: Σ_k −Σ π log p + c (z − v)²
 over the moves that were played, k ≥ 1 weighing 1 / K together as much as k = 0; half of the
 gradient goes through each step of the model. Schrittwieser et al. 2020, eq. 1 and appendix G,
-without rewards on the way. And the squared distance of each latent board that was come to from the
-one of what was then seen, which stays where it is: as Ye et al. 2021, "Mastering Atari Games with
-Limited Data", section 4.1, without their projections.
+without rewards on the way.
 """
 
 from __future__ import annotations
@@ -35,11 +33,6 @@ class MuZero:
         """AlphaZero's, and how far the model is followed."""
 
         unroll: int = Field(default=5, ge=1, description="moves that the model is followed for")
-        consistency: float = Field(
-            default=4.0,
-            ge=0,
-            description="of the squared distance of what was imagined from what was then seen",
-        )
 
     latent = True  # its network is a model of the game, too
 
@@ -80,10 +73,6 @@ class MuZero:
         def loss(rows: UnrolledPositions) -> tuple[Tensor, Mapping[str, Tensor]]:
             latent = self.network.represent(rows.seen)
             policy_loss = value_loss = first = torch.zeros(len(rows), device=latent.device)
-            apart = policy_loss
-            with torch.no_grad():
-                seen = self.network.represent(rows.later.flatten(0, 1))
-                seen = seen.unflatten(0, rows.played.shape)  # [N, K, …]
             for k in range(s.unroll + 1):
                 logits, value = self.network.predict(latent)
                 share = 1.0 if k == 0 else 1 / s.unroll
@@ -97,14 +86,11 @@ class MuZero:
                 if k < s.unroll:
                     halved = latent / 2 + latent.detach() / 2
                     latent = self.network.follow(halved, rows.action[:, k])
-                    distance = (latent - seen[:, k]).square().flatten(1).mean(1)
-                    apart = apart + rows.played[:, k] * distance / s.unroll
-            every = policy_loss + s.value_coefficient * value_loss + s.consistency * apart
-            return every.sum() / count, {
+            both = policy_loss + s.value_coefficient * value_loss
+            return both.sum() / count, {
                 "policy_loss": first.sum() / count,
                 "value_loss": value_loss.sum() / count / 2,
                 "unrolled_policy_loss": (policy_loss - first).sum() / count,
-                "distance": apart.sum() / count,
             }
 
         return self.learner.step(loss, drawn)

