@@ -3,7 +3,7 @@ next moves and the outcome are foretold (Schrittwieser et al. 2020, MuZero).
 
 Latent boards are scaled, so that many moves on end stay of one size: to a root mean square of 1. To
 0…1, as in appendix G, nearly all numbers of a row are close to 0, and the heads above them learned
-many times more slowly (tests/models/control/test_latent_board.py).
+far more slowly (tests/models/control/test_latent_board.py).
 """
 
 from __future__ import annotations
