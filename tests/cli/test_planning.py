@@ -62,6 +62,13 @@ def test_pictures_are_learned_from_and_played(cli: Cli, tmp_path: Path) -> None:
     assert {"imagined_return", "seen_nats"} <= set(
         json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-3])
     )
+    world = json.loads((tmp_path / "run" / "summary.json").read_text())["learned_world"]
+    assert len(world["error"]) == len(world["copied"]) == len(world["steps"]) > 0
+    assert "within" not in world  # it says no spread of what is seen
+    assert cli("report run out=page.html", folder=tmp_path).code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "Error over the horizon" in page
+    assert "Calibration" not in page
     played = cli("play run episodes=2 --json", folder=tmp_path)
     assert played.code == 0, played.stderr
 

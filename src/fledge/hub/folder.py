@@ -72,7 +72,8 @@ def find_model(path: Path) -> Path:
             return folder / GGUF
     if not path.exists():
         raise UserError(
-            f"{path} does not exist: give a run such as runs/pretrain, or a model folder."
+            f"{path} does not exist: give a run such as runs/pretrain, a model folder, a .gguf "
+            "file, or a name on the Hugging Face Hub, owner/name."
         )
     raise UserError(
         f"{path} holds no model (model.safetensors with its config.json): "

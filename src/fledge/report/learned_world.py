@@ -1,5 +1,5 @@
-"""How well a learned world foretells the true one, as two pictures: its error over the steps that
-are looked ahead, and how often comes what it is sure of.
+"""How well a learned world foretells the true one, as pictures: its error over the steps that are
+looked ahead, and how often comes what it is sure of, where it says how sure it is.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def draw_learned_world(summary: dict[str, Any]) -> list[Drawn]:
             caption,
         )
     ]
+    if "level" not in kept:  # a world that says a mean alone
+        return drawn
     level, within = kept["level"], kept["within"]
     said = " · ".join(
         f"{100 * share:.0f} % in the interval for {100 * p:.0f} %"

@@ -15,6 +15,7 @@ APPLICATION = 0x666C6D31  # in the file's header, so that another program's data
 WAIT_S = 30.0  # for another process that writes
 LOOK_S = 0.004  # at most, between two looks whether it has ended
 CACHE_KIB = 24_000  # of pages held in memory; with the vectors' signs it decides the process's size
+READER_KIB = 1_000  # of a second connection
 SAMPLED = 256  # every so manieth memory is also in the sample that words are counted in
 
 # AUTOINCREMENT: a number that was forgotten is never given again, so that another process sees by
@@ -66,6 +67,16 @@ def open_file(path: Path) -> sqlite3.Connection:
             f"memory={path} is a database of another program: give another name, and the file is "
             "made."
         )
+    return database
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A second connection to a file that is open, to be asked beside the first, with few pages of
+    its own in memory. Raises sqlite3.DatabaseError.
+    """
+    database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
+    database.execute("PRAGMA query_only = ON")
+    database.execute(f"PRAGMA cache_size = -{READER_KIB}")
     return database
 
 

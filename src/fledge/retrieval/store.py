@@ -30,7 +30,7 @@ from fledge.retrieval.memory import (
     find_strength,
     hash_text,
 )
-from fledge.retrieval.schema import SAMPLED, begin_writing, explain, open_file
+from fledge.retrieval.schema import SAMPLED, begin_writing, explain, open_file, open_reader
 from fledge.retrieval.vectors import (
     SignIndex,
     TextEncoder,
@@ -67,6 +67,8 @@ class MemoryStore:
         # SQLite has a log2 of its own only where it was built with it.
         self._database.create_function("log2_of", 1, math.log2, deterministic=True)
         self._index = None if encoder is None else SignIndex(encoder.dims)
+        # Vectors are looked at while words are looked for, which holds a connection.
+        self._reader = self._database if encoder is None else open_reader(self.path)
         if encoder is not None:
             self._keep_encoder(encoder)
             self._encode_missing(encoder)
@@ -76,6 +78,7 @@ class MemoryStore:
 
     def close(self) -> None:
         with self._lock:
+            self._reader.close()
             self._database.close()
 
     def add(self, text: str, source: str) -> int:
@@ -118,14 +121,14 @@ class MemoryStore:
         too, fused by reciprocal rank. Nothing is written: see `mark_used`.
         """
         with self._lock, self._telling(), ThreadPoolExecutor(1) as beside:
-            by_vector = None
-            if self.encoder is not None and self._index is not None and question.strip():
-                vector = normalise(self.encoder([question]))[0]
-                self._index.update(self._database)
-                by_vector = vector, beside.submit(self._index.list_near, vector)
+            by_vector, encoder, index = None, self.encoder, self._index
+            if encoder is not None and index is not None and question.strip():
+                vector = normalise(encoder([question]))[0]
+                index.update(self._database)
+                by_vector = beside.submit(rank_by_vector, self._reader, index, vector, DEPTH)
             rankings = [rank_by_words(self._database, question, DEPTH)]  # meanwhile
             if by_vector is not None:
-                rankings.append(rank_by_vector(self._database, *by_vector, DEPTH))
+                rankings.append(by_vector.result())
             best = [number for number, _ in fuse_ranks(rankings)[:count]]
             rows = {memory.id: memory for memory in self._list(best)}
         return [rows[number] for number in best if number in rows]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
@@ -125,12 +124,12 @@ def count_bits(words: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def rank_by_vector(
-    database: sqlite3.Connection, vector: np.ndarray, near: Future[list[int]], count: int
+    database: sqlite3.Connection, index: SignIndex, vector: np.ndarray, count: int
 ) -> list[int]:
-    """Of the memories that are `near`, the numbers, the largest cosine first, at most `count`.
-    vector: [D], of length 1.
+    """Numbers of the memories that are near by their signs, the largest cosine first, at most
+    `count`. vector: [D], of length 1.
     """
-    numbers = near.result()
+    numbers = index.list_near(vector)
     marks = ",".join("?" * len(numbers))
     rows = database.execute(
         f"SELECT id, rounded FROM vectors WHERE id IN ({marks})", numbers

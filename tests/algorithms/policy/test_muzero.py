@@ -123,6 +123,15 @@ def test_a_run_that_is_stopped_between_two_steps_goes_on_with_the_same_bits(
         assert torch.equal(a, b)
 
 
+def test_a_move_begins_with_its_cell() -> None:
+    """Each in its own, and one without a place in all of them."""
+    network = LatentBoardNetwork(2, (2, 3), 4, 8, 1, seeded(0), places=(0, 5, None, 3))
+    planes = network.moves.weight.detach()
+    for action, cell in ((0, 0), (1, 5), (3, 3)):
+        assert torch.equal(planes[action], F.one_hot(torch.tensor(cell), 6).float())
+    assert int((planes[2] != 0).sum()) == 6
+
+
 def test_the_model_learns_how_games_end() -> None:
     """Random games as the memory: values in imagination come nearer to the results."""
     network = network_of()
@@ -135,14 +144,14 @@ def test_the_model_learns_how_games_end() -> None:
     assert after["unrolled_policy_loss"] < before["unrolled_policy_loss"]
 
 
-def test_latent_boards_are_between_0_and_1() -> None:
+def test_latent_boards_stay_of_one_size() -> None:
     network = network_of()
     seen = torch.from_numpy(GAME.observe(GAME.begin(1)))
     latent = network.represent(seen)
     for action in range(9):
         latent = network.follow(latent, torch.tensor([action])).detach()
         assert float(latent.min()) == 0
-        assert float(latent.max()) == pytest.approx(1)
+        assert float(latent.square().mean()) == pytest.approx(1, rel=1e-4)
     assert not torch.equal(*(
         network.follow(network.represent(seen), F.one_hot(torch.tensor([a])).argmax(1))
         for a in (0, 8)

@@ -69,6 +69,12 @@ class Dreamer:
     class Settings(MemorySettings):
         """Of Dreamer, its world and its memory."""
 
+        # Of 256 stretches, which single steps would be, one optimizer step takes a second.
+        rows_per_update: int = Field(
+            default=16,
+            ge=1,
+            description="stretches out of the memory that an optimizer step learns from",
+        )
         window_steps: int = Field(default=16, ge=2, description="of a stretch out of the memory")
         imagined_steps: int = Field(default=12, ge=1, description="of each imagined way")
         gae_lambda: float = Field(

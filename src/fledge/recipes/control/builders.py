@@ -33,6 +33,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic, Encoder
 from fledge.models.control.graph_policy import graph_policy_for
 from fledge.models.control.q_network import QNetwork
+from fledge.models.control.recurrent_world import RecurrentWorld
 from fledge.models.control.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
 from fledge.models.control.world_ensemble import WorldEnsemble
@@ -60,7 +61,7 @@ class Built:
     the statistics that grow.
 
     critic: what else another run must have to go on from here, where it is a network of its own.
-    learned_world: a world of numbers that was learned, which is judged at the end.
+    learned_world: a world that was learned, which is judged at the end.
     """
 
     algorithm: Any
@@ -69,7 +70,7 @@ class Built:
     module: nn.Module
     encoder: Encoder | None = None
     critic: nn.Module | None = None
-    learned_world: WorldEnsemble | None = None
+    learned_world: WorldEnsemble | RecurrentWorld | None = None
 
 
 class RunFields(Protocol):

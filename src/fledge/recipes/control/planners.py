@@ -133,4 +133,5 @@ def build_dreamer(m: Making, s: Dreamer.Settings) -> Built:
         replay=Replay(s.buffer, generator=m.random), generator=generator_for(m.run.seed, "noise"),
         begins_trained=m.run.base is not None,
     )  # fmt: skip
-    return Built(algorithm, algorithm, algorithm, nn.ModuleDict({"world": world, "policy": policy}))
+    both = nn.ModuleDict({"world": world, "policy": policy})
+    return Built(algorithm, algorithm, algorithm, both, learned_world=world)

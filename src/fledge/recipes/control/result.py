@@ -7,8 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fledge.evaluate.foretelling import measure_foretelling
+from fledge.evaluate.foretelling import measure_foretelling, measure_imagining
 from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
+from fledge.models.control.recurrent_world import RecurrentWorld
 from fledge.next_command import write_command
 from fledge.recipes.control.agent_files import Card, make_card, put_in, write_agent
 from fledge.recipes.control.best_agent import BestAgent
@@ -41,10 +42,12 @@ def conclude(
         )
     best = choose_best(best_agent, last["evaluation_return"])
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
-    foretold = None
-    if built.learned_world is not None:
-        # The last one's: it has seen most, and the best may be from before anything was seen.
-        foretold = measure_foretelling(built.learned_world, result["last"].rows)
+    foretold, imagined = None, built.learned_world
+    # The last one's: it has seen most, and the best may be from before anything was seen.
+    if isinstance(imagined, RecurrentWorld):
+        foretold = measure_imagining(imagined, result["last"].rows)
+    elif imagined is not None:
+        foretold = measure_foretelling(imagined, result["last"].rows)
     if best is not None:
         put_in(built, best[0], judge_world)
         result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))

@@ -53,11 +53,13 @@ class PlayerCard(BaseModel):
 
 def build_network(game: Game, card: PlayerCard, seed: int = 0) -> nn.Module:
     """Its weights drawn by the run's seed."""
-    kind = LatentBoardNetwork if card.latent else BoardNetwork
-    network = kind(
-        game.planes, game.board, game.actions, card.channels, card.blocks,
-        generator_for(seed, "weights"),
-    )  # fmt: skip
+    size = (game.planes, game.board, game.actions, card.channels, card.blocks)
+    drawn = generator_for(seed, "weights")
+    if card.latent:
+        places = [game.cell_of(action) for action in range(game.actions)]
+        network: nn.Module = LatentBoardNetwork(*size, drawn, places)
+    else:
+        network = BoardNetwork(*size, drawn)
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 

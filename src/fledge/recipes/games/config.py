@@ -84,7 +84,10 @@ class SelfplayConfig(AlgorithmFields):
     def compose(cls, given: Mapping[str, Any]) -> type[Self]:
         """With the defaults that suit the game."""
         composed = super().compose(given)
-        usual = USUAL.get(str(given.get("game", "connect4")).partition(":")[0], {})
+        game = str(given.get("game", "connect4")).partition(":")[0]
+        usual = dict(USUAL.get(game, {}))
+        if given.get("algorithm") == "muzero":
+            usual |= LEARNED.get(game, {})
         changed: dict[str, Any] = {}
         for name, value in usual.items():
             if name in composed.model_fields:
@@ -124,4 +127,12 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     },
     "dice": {"steps": 20, "simulations": 32, "temperature_moves": 6, "learning_starts": 200},
     "othello": {"temperature_moves": 10},
+}  # fmt: skip
+
+# The same where the rules are learned too: of what good play never comes to the model would know
+# nothing, and many optimizer steps are cheaper than games.
+LEARNED: Mapping[str, Mapping[str, Any]] = {
+    "tictactoe": {
+        "random_moves": 6, "updates_per_step": 40, "rows_per_update": 128, "learning_rate": 5e-3,
+    },
 }  # fmt: skip
