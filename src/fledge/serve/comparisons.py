@@ -1,0 +1,204 @@
+"""Pairs of answers that a person on the page is asked about, the most telling first: chosen by what
+the posterior of a small reward, fitted to all that was said so far, makes of each (BALD), or by
+chance.
+
+What is said goes into the file of votes. Beside it lies VOTES.asked.jsonl with what no vote can
+say: which pairs were skipped, and which the served model wrote. A server that is started again
+reads both and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.likelihood.bradley_terry import RewardPosterior, fit_bradley_terry
+from fledge.rows.census import Census, Reading
+from fledge.rows.preferences import SIDES, read_preference
+from fledge.score.pair_choice import average_chances, choose_pairs
+from fledge.score.pair_words import FEATURES, compare_words
+from fledge.seeds import generator_for
+from fledge.serve.api_errors import ApiError
+from fledge.serve.comparison_files import (
+    Candidate,
+    is_plain,
+    name_pair,
+    read_candidate,
+    read_kept,
+    read_source,
+)
+from fledge.serve.votes import Messages, VoteFile
+from fledge.serve.wire import Body, Name
+
+Choice = Literal["bald", "random"]
+
+PENALTY = 1.0  # of the reward's weights: their prior's deviation is 1
+
+
+class CompareBody(Body):
+    """choice: how the next pair is chosen."""
+
+    choice: Choice = "bald"
+
+
+class ComparedBody(Body):
+    """pair: as it was named. preferred: the place of the better answer, None for neither."""
+
+    pair: Name
+    preferred: Literal[0, 1] | None = None
+    choice: Choice = "bald"
+
+
+@dataclass
+class Tally:
+    """Of pairs chosen in one way: how many were answered, and of how many the reward had foreseen
+    what would be said.
+    """
+
+    answered: int = 0
+    foreseen: int = 0
+
+
+@dataclass
+class Comparisons:
+    """votes: where what is said goes. prompts: still without answers."""
+
+    source: Path
+    votes: VoteFile
+    asked: VoteFile
+    pairs: list[Candidate] = field(default_factory=list)
+    prompts: list[Messages] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.place = {pair.key: i for i, pair in enumerate(self.pairs)}
+        self.d = compare(self.pairs)  # [N, FEATURES], first less second
+        self.closed: set[str] = set()  # answered, or skipped
+        self.said = torch.zeros(0, FEATURES, dtype=torch.float64)  # better less other
+        self.tallies: dict[Choice, Tally] = {"bald": Tally(), "random": Tally()}
+        self.rounds = 0
+        self.unanswerable = 0  # prompts that the served model has no room for
+        self.lock, self.writing = threading.RLock(), asyncio.Lock()
+        self._posterior: RewardPosterior | None = None
+
+    @property
+    def open(self) -> list[int]:
+        """The places of pairs that nobody was asked about."""
+        return [i for i, pair in enumerate(self.pairs) if pair.key not in self.closed]
+
+    def posterior(self) -> RewardPosterior:
+        with self.lock:
+            if self._posterior is None:
+                self._posterior = fit_bradley_terry(self.said, PENALTY)
+            return self._posterior
+
+    def learn(self, row: dict[str, Any]) -> None:
+        """A row of the file of votes, from whichever view it came."""
+        chosen, rejected = (row[side][0]["content"] for side in SIDES)
+        with self.lock:
+            self.said = torch.cat([self.said, compare_words([chosen], [rejected])])
+            self._posterior = None
+            key = name_pair(row["prompt"], (chosen, rejected))
+            self.closed.add(key)
+            how = row.get("metadata") or {}
+            if how.get("chosen_by") in self.tallies:
+                tally = self.tallies[how["chosen_by"]]
+                tally.answered += 1
+                tally.foreseen += how["chance"] > 0.5
+
+    def add(self, pair: Candidate) -> None:
+        with self.lock:
+            if pair.key in self.place:
+                return
+            self.place[pair.key] = len(self.pairs)
+            self.pairs.append(pair)
+            self.d = torch.cat([self.d, compare([pair])])
+
+    def choose(self, choice: Choice) -> Candidate | None:
+        """None where none is left."""
+        with self.lock:
+            left = self.open
+            if not left:
+                return None
+            self.rounds += 1
+            generator = generator_for(len(self.said), "noise", f"compare {self.rounds}")
+            known = self.posterior()
+            d, nothing = self.d[left], torch.zeros(0, dtype=torch.long)
+            [best] = choose_pairs(
+                choice, d, known.mean, known.covariance, nothing, 1, generator
+            ).tolist()
+            return self.pairs[left[best]]
+
+    def answer(self, body: ComparedBody) -> None:
+        """Raises ApiError for a pair that there is not, or that is answered already."""
+        with self.lock:
+            place = self.place.get(body.pair)
+            if place is None:
+                raise ApiError(404, f"there is no pair {body.pair[:40]!r} here.", param="pair")
+            if body.pair in self.closed:
+                raise ApiError(409, "this pair is answered already: ask for the next one.")
+            if body.preferred is None:
+                self.asked.add({"skipped": body.pair})
+                self.closed.add(body.pair)
+                return
+            row = self.make_row(self.pairs[place], body.preferred, body.choice)
+            self.votes.add(row)
+            self.learn(row)
+
+    def make_row(self, pair: Candidate, preferred: Literal[0, 1], choice: Choice) -> dict[str, Any]:
+        """As `fledge prefer` and `fledge reward` read it. chance: that the reward had given what
+        was said, before it was.
+        """
+        sides = [pair.answers[preferred], pair.answers[1 - preferred]]
+        lead, spread = self.posterior().foretell(compare_words(sides[:1], sides[1:]))
+        how: dict[str, Any] = {
+            "chosen_by": choice, "chance": round(float(average_chances(lead, spread)[0]), 4)
+        }  # fmt: skip
+        for name, own in (("models", pair.models), ("seeds", pair.seeds)):
+            if own is not None:
+                how[name] = [own[preferred], own[1 - preferred]]
+        spoken = [[{"role": "assistant", "content": side}] for side in sides]
+        return {
+            "prompt": pair.prompt, "chosen": spoken[0], "rejected": spoken[1], "metadata": how
+        }  # fmt: skip
+
+    def tell(self) -> dict[str, Any]:
+        return {
+            "left": len(self.open), "prompts": len(self.prompts), "answered": len(self.said),
+            "unanswerable": self.unanswerable,
+            "foreseen": {name: vars(tally) for name, tally in self.tallies.items()},
+        }  # fmt: skip
+
+
+def compare(pairs: Sequence[Candidate]) -> Tensor:
+    return compare_words([p.answers[0] for p in pairs], [p.answers[1] for p in pairs])
+
+
+def read_comparisons(source: Path, votes: Path, file: VoteFile) -> Comparisons:
+    """source: a .jsonl of pairs, or of prompts. file: that of the votes. Raises UserError for rows
+    that are neither, and for votes that cannot be read.
+    """
+    asked = votes.with_name(f"{votes.stem}.asked.jsonl")
+    pairs, prompts = read_source(source)
+    kept = Comparisons(source, file, VoteFile(asked, "compare"), pairs, prompts)
+    written = read_kept(asked)
+    for row in written:
+        if "skipped" in row:
+            kept.closed.add(row["skipped"])
+        else:
+            kept.add(read_candidate(row))
+    done = {json.dumps(row["prompt"]) for row in written if "prompt" in row}
+    kept.prompts = [each for each in kept.prompts if json.dumps(each) not in done]
+    census = Census(str(votes), Reading(), rows="pairs")
+    for number, row in enumerate(read_kept(votes), start=1):
+        pair = read_preference(row, f"line {number} of {votes}", census)
+        if is_plain([*pair.prompt, pair.preferred, pair.rejected]):
+            kept.learn(row)
+    return kept
