@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from fledge.algorithms.likelihood.bradley_terry import RewardPosterior, fit_brad
 from fledge.rows.census import Census, Reading
 from fledge.rows.preferences import SIDES, read_preference
 from fledge.score.pair_choice import average_chances, choose_pairs
-from fledge.score.pair_words import FEATURES, compare_words
+from fledge.score.pair_words import CommonWords, find_common_words
 from fledge.seeds import generator_for
 from fledge.serve.api_errors import ApiError
 from fledge.serve.comparison_files import (
@@ -67,6 +66,17 @@ class Tally:
     foreseen: int = 0
 
 
+@dataclass(frozen=True)
+class Known:
+    """What was learned so far. d: [N, features], of each pair the first answer's less the
+    second's.
+    """
+
+    words: CommonWords
+    d: Tensor
+    posterior: RewardPosterior
+
+
 @dataclass
 class Comparisons:
     """votes: where what is said goes. prompts: still without answers."""
@@ -79,32 +89,35 @@ class Comparisons:
 
     def __post_init__(self) -> None:
         self.place = {pair.key: i for i, pair in enumerate(self.pairs)}
-        self.d = compare(self.pairs)  # [N, FEATURES], first less second
         self.closed: set[str] = set()  # answered, or skipped
-        self.said = torch.zeros(0, FEATURES, dtype=torch.float64)  # better less other
+        self.said: list[tuple[str, str]] = []  # the better answer, and the other
         self.tallies: dict[Choice, Tally] = {"bald": Tally(), "random": Tally()}
         self.rounds = 0
         self.unanswerable = 0  # prompts that the served model has no room for
         self.lock, self.writing = threading.RLock(), asyncio.Lock()
-        self._posterior: RewardPosterior | None = None
+        self._known: Known | None = None
 
     @property
     def open(self) -> list[int]:
         """The places of pairs that nobody was asked about."""
         return [i for i, pair in enumerate(self.pairs) if pair.key not in self.closed]
 
-    def posterior(self) -> RewardPosterior:
+    def fit(self) -> Known:
+        """To all that was said so far; which words are common, all pairs say that are here."""
         with self.lock:
-            if self._posterior is None:
-                self._posterior = fit_bradley_terry(self.said, PENALTY)
-            return self._posterior
+            if self._known is None:
+                given = [pair.answers for pair in self.pairs]
+                words = find_common_words(given)
+                posterior = fit_bradley_terry(words.compare(self.said), PENALTY)
+                self._known = Known(words, words.compare(given), posterior)
+            return self._known
 
     def learn(self, row: dict[str, Any]) -> None:
         """A row of the file of votes, from whichever view it came."""
         chosen, rejected = (row[side][0]["content"] for side in SIDES)
         with self.lock:
-            self.said = torch.cat([self.said, compare_words([chosen], [rejected])])
-            self._posterior = None
+            self.said.append((chosen, rejected))
+            self._known = None
             key = name_pair(row["prompt"], (chosen, rejected))
             self.closed.add(key)
             how = row.get("metadata") or {}
@@ -119,7 +132,7 @@ class Comparisons:
                 return
             self.place[pair.key] = len(self.pairs)
             self.pairs.append(pair)
-            self.d = torch.cat([self.d, compare([pair])])
+            self._known = None
 
     def choose(self, choice: Choice) -> Candidate | None:
         """None where none is left."""
@@ -129,10 +142,10 @@ class Comparisons:
                 return None
             self.rounds += 1
             generator = generator_for(len(self.said), "noise", f"compare {self.rounds}")
-            known = self.posterior()
-            d, nothing = self.d[left], torch.zeros(0, dtype=torch.long)
+            known, nothing = self.fit(), torch.zeros(0, dtype=torch.long)
+            w = known.posterior
             [best] = choose_pairs(
-                choice, d, known.mean, known.covariance, nothing, 1, generator
+                choice, known.d[left], w.mean, w.covariance, nothing, 1, generator
             ).tolist()
             return self.pairs[left[best]]
 
@@ -157,7 +170,8 @@ class Comparisons:
         was said, before it was.
         """
         sides = [pair.answers[preferred], pair.answers[1 - preferred]]
-        lead, spread = self.posterior().foretell(compare_words(sides[:1], sides[1:]))
+        known = self.fit()
+        lead, spread = known.posterior.foretell(known.words.compare([(sides[0], sides[1])]))
         how: dict[str, Any] = {
             "chosen_by": choice, "chance": round(float(average_chances(lead, spread)[0]), 4)
         }  # fmt: skip
@@ -175,10 +189,6 @@ class Comparisons:
             "unanswerable": self.unanswerable,
             "foreseen": {name: vars(tally) for name, tally in self.tallies.items()},
         }  # fmt: skip
-
-
-def compare(pairs: Sequence[Candidate]) -> Tensor:
-    return compare_words([p.answers[0] for p in pairs], [p.answers[1] for p in pairs])
 
 
 def read_comparisons(source: Path, votes: Path, file: VoteFile) -> Comparisons:
