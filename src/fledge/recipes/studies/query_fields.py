@@ -47,6 +47,12 @@ class QueryConfig(BaseModel):
     rounds: int = Field(default=10, ge=1, description="of asking")
     seeds: int = Field(default=10, ge=2, description="first labels anew, the same for all ways")
     draws: int = Field(default=20, ge=2, description="of the classifier's weights, for bald")
+    power: float = Field(
+        default=3.0,
+        ge=0,
+        description="of pictures: a round's are drawn with chances ∝ score^power, so that they are "
+        "not all alike; 1000 takes the highest scores",
+    )
     penalty: float | None = Field(
         default=None,
         gt=0,

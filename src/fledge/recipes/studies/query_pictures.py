@@ -84,7 +84,7 @@ class AskingLabels:
                     every = torch.cat([every, drawn])
                 said = (self.pool @ every).softmax(-1)
                 count = config.labels_per_round
-                chosen = choose(method, self.pool, mine, count, said, generator)
+                chosen = choose(method, self.pool, mine, count, said, generator, config.power)
                 self.labelled[i] = torch.cat([mine, chosen])
         self.step += 1
         here = self.accuracy[number, :, round_].tolist()
