@@ -56,7 +56,7 @@ def core_set(x: Tensor, labelled: Tensor, count: int) -> Tensor:
 
 def choose(
     method: str, x: Tensor, labelled: Tensor, count: int, draws: Tensor,
-    generator: torch.Generator, power: float = 3.0,
+    generator: torch.Generator, power: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """`count` things of the pool x [N, D] that have no label yet, drawn one after the other with
     chances that go as score^power: the highest scores are those of things that are alike, and one

@@ -46,9 +46,9 @@ class QueryConfig(BaseModel):
     labels_per_round: int = Field(default=10, ge=1, description="labels that are asked for at once")
     rounds: int = Field(default=10, ge=1, description="of asking")
     seeds: int = Field(default=10, ge=2, description="first labels anew, the same for all ways")
-    draws: int = Field(default=20, ge=2, description="of the classifier's weights, for bald")
+    draws: int = Field(default=200, ge=2, description="of the classifier's weights, for bald")
     power: float = Field(
-        default=3.0,
+        default=1.0,
         ge=0,
         description="of pictures: a round's are drawn with chances ∝ score^power, so that they are "
         "not all alike; 1000 takes the highest scores",
