@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,41 @@ def test_ways_of_choosing_stand_beside_random(cli: Cli, tmp_path: Path) -> None:
     assert "Accuracy over labels" in (run / "report.html").read_text()
 
 
+def write_pairs(folder: Path, count: int = 60) -> None:
+    """In one half kind words are better, in the other short answers."""
+    rows = []
+    for i in range(count):
+        gentle, word = i % 2 == 0, ("dear", "friend", "please")[i % 3]
+        better = f"{word} come in" if gentle else "no"
+        worse = "come in" if gentle else f"{word} no and no {i}"
+        rows.append(
+            {"prompt": f"ask {i}", "chosen": better, "rejected": worse, "kind": gentle and "a"}
+        )
+    lines = (json.dumps(row | {"subset": str(row.pop("kind"))}) + "\n" for row in rows)
+    (folder / "pairs.jsonl").write_text("".join(lines))
+
+
+PAIRS = "query pairs.jsonl kind=pairs by=subset first=4 labels_per_round=6 rounds=3 seeds=2"
+
+
+def test_pairs_are_chosen_beside_random_and_a_stopped_run_goes_on(cli: Cli, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    summary = cli(f"{PAIRS} out=whole --json", folder=tmp_path).result
+    curves = summary["budget_curves"]
+    assert list(curves) == ["random", "uncertainty", "bald", "batch_bald"]
+    assert len({curve["y"][0] for curve in curves.values()}) == 1
+    assert curves["batch_bald"]["y"][-1] > 0.6
+    stopped = cli(
+        f"{PAIRS} out=run save_every_s=0", folder=tmp_path, signal=15,
+        once=tmp_path / "run" / "metrics.jsonl",
+    )  # fmt: skip
+    assert stopped.code in (0, 128 + 15), stopped.stderr
+    if stopped.code:
+        assert cli("resume run", folder=tmp_path).code == 0
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert again["budget_curves"] == curves
+
+
 @pytest.mark.slow
 def test_choosing_beats_chance_on_digits_and_loses_nothing_on_noise(
     cli: Cli, tmp_path: Path
@@ -46,6 +82,10 @@ def test_choosing_beats_chance_on_digits_and_loses_nothing_on_noise(
     ("words", "said"),
     [
         ("query digits methods=entropy", "there is no method 'entropy'"),
+        ("query digits by=subset", "is of kind=pairs"),
+        ("query pairs.jsonl kind=pairs methods=margin", "there is no method 'margin' of pairs"),
+        ("query pairs.jsonl kind=pairs by=topic", "has no `topic`"),
+        ("query pairs.jsonl kind=pairs", "120 pairs were to be asked about"),
         ("query digits rounds=1000", "give fewer rounds"),
         (
             "query ./large first=2 rounds=1 labels_per_round=1",
@@ -56,6 +96,7 @@ def test_choosing_beats_chance_on_digits_and_loses_nothing_on_noise(
     ],
 )
 def test_a_mistake_is_one_sentence(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
     for label in ("a", "b") if "large" in words else ():
         (tmp_path / "large" / label).mkdir(parents=True)
         for number in range(20):
