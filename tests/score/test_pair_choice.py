@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.algorithms.likelihood.bradley_terry import fit_bradley_terry
 from fledge.score.pair_choice import PAIR_METHODS, choose_pairs, pair_bald
-from fledge.score.pair_words import find_common_words
 
 ENTROPY = lambda p: -p * np.log(p) - (1 - p) * np.log(1 - p)  # noqa: E731
 
@@ -31,20 +29,6 @@ def test_bald_is_the_mutual_information_of_answer_and_reward(mean: float, spread
     told = float(ENTROPY((weight * p).sum()) - (weight * ENTROPY(p)).sum())
     said = pair_bald(torch.tensor([mean]).double(), torch.tensor([spread**2]).double())
     assert float(said[0]) == pytest.approx(told, abs=1e-6)
-
-
-def test_the_posterior_is_where_its_gradient_is_nothing_and_as_wide_as_its_curvature() -> None:
-    d = draw(40, 3)
-    posterior = fit_bradley_terry(d, 0.5)
-    w = posterior.mean.clone().requires_grad_(True)
-    loss = lambda w: torch.log1p(torch.exp(-(d @ w))).sum() + 0.25 * (w * w).sum()  # noqa: E731
-    [slope] = torch.autograd.grad(loss(w), w)
-    assert float(slope.abs().max()) < 1e-7
-    curve = torch.autograd.functional.hessian(loss, posterior.mean)
-    assert torch.allclose(posterior.covariance @ curve, torch.eye(3).double(), atol=1e-8)
-    prior = fit_bradley_terry(d[:0], 0.5)
-    assert prior.mean.tolist() == [0, 0, 0]
-    assert torch.allclose(prior.covariance, 2 * torch.eye(3).double())
 
 
 def test_several_at_a_time_are_chosen_as_if_those_before_had_been_answered() -> None:
@@ -87,14 +71,3 @@ def test_what_was_asked_about_is_not_asked_about_again(method: str) -> None:
     mean, covariance = draw(4, seed=5), torch.eye(4).double()
     chosen = choose_pairs(method, d, mean, covariance, asked, 15, generator)
     assert sorted(chosen.tolist()) == list(range(1, 30, 2))
-
-
-def test_words_are_counted_by_hand() -> None:
-    pairs = [("Yes, yes.", "No."), ("yes", "")]
-    words = find_common_words(pairs, most=3)
-    assert list(words.places) == [".", "yes", ","]  # two answers have the first two each
-    raw = words.compare(pairs) * words.scale
-    first = [0.0, math.sqrt(2), 1.0, math.log(5 / 3)]  # "yes , yes ." has four, "no ." two
-    assert torch.allclose(raw[0], torch.tensor(first).double())
-    assert torch.allclose(raw[1], torch.tensor([0.0, 1.0, 0.0, math.log(2)]).double())
-    assert float(words.compare(pairs).square().sum(1).mean()) == pytest.approx(1)

@@ -109,4 +109,5 @@ def prepare(
 
 
 def make_body(messages: Messages, seed: int) -> ChatBody:
-    return ChatBody(messages=messages, max_tokens=MOST_TOKENS, temperature=1.0, seed=seed)
+    given = {"messages": messages, "max_tokens": MOST_TOKENS, "temperature": 1.0, "seed": seed}
+    return ChatBody.model_validate(given)
