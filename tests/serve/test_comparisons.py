@@ -96,6 +96,19 @@ def test_a_restart_knows_what_was_said_and_skipped(tmp_path: Path) -> None:
     assert rows[1]["metadata"]["chance"] > 0.55
 
 
+def test_votes_in_another_shape_and_a_torn_line_are_read(tmp_path: Path) -> None:
+    """Of a file that somebody has begun by hand, and a server's that was killed as it wrote."""
+    rows = make_pairs()
+    write(tmp_path / "pairs.jsonl", rows)
+    write(tmp_path / "votes.jsonl", [rows[0] | {"metadata": "by hand"}])
+    with (tmp_path / "votes.jsonl").open("a") as file:
+        file.write('{"prompt": [{"role": "us')
+    kept = open_all(tmp_path)
+    assert (kept.tell()["answered"], kept.tell()["left"]) == (1, 11)
+    prefer(kept, kept.pairs[1].key, "sunny warm")
+    assert len(read(tmp_path / "votes.jsonl")) == 2
+
+
 def test_which_side_is_shown_first_tells_nothing(tmp_path: Path) -> None:
     """Of 200 pairs whose file has the better answer first, fair sides are apart from 100 by more
     than 36 with a chance of 3e-7.

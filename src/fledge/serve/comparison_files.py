@@ -17,6 +17,7 @@ from fledge.rows.conversations import add_given_system, read_asked_turns, read_l
 from fledge.rows.fields import Fields
 from fledge.rows.preferences import OUTPUTS, SIDES, read_preference
 from fledge.rows.turns import Conversation
+from fledge.runs.metrics import read_log
 from fledge.serve.votes import Messages
 from fledge.text.files import json_rows
 
@@ -57,7 +58,8 @@ def make_candidate(prompt: Messages, first: str, second: str, **origin: Any) -> 
 
 
 def read_kept(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in json_rows(path)] if path.exists() else []
+    """What a server has written there, without a last line that a kill has torn."""
+    return list(read_log(path))
 
 
 def read_candidate(row: dict[str, Any]) -> Candidate:

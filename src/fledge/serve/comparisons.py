@@ -33,6 +33,7 @@ from fledge.serve.comparison_files import (
     read_candidate,
     read_kept,
     read_source,
+    strip,
 )
 from fledge.serve.votes import Messages, VoteFile
 from fledge.serve.wire import Body, Name
@@ -120,11 +121,10 @@ class Comparisons:
             self._known = None
             key = name_pair(row["prompt"], (chosen, rejected))
             self.closed.add(key)
-            how = row.get("metadata") or {}
-            if how.get("chosen_by") in self.tallies:
-                tally = self.tallies[how["chosen_by"]]
-                tally.answered += 1
-                tally.foreseen += how["chance"] > 0.5
+            match row.get("metadata"):
+                case {"chosen_by": "bald" | "random" as choice, "chance": float(chance)}:
+                    self.tallies[choice].answered += 1
+                    self.tallies[choice].foreseen += chance > 0.5
 
     def add(self, pair: Candidate) -> None:
         with self.lock:
@@ -209,6 +209,9 @@ def read_comparisons(source: Path, votes: Path, file: VoteFile) -> Comparisons:
     census = Census(str(votes), Reading(), rows="pairs")
     for number, row in enumerate(read_kept(votes), start=1):
         pair = read_preference(row, f"line {number} of {votes}", census)
-        if is_plain([*pair.prompt, pair.preferred, pair.rejected]):
-            kept.learn(row)
+        turns = [*pair.prompt, pair.preferred, pair.rejected]
+        if is_plain(turns):  # in whichever shape somebody has written it
+            *prompt, better, other = [strip(turn) for turn in turns]
+            said = {"prompt": prompt, "chosen": [better], "rejected": [other]}
+            kept.learn(said | {"metadata": row.get("metadata")})
     return kept
