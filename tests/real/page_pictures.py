@@ -27,6 +27,7 @@ CAPITALS = {
     "Belgium": "Brussels", "Romania": "Bucharest",
 }  # fmt: skip
 LIST = "Write a Python function that adds two numbers, and list three ways to test it."
+QUESTIONS = ("why is the sky blue?", "what is a comet?", "how does bread rise?", "what is rust?")
 CAPITAL = "What is the capital of France?"
 
 
@@ -105,6 +106,18 @@ def take_runs(url: str, browser: Any) -> None:
     shoot(page, "page-runs")
 
 
+def take_compare(url: str, browser: Any) -> None:
+    page = open_page(url, browser, 1000, 640, "light")
+    page.goto(f"{url}/#compare")
+    better = page.get_by_role("button", name="A is better")
+    for answered in (1, 2):
+        better.wait_for(timeout=180_000)
+        better.click()
+        page.get_by_text(f"{answered} answered").wait_for()
+    better.wait_for()
+    shoot(page, "page-compare")
+
+
 def shoot(page: Any, name: str) -> None:
     page.wait_for_timeout(300)
     file = PICTURES / f"{name}.png"
@@ -123,6 +136,17 @@ def main() -> int:
     with start_server(run, model, slots=2, context=1024) as server, start_browser() as browser:
         for take in (take_chat, take_both, take_phone, take_runs):
             take(server.url, browser)
+    rows = [{"prompt": f"In one sentence: {question}"} for question in QUESTIONS]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        start_server(
+            model, slots=8, context=256, compare=folder / "prompts.jsonl",
+            votes=Path(empty, "votes.jsonl"),
+        ) as server,
+        start_browser() as browser,
+    ):  # fmt: skip
+        take_compare(server.url, browser)
     return 0
 
 

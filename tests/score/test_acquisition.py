@@ -71,3 +71,20 @@ def test_what_has_a_label_is_not_asked_for_again(method: str) -> None:
     labelled = torch.arange(0, 30, 2)
     chosen = choose(method, x, labelled, 15, draws, torch.Generator().manual_seed(0))
     assert sorted(chosen.tolist()) == list(range(1, 30, 2))
+
+
+def test_a_round_is_drawn_as_the_power_of_the_scores() -> None:
+    """One of three things with entropies in the ratio 1 : 2 : 0 at a power of 2: shares of 1/5, 4/5
+    and none in 4,000 draws, whose deviation is 0.0063: five of them are a false alarm in 10⁶.
+    """
+    half = 0.11002786443835955  # h with H(h) = ½ H(½): −h ln h − (1 − h) ln(1 − h) = ½ ln 2
+    p = torch.tensor([[half, 1 - half], [0.5, 0.5], [1.0, 0.0]], dtype=torch.float64)
+    generator, nothing = torch.Generator().manual_seed(0), torch.zeros(0, dtype=torch.long)
+    counts = torch.zeros(3)
+    for _ in range(4000):
+        [one] = choose("uncertainty", p, nothing, 1, p[None], generator, power=2.0).tolist()
+        counts[one] += 1
+    assert float(counts[2]) == 0
+    assert float(counts[1]) / 4000 == pytest.approx(0.8, abs=0.032)
+    highest = choose("uncertainty", p, nothing, 2, p[None], generator, power=1000.0)
+    assert highest.tolist() == [1, 0]

@@ -218,7 +218,7 @@ def test_every_path_but_the_page_itself_wants_the_key(locked: str) -> None:
         for path in (
             "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings",
             "/tokenize", "/detokenize", "/fledge/tokens", "/fledge/score", "/fledge/votes",
-            "/fledge/thumbs",
+            "/fledge/thumbs", "/fledge/compare", "/fledge/compared",
         )
     ]  # fmt: skip
     paths += [

@@ -17,7 +17,7 @@ from fledge.verify.laboratory import Hardware
 def test_the_rows_hold_in_both_precisions() -> None:
     for dtype in (torch.float64, torch.float32):
         made = rows.lesson_rows(Hardware("cpu", dtype))
-        assert [row.id for row in made] == ["L1", "L2", "L3"]
+        assert [row.id for row in made] == ["L1", "U10.3", "L2", "L3"]
         assert all(row.holds for row in made), [row for row in made if not row.holds]
 
 
@@ -40,3 +40,11 @@ def test_a_reward_model_without_its_margin_does_not_hold(monkeypatch: pytest.Mon
     made = rows.RewardModelling
     monkeypatch.setattr(rows, "RewardModelling", lambda *parts, margin: made(*parts))
     assert not rows.reward_model_row(Hardware()).holds
+
+
+def test_a_score_that_is_asked_for_a_margin_is_no_log_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = rows.RewardModelling
+    monkeypatch.setattr(rows, "RewardModelling", lambda *parts: made(*parts, margin=0.1))
+    assert not rows.demonstrations_row(Hardware()).holds

@@ -219,7 +219,7 @@ VERBS: dict[str, Verb] = {
         bare="study",
     ),
     "query": Verb(
-        "which labels to ask for: margin, bald, core_set, … beside random",
+        "which labels, or which pairs, to ask for: margin, bald, core_set, … beside random",
         "fledge.recipes.studies.query",
         "QueryConfig",
         True,
@@ -364,6 +364,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "RewardConfig": (
         "fledge reward base=runs/tune data=pairs.jsonl",
         "fledge reward base=runs/tune task=reverse pairs=2048",
+        "fledge reward base=runs/tune demonstrations=shown.jsonl",
     ),
     "PreferConfig": (
         "fledge prefer base=runs/tune data=pairs.jsonl algorithm=ipo",
@@ -457,6 +458,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ServeConfig": (
         "fledge serve runs/align",
         "fledge serve runs/tune runs/align port=8080 slots=32",
+        "fledge serve runs/tune compare=pairs.jsonl votes=votes.jsonl",
     ),
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",
@@ -475,6 +477,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "QueryConfig": (
         "fledge query digits",
         "fledge query digits methods=margin,bald rounds=5 labels_per_round=20",
+        "fledge query pairs.jsonl kind=pairs first=100 labels_per_round=100",
     ),
     "RecallConfig": (
         "fledge recall runs/align",

@@ -19,7 +19,7 @@ def draw_budget_curves(summary: dict[str, Any]) -> list[Drawn]:
         Series(str(name), each["x"], each["y"], each["low"], each["high"])
         for name, each in kept.items()
     ]
-    drawn, unit = [], "of held-out pictures, means over seeds with 95 % intervals"
+    drawn, unit = [], "of what is held out, means over seeds with 95 % intervals"
     for first in range(1, max(2, len(series)), AT_A_TIME):
         shown = [series[0], *series[first : first + AT_A_TIME]]
         said = " · ".join(f"{one.name} {100 * one.y[-1]:.1f} %" for one in shown)

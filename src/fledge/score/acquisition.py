@@ -2,7 +2,8 @@
 
 Uncertainty and margin: Settles 2009, sections 2.1 and 3.1; expected model change: Settles, Craven &
 Ray 2008; BALD: Houlsby, Huszár, Ghahramani & Lengyel 2011, eq. 2; core-set: Sener & Savarese 2018,
-algorithm 1.
+algorithm 1; several at a time: Kirsch, Farquhar, Atighehchian, Jesson, Branchaud-Charron & Gal 2023
+(stochastic batch acquisition, "power").
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TINY = 1e-300  # whose logarithm is finite
 METHODS = ("random", "uncertainty", "margin", "bald", "core_set", "expected_change")
 
 
@@ -54,19 +56,25 @@ def core_set(x: Tensor, labelled: Tensor, count: int) -> Tensor:
 
 def choose(
     method: str, x: Tensor, labelled: Tensor, count: int, draws: Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator, power: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """`count` things of the pool x [N, D] that have no label yet. draws: [K, N, C], what is said of
-    the pool: first by the weights themselves, then by draws of their posterior.  -> [count] long
+    """`count` things of the pool x [N, D] that have no label yet, drawn one after the other with
+    chances that go as score^power: the highest scores are those of things that are alike, and one
+    label tells of them all. draws: [K, N, C], what is said of the pool: first by the weights
+    themselves, then by draws of their posterior.  -> [count] long
     """
     if method == "core_set":
         return core_set(x, labelled, count)
     scores = {
-        "random": lambda: torch.rand(len(x), dtype=torch.float64, generator=generator),
+        "random": lambda: torch.ones(len(x), dtype=torch.float64),
         "uncertainty": lambda: uncertainty(draws[0]),
-        "margin": lambda: margin(draws[0]),
+        "margin": lambda: 1 + margin(draws[0]),
         "bald": lambda: bald(draws[1:]),
         "expected_change": lambda: expected_change(draws[0], x),
     }[method]()
-    scores[labelled] = -torch.inf
-    return scores.topk(count).indices
+    # Gumbel's noise on log chances: the largest are a draw without replacement (Vieira 2014).
+    even = torch.rand(len(x), dtype=torch.float64, generator=generator)
+    noise = -(-even.clamp(min=TINY).log()).log()
+    drawn = power * scores.clamp(min=TINY).log() + noise
+    drawn[labelled] = -torch.inf
+    return drawn.topk(count).indices

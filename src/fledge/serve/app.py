@@ -23,6 +23,7 @@ from fledge.serve import (
 )
 from fledge.serve.answering import Gone
 from fledge.serve.api_errors import ApiError
+from fledge.serve.comparisons import Comparisons
 from fledge.serve.guard import Guard
 from fledge.serve.metrics import Metrics
 from fledge.serve.served import ServedModels
@@ -40,9 +41,12 @@ def build_app(
     *,
     page: bool = True,
     memory: ServedMemory | None = None,
+    comparisons: Comparisons | None = None,
 ) -> FastAPI:
-    """page: with the chat page, and what it asks for under /fledge/. memory: of the chat."""
-    service = Service(served, options, memory)
+    """page: with the chat page, and what it asks for under /fledge/. memory: of the chat.
+    comparisons: what people are asked about there.
+    """
+    service = Service(served, options, memory, comparisons)
     # No page of FastAPI's own: it would load scripts from another host.
     app = FastAPI(
         title="fledge",

@@ -17,6 +17,7 @@ from fledge.runs.lineage import run_of
 from fledge.serve.answering import measure
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
+from fledge.serve.comparison_routes import add_comparisons
 from fledge.serve.guard import POLICY
 from fledge.serve.players import GameBody
 from fledge.serve.runs_view import RunsView, find_reference
@@ -83,6 +84,7 @@ def make_router(service: Service) -> APIRouter:
     add_page(router)
     add_models(router, service)
     add_verdicts(router, service)
+    add_comparisons(router, service)
     add_runs(router, service)
     add_players(router, service)
     return router
@@ -118,6 +120,7 @@ def add_models(router: APIRouter, service: Service) -> None:
             "players": [player.tell() for player in served.players.values()],
             "votes": options.votes is not None,
             "thumbs": options.thumbs is not None,
+            "compare": service.comparisons is not None,
         }
         return JSONResponse(about)
 
@@ -180,13 +183,16 @@ def read_vocabulary(one: Served) -> str:
 
 
 def add_verdicts(router: APIRouter, service: Service) -> None:
-    votes = VoteFile(service.options.votes, "votes")
+    kept = service.comparisons
+    votes = VoteFile(service.options.votes, "votes") if kept is None else kept.votes
     thumbs = VoteFile(service.options.thumbs, "thumbs")
 
     @router.post("/fledge/votes")
     async def keep_vote(request: Request) -> Response:
         row = make_preference(await read_body(request, VoteBody))
         await run_in_threadpool(votes.add, row)
+        if kept is not None:
+            await run_in_threadpool(kept.learn, row)
         return JSONResponse({"kept": True})
 
     @router.post("/fledge/thumbs")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fledge.retrieval.store import MemoryStore
+from fledge.serve.comparisons import Comparisons
 from fledge.serve.metrics import Metrics
 from fledge.serve.served import ServedModels
 
@@ -45,4 +46,5 @@ class Service:
     served: ServedModels
     options: Options
     memory: ServedMemory | None = None
+    comparisons: Comparisons | None = None
     metrics: Metrics = field(default_factory=Metrics)

@@ -18,6 +18,7 @@ from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 
 if TYPE_CHECKING:
+    from fledge.serve.comparisons import Comparisons
     from fledge.serve.served import ServedModels
     from fledge.serve.service import Options
 
@@ -79,6 +80,11 @@ class ServeConfig(FamilyField, MemoryFields):
     thumbs: Path | None = Field(
         default=None, description="a .jsonl that thumbs up and down are added to"
     )
+    compare: Path | None = Field(
+        default=None,
+        description="a .jsonl of pairs of answers, or of prompts: the page asks a person about "
+        "them, the most telling first, and adds what is said to votes",
+    )
 
 
 def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
@@ -92,6 +98,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     config.use_family()
     options = make_options(config)
     check_places(config)
+    comparisons = open_comparisons(config)
     store = config.open_memory()
     memory = (
         None if store is None else ServedMemory(store, config.memory_shown, config.memory_tools)
@@ -105,7 +112,13 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
                 told.check_room(one.tokenizer, one.positions)
         port = opened.getsockname()[1]
         whole = run_app(
-            build_app(served, options, page=bool(served.models or served.players), memory=memory),
+            build_app(
+                served,
+                options,
+                page=bool(served.models or served.players),
+                memory=memory,
+                comparisons=comparisons,
+            ),
             options,
             opened,
             listening=lambda: tell_start(config, served, port, show),
@@ -153,6 +166,21 @@ def check_places(config: ServeConfig) -> None:
             raise UserError(f"{field}={file} can be no file: give one, such as {field}.jsonl.")
     if config.votes is not None and config.votes == config.thumbs:
         raise UserError(f"votes and thumbs are both {config.votes}: give each a file of its own.")
+
+
+def open_comparisons(config: ServeConfig) -> Comparisons | None:
+    """Raises UserError for a file that holds neither pairs nor prompts, and without votes."""
+    from fledge.serve.comparisons import read_comparisons
+    from fledge.serve.votes import VoteFile
+
+    if config.compare is None:
+        return None
+    if config.votes is None:
+        raise UserError(
+            f"compare={config.compare} was given and no file for what is said: give "
+            "votes=votes.jsonl too."
+        )
+    return read_comparisons(config.compare, config.votes, VoteFile(config.votes, "votes"))
 
 
 def read_key(file: Path | None) -> bytes | None:

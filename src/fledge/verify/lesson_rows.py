@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.divergence import jensen_shannon, reverse_kl
+from fledge.exact.enumerable import optimum
 from fledge.exact.problem import random_problem
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import Recorder
@@ -97,6 +98,41 @@ def reward_model_row(hardware: Hardware) -> TableRow:
     )
 
 
+def demonstrations_row(hardware: Hardware) -> TableRow:
+    """Answers of U4's optimum beside the reference's, each pair as often as both are said: the
+    score that is left where nothing pulls is r/β up to a constant.
+    """
+    shown, own = (3, 1, 5, 2, 1, 3, 1), (1, 4, 2, 2, 3, 2, 2)  # in 16 answers of either
+    log_shown, log_own = ((torch.tensor(x).double() / 16).log() for x in (shown, own))
+    reward = BETA * (log_shown - log_own) + 0.7  # by enumeration its optimum says `shown`
+    apart = float((optimum(reward, log_own, BETA) - log_shown).abs().max())
+    every = range(len(shown))
+    words = [(i, j) for i in every for j in every for _ in range(shown[i] * own[j])]
+    model = TableOfScores(25).to(hardware.device, hardware.dtype)
+    number = {word: i for i, word in enumerate(_heap_order())}
+    places = [number[word] for word in LANGUAGE.sequences]
+    with torch.no_grad():
+        model.numbers[places] = (reward / BETA + 0.3).to(model.numbers)
+    recorder = Recorder([model.numbers])
+    learner = Learner(model, Schedule(1.0, 1), optimizer=lambda named, rate: recorder, clip=0.0)
+    nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
+    sides = [
+        speak(LANGUAGE, side, LANGUAGE.vocabulary, nothing) for side in zip(*words, strict=True)
+    ]
+    algorithm = RewardModelling(
+        model,  # pyright: ignore[reportArgumentType]
+        learner,
+        Stopwatch(),
+    )
+    algorithm.update(Pairs(*sides))
+    left = float(recorder.taken[0][0].double().norm())
+    return TableRow(
+        "U10.3", "reward out of demonstrations of text", "rests at r/β of U4's optimum",
+        max(left, apart), hardware.tolerance,
+        f"a gradient of {left:.1e} is left, over all {len(words)} pairs of 16 and 16 answers",
+    )  # fmt: skip
+
+
 def _heap_order() -> list[tuple[int, ...]]:
     """All prefixes, shorter ones first, as a heap with V children to a node numbers them."""
     level: list[tuple[int, ...]] = [()]
@@ -147,6 +183,7 @@ def distillation_row(
 def lesson_rows(hardware: Hardware) -> list[TableRow]:
     return [
         reward_model_row(hardware),
+        demonstrations_row(hardware),
         distillation_row("L2", "from the student's side", reverse_kl, 0.0, hardware),
         distillation_row(
             "L3", "from between the two", partial(jensen_shannon, beta=0.3), 0.3, hardware

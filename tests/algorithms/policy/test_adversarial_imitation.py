@@ -12,7 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.algorithms.policy.adversarial_imitation import AIRL, GAIL, AdversarialImitation
+from fledge.algorithms.policy.adversarial_imitation import (
+    AIRL,
+    GAIL,
+    AdversarialImitation,
+    Attributed,
+)
 from fledge.models.control.actor_critic import ActorCritic, Encoder
 from fledge.models.control.discriminator import PlainDiscriminator, RewardDiscriminator
 from fledge.runs.checkpoint import load_state, save_state
@@ -152,6 +157,35 @@ def test_the_optimum_of_gail_is_the_log_ratio_of_how_often_each_comes() -> None:
             assert given == pytest.approx(exact, abs=0.5)
         else:
             assert given < -1
+
+
+def test_the_absorbing_state_is_told_by_how_often_either_comes_there_and_earns_for_ever() -> None:
+    """Of 4 steps of the expert's one terminates, of 4 of the policy's three: the logit there comes
+    to ln(1/3), and a termination earns its γ/(1 − γ) beside what its own step does.
+    """
+    made = make(AIRL.replace(**{**SMALL, "gamma": 0.9}))
+    steps = expert_steps().as_steps()
+    ends = torch.tensor([[True], [False], [False], [False]])
+    theirs, ours = steps.replace(terminated=ends), steps.replace(terminated=~ends)
+    both = Attributed(
+        **{
+            name: torch.cat([getattr(part, name) for part in (theirs, ours)])
+            for name in ("obs", "action", "chosen", "reward", "terminated", "truncated")
+        },
+        expert=torch.arange(8)[:, None] < 4,
+    )
+    loss, batch = made.pose(both)
+    slope = lambda: torch.autograd.grad(loss(batch)[0], made.discriminator.end)[0]  # noqa: E731
+    # 1 and 3 of the 12 steps there are: −σ(−x) / 12 + 3 σ(x) / 12, at x = 0 and where it is 0.
+    assert float(slope()) == pytest.approx((-0.5 + 3 * 0.5) / 12, abs=1e-7)
+    with torch.no_grad():
+        made.discriminator.end.fill_(math.log(1 / 3))
+    assert float(slope()) == pytest.approx(0, abs=1e-7)
+    plain = make(AIRL.replace(**{**SMALL, "gamma": 0.9}, absorbing=False))
+    plain.discriminator.load_state_dict(made.discriminator.state_dict())
+    more = made.reward(ours) - plain.reward(ours)
+    expected = torch.where(ours.terminated, 9 * math.log(1 / 3), 0.0)
+    torch.testing.assert_close(more, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [GAIL, AIRL], ids=["gail", "airl"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fledge.algorithms.policy.ppo import PPO
+from fledge.errors import UserError
 from fledge.fit import total
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
@@ -30,6 +31,21 @@ class Attributed(Trajectories):
     """Single steps of either."""
 
     expert: Tensor  # [B, 1] bool: whose they are
+
+    def with_ends(self) -> Marked:
+        """Beside each step the one that follows it in the absorbing state, chosen where it led
+        there.
+        """
+        chosen = torch.cat([self.chosen, self.chosen & self.terminated], 1)
+        return Marked(chosen, self.expert.expand_as(chosen))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """chosen: which of them there are, expert: whose.  [B, 2] bool each"""
+
+    chosen: Tensor
+    expert: Tensor
 
 
 class AdversarialImitation:
@@ -54,6 +70,11 @@ class AdversarialImitation:
         rows_per_discriminator_update: int = Field(
             default=256, ge=2, description="steps that one of these learns from, half the expert's"
         )
+        absorbing: bool = Field(
+            default=False,
+            description="what follows a termination is a state that is told apart and earns too, "
+            "for ever; without it an early end pays where rewards are negative",
+        )
         discriminator_rate: float = Field(
             default=1.0, gt=0, le=100, description="its learning rate, times the policy's"
         )
@@ -74,6 +95,11 @@ class AdversarialImitation:
         self.policy, self.discriminator = policy, discriminator
         self.shown = shown.as_steps()
         self.settings = settings or AdversarialImitation.Settings()
+        if self.settings.absorbing and self.settings.gamma >= 1:
+            raise UserError(
+                "absorbing=true was given with gamma=1, by which what is earned for ever has no "
+                "sum: give gamma=0.99."
+            )
         self.discriminator_learner, self.stopwatch = discriminator_learner, stopwatch
         self.generator = generator
         self.ppo = PPO(policy, learner, stopwatch, self.settings, generator=generator)
@@ -131,13 +157,18 @@ class AdversarialImitation:
         self, batch: Attributed
     ) -> tuple[Callable[[Attributed], tuple[Tensor, Mapping[str, Tensor]]], Attributed]:
         """−ln D of the expert's steps, −ln(1 − D) of the policy's, as a mean over all."""
-        count = self.discriminator_learner.count(batch.chosen)
+        counted = batch.with_ends().chosen if self.settings.absorbing else batch.chosen
+        count = self.discriminator_learner.count(counted)
 
         def loss(rows: Attributed) -> tuple[Tensor, Mapping[str, Tensor]]:
-            logit = self.logit(rows)
-            nats = total(softplus(torch.where(rows.expert, -logit, logit)), rows.chosen, count)
-            right = ((logit > 0) == rows.expert).to(logit.dtype)
-            return nats, {"right": total(right, rows.chosen, count).detach()}
+            logit, marked = self.logit(rows), Marked(rows.chosen, rows.expert)
+            if self.settings.absorbing:
+                # One step there for each drawn step that leads there, whoever took it.
+                end = self.discriminator.end.to(logit.dtype).expand_as(logit)
+                logit, marked = torch.cat([logit, end], 1), rows.with_ends()
+            nats = total(softplus(torch.where(marked.expert, -logit, logit)), marked.chosen, count)
+            right = ((logit > 0) == marked.expert).to(logit.dtype)
+            return nats, {"right": total(right, marked.chosen, count).detach()}
 
         return loss, batch
 
@@ -161,6 +192,10 @@ class AdversarialImitation:
             return [self.discriminator.reward(self.logit(part))]
 
         (reward,) = self.discriminator_learner.map(ask, batch)
+        if self.settings.absorbing:
+            gamma = self.settings.gamma
+            later = gamma / (1 - gamma) * self.discriminator.reward(self.discriminator.end)
+            reward = reward + torch.where(batch.terminated, later.to(reward), 0.0)
         return torch.where(batch.chosen, reward, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,4 +214,5 @@ class AdversarialImitation:
 
 
 GAIL = AdversarialImitation.Settings(gamma=0.99, value_clip=None, epochs=10)
-AIRL = GAIL.replace(form="airl")
+# Its reward is negative where the policy is not yet the expert: an early end would pay.
+AIRL = GAIL.replace(form="airl", absorbing=True)

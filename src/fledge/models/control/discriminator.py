@@ -1,7 +1,9 @@
 """Networks that tell an expert's steps from a policy's: a plain one (GAIL, Ho & Ermon 2016), and
 one whose parts are a reward and its shaping (AIRL, Fu, Luo & Levine 2018, eq. 4).
 
-D = σ(logit) is the chance that a step is the expert's.
+D = σ(logit) is the chance that a step is the expert's. `end` is the logit of a step in the state
+that a termination leads to, and that nothing leaves (Kostrikov, Agrawal, Dwibedi, Levine & Tompson
+2019, section 4.2).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class PlainDiscriminator(nn.Module):
         self.encoder, self.action = encoder, Encoder(action, normalise=False)
         width = encoder.width + self.action.width
         self.network = mlp((width, *widths, 1), generator=generator)
+        self.end = nn.Parameter(torch.zeros(()))
 
     def logit(
         self, obs: Tensor, action: Tensor, next_obs: Tensor, terminated: Tensor, logp: Tensor
@@ -69,6 +72,7 @@ class RewardDiscriminator(nn.Module):
         width = encoder.width + (0 if state_only else self.action.width)
         self.g = mlp((width, *widths, 1), generator=generator)
         self.h = mlp((encoder.width, *widths, 1), generator=generator)
+        self.end = nn.Parameter(torch.zeros(()))  # g there: h is 0, and there is nothing to choose
 
     def learned_reward(self, obs: Tensor, action: Tensor) -> Tensor:
         """g.  [N, *O], [N, *A] -> [N]"""

@@ -2,16 +2,18 @@
 
 import { get } from "./api.js";
 import { openChat } from "./chat_view.js";
+import { openCompare } from "./compare_view.js";
 import { fail } from "./dom.js";
 import { openPlay } from "./play_view.js";
 import { openRuns } from "./runs_view.js";
 import { openSettings } from "./settings.js";
 import { openVote } from "./vote_view.js";
 
-const VIEWS = ["chat", "vote", "play", "runs"];
+const VIEWS = ["chat", "vote", "compare", "play", "runs"];
 const place = (name) => document.getElementById(name);
 const linkOf = (view) => document.querySelector(`[data-view=${view}]`);
 let first = "chat"; // the view where the address names none
+let compare = null; // where there is something to compare
 
 document.getElementById("open-settings").addEventListener("click", openSettings);
 const runs = openRuns(place("runs"));
@@ -27,6 +29,7 @@ function show() {
   }
   if (name === "runs") runs.show(/^\d+$/.test(number) ? Number(number) : null);
   else runs.hide();
+  if (name === "compare") compare?.start();
 }
 
 // A place within the view, which the address is not to name.
@@ -47,6 +50,13 @@ try {
     first = "play";
     for (const view of ["chat", "vote"]) linkOf(view).hidden = true;
     document.getElementById("open-settings").hidden = true;
+  }
+  if (about.compare) {
+    linkOf("compare").hidden = false;
+    compare = openCompare(place("compare"));
+  } else {
+    const started = "Nothing to compare: start the server with compare=FILE.jsonl.";
+    place("compare").textContent = started;
   }
   if (about.players.length) {
     linkOf("play").hidden = false;
