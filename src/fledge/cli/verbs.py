@@ -280,6 +280,13 @@ VERBS: dict[str, Verb] = {
         "DataLanguagesConfig",
         bare="data",
     ),
+    "data mixture": Verb(
+        "how much of each source to learn from, by small models on mixtures",
+        "fledge.recipes.data.mixture",
+        "DataMixtureConfig",
+        True,
+        bare="data",
+    ),
     "data quality": Verb(
         "a classifier of good and plain text, from two sets of files, for `data clean`",
         "fledge.recipes.data.quality",
@@ -518,6 +525,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "DataLanguagesConfig": (
         "fledge data languages texts.jsonl out=languages.json",
         "fledge data languages texts.jsonl languages=eng:en,deu:de,gsw",
+    ),
+    "DataMixtureConfig": (
+        "fledge data mixture books/,code/,web.jsonl",
+        "fledge data mixture books/,web.jsonl counts=2,1 seeds=5 steps=1000",
     ),
     "DataQualityConfig": (
         "fledge data quality good=wiki/ plain=web-sample.jsonl out=quality",

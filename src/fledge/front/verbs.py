@@ -498,6 +498,13 @@ def data_languages(data: Texts, *, verbose: bool = False, **fields: Any) -> dict
     return look_by_verb("data languages", {"data": data, **fields}, verbose)
 
 
+def data_mixture(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """How much of each source a model should learn from, with intervals, by small models on
+    mixtures; `.summary["data"]` is for `pretrain(data=)`.
+    """
+    return run_verb("data mixture", {"data": data, **fields}, verbose)
+
+
 def data_quality(good: Texts, plain: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
     """A classifier of good and plain text out of two sets of files, for `data_clean(quality=)`;
     how it was judged is in `.summary`.

@@ -22,7 +22,7 @@ from fledge.recipes.language.text_data import TextFields
 from fledge.report.show_page import Page, ShowChapter, check_show_page, write_show_page
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.splits import Split
+from fledge.splits import SPLITS, Split
 from fledge.text.corpus import Corpus
 from fledge.text.documents import AnyDocument
 
@@ -83,9 +83,7 @@ def learn_in(run: Run, config: DataQualityConfig, show: Show) -> Summary:
     page = run.folder / "report.html"
     check_show_page(page)
     sides = [config.read(config.plain, show.line), config.read(config.good, show.line)]
-    numbers = {
-        split: count_pieces(config, sides, split) for split in ("train", "validation", "test")
-    }
+    numbers = {split: count_pieces(sides, split) for split in SPLITS}
     check_numbers(config, numbers)
     model = QualityModel()
     for _ in range(config.epochs):
@@ -132,7 +130,7 @@ def read_pieces(side: Corpus, split: Split) -> Iterator[str]:
     return (piece for _, document in side.split(split) for piece in cut_pieces(document))
 
 
-def count_pieces(config: DataQualityConfig, sides: list[Corpus], split: Split) -> list[int]:
+def count_pieces(sides: list[Corpus], split: Split) -> list[int]:
     return [sum(1 for _ in read_pieces(side, split)) for side in sides]
 
 
