@@ -83,7 +83,7 @@ def learn_in(run: Run, config: DataQualityConfig, show: Show) -> Summary:
     page = run.folder / "report.html"
     check_show_page(page)
     sides = [config.read(config.plain, show.line), config.read(config.good, show.line)]
-    numbers = {split: count_pieces(sides, split) for split in SPLITS}
+    numbers: dict[Split, list[int]] = {split: count_pieces(sides, split) for split in SPLITS}
     check_numbers(config, numbers)
     model = QualityModel()
     for _ in range(config.epochs):
