@@ -41,6 +41,8 @@ def test_a_killed_study_repeats_no_model_and_says_a_mixture(cli: Cli, tmp_path: 
         assert 0 <= share <= 1
     assert told["difference"]["low"] <= told["difference"]["difference"]
     assert "How much of each source" in (tmp_path / "mix/report.html").read_text()
+    short = "tokenizer=bytes layers=1 width=16 heads=2 context=32 tokens_per_step=64 steps=2"
+    assert cli(f"pretrain data={told['data']} {short}", folder=tmp_path).code == 0
     held = [json.loads(line)["text"] for line in (tmp_path / "mix/held-0.jsonl").open()]
     taught = (tmp_path / "mix/source-0.jsonl").read_text()
     assert held

@@ -131,7 +131,10 @@ def test_the_built_in_profiles_say_where_they_are_from() -> None:
         ("data clean a.jsonl least_quality=0.5", "quality=RUN wants least_quality= or"),
         ("data clean a.jsonl quality=. least_quality=0.5", ". has no quality.safetensors: give"),
         ("data clean a.jsonl language=xx", "language=xx names 'xx', and there are profiles of ar"),
-        ("data clean a.jsonl language=en profiles=no.json", "profiles=no.json does not exist"),
+        (
+            "data clean a.jsonl language=en profiles=no.json",
+            "a file or folder is not there (no.json)",
+        ),
         ("data clean a.jsonl profiles=no.json", "say by language= which you want"),
         ("data languages a.jsonl", "line 1 of a.jsonl wants a `text` and a `lang`"),
         ("data languages c.jsonl", "has 0 characters of eng, and 1,000 are wanted"),

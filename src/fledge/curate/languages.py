@@ -59,12 +59,7 @@ class Languages:
     @classmethod
     def load(cls, path: Path = BUILT_IN) -> Languages:
         """Raises UserError for a file that `fledge data languages` did not write."""
-        try:
-            content = read_json(path, Profiles)
-        except FileNotFoundError:
-            raise UserError(
-                f"profiles={path} does not exist: give a file that `fledge data languages` wrote."
-            ) from None
+        content = read_json(path, Profiles)
         if len(content["profiles"]) < 2 or not all(content["profiles"].values()):
             raise UserError(
                 f"{path} has not two `profiles` with runs of letters: give a file that "

@@ -187,8 +187,8 @@ def write_all(
             if step == KEPT:
                 hidden += judged.hidden
                 size["cut"] += cut
-                row |= filters.describe(text)
-                row["kept"] = describe_kept(config, cut, judged.hidden)
+                row |= (told := filters.describe(text))
+                row["kept"] = describe_kept(config, cut, judged.hidden, told)
                 kept.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 row["text"] = text
@@ -203,14 +203,18 @@ def write_all(
     }  # fmt: skip
 
 
-def describe_kept(config: DataCleanConfig, cut: int, hidden: Counter[str]) -> str:
-    """Why a document is there, and what was done to it."""
+def describe_kept(
+    config: DataCleanConfig, cut: int, hidden: Counter[str], told: dict[str, Any]
+) -> str:
+    """Why a document is there, and what was done to it. told: its language, its quality."""
     steps = [
         *config.list_rules(),
         *([] if config.copies == "none" else [f"{config.copies} copies"]),
     ]
     steps += [name for name in ("language", "against", "model", "quality") if getattr(config, name)]
     parts = [f"passed {', '.join(steps)}" if steps else "nothing was asked"]
+    parts += [f"{name} {f'{value:.3g}' if name == 'quality' else value}"
+              for name, value in told.items()]  # fmt: skip
     if cut:
         parts.append(f"{cut:,} characters cut that stood before")
     parts += [f"{number} {kind} replaced" for kind, number in sorted(hidden.items())]

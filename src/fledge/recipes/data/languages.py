@@ -69,9 +69,7 @@ def data_languages(config: DataLanguagesConfig, show: Show) -> dict[str, Any]:
         f"the profiles of {len(profiles)} languages, of all pieces: {config.out}"
     )
     name = next(iter(profiles))
-    command = write_command(
-        "data clean", language=name, profiles=config.out, instead="data=FILES of yours"
-    )
+    command = write_command("data clean", config.data, language=name, profiles=config.out)
     show.line(f"Next: {command}")
     return {
         "languages": list(profiles), "pieces": told.total(), "right": right,

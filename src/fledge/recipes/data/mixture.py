@@ -239,7 +239,7 @@ def draw_page(
     )
     picture = Picture("the best mixture", "", whiskers)
     runs = [
-        (write_mixture(names, mixed), *(f"{loss:.4f}" for loss in own))
+        (*(f"{share:.1%}" for share in mixed), *(f"{loss:.4f}" for loss in own))
         for mixed, own in zip(shares, losses, strict=True)
     ]
     tiles = [("models", str(len(runs))), ("better than even by", f"{-told['difference']:.4f}"),
@@ -247,7 +247,8 @@ def draw_page(
     chapters = [
         ShowChapter("How much of each source", "Shares of all rows that are trained on.",
                     [picture], heads=["source", "share", "95 %"], rows=rows),
-        ShowChapter("The models that the law is of", "Bits per byte on held-out text of each.",
-                    heads=["mixture", *names], rows=runs),
+        ShowChapter("The models that the law is of",
+                    "The share of each source, and bits per byte on held-out text of each.",
+                    heads=[*names, *(f"on {name}" for name in names)], rows=runs),
     ]  # fmt: skip
     return Page("The best mixture", f"{verdict[0].upper()}{verdict[1:]}.", tiles, chapters)
