@@ -1,14 +1,11 @@
-"""Curation beside `datasketch`, `rensa` and `text-dedup` (curate_peers.py): MinHash and its bands
-in documents a second, in one thread, in turn, and what a process holds of them; repeated passages
-of 50 words in seconds for 100 MB; the rules and the search for private data in MB/s; the peak
-memory of `fledge data clean` on 20 MB and on five times as much, or on 2 GB by --gigabytes 2.
+"""What curation costs: repeated passages of 50 words in seconds for 100 MB; the rules, the search
+for private data, language and quality in MB/s; the peak memory of `fledge data clean` on 20 MB and on
+five times as much, or on 2 GB by --gigabytes 2. Near copies beside others: curate_peers.py.
 
 The text is words drawn by lot about as often as English ones are (after Zipf and Mandelbrot, over
 50,000), with turns of phrase that come again, a year now and then, and one sentence of twelve words
 twice: no rule refuses a document, and Gopher's look for runs of every length. Nothing has to be
-fetched; --data measures the rules on a text of yours as well, in pieces of 3,000 characters. The
-others are given the same runs of five words, 112 permutations and 14 bands of 8, all documents at
-once, and are imported beforehand.
+fetched; --data measures the rules on a text of yours as well, in pieces of 3,000 characters.
 
 --gigabytes measures nothing but that: lines drawn from 100,000 drawn ones, 50 a document, which are
 quick to write and of which next to no two in a row come again; rules, exact and near copies,
@@ -30,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from curate_peers import AT_A_TIME, PEERS, list_sides, measure_growth
+from fledge.curate.languages import Languages
 from fledge.curate.private import hide_private
+from fledge.curate.quality import QualityModel
 from fledge.curate.rules import RULES
 from fledge.curate.spans import RepeatedSpans
 from fledge.curate.word_counts import COMMON
@@ -39,6 +37,7 @@ from fledge.text.documents import read_documents
 from side_by_side import finish, options, table
 
 WORDS = 500  # of a document
+AT_A_TIME = 64
 PIECE = 3000  # characters of a text that is given
 MEGABYTE = 10**6
 TELL_PEAK = """
@@ -84,8 +83,14 @@ def measure_judges(texts: list[str], of: str = "") -> dict[str, float]:
         figures[f"{name}{of}_passed"] = 1 - len(refused) / len(texts)
         took = seconds(lambda judge=judge: [judge(text) for text in texts])
         figures[f"{name}{of}_megabytes_per_second"] = size / took
-    took = seconds(lambda: [hide_private(text) for text in texts])
-    return figures | {f"private{of}_megabytes_per_second": size / took}
+    languages, quality = Languages.load(), QualityModel()
+    others: dict[str, Callable[[str], Any]] = {
+        "private": hide_private, "language": languages.tell, "quality": quality.score,
+    }  # fmt: skip
+    for name, judge in others.items():
+        took = seconds(lambda judge=judge: [judge(text) for text in texts])
+        figures[f"{name}{of}_megabytes_per_second"] = size / took
+    return figures
 
 
 def read_pieces(data: str, most: int) -> list[str]:
@@ -104,18 +109,6 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
-
-
-def measure_copies(texts: list[str], rounds: int) -> dict[str, float]:
-    """Documents a second of each side that is installed, medians of rounds in turn."""
-    sides = list_sides()
-    for work in sides.values():
-        work(texts[:AT_A_TIME])
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, work in sides.items():
-            rates[name].append(len(texts) / seconds(lambda work=work: work(texts)))
-    return {name: float(np.median(each)) for name, each in rates.items()}
 
 
 def measure_spans(megabytes: float) -> float:
@@ -187,19 +180,8 @@ def main() -> None:
                                "aim": "≤ 300", "holds": more <= 300}  # fmt: skip
         finish(given.json, table(("", "measured", ""), rows), {}, figures, {}, [aim])
         return
-    number = 1000 if given.quick else 4000
-    texts = write_documents(number)
-    size = sum(map(len, texts)) / MEGABYTE
-    rates = measure_copies(texts, 1 if given.quick else 3)
-    figures = {f"{name}_documents_per_second": rate for name, rate in rates.items()}
-    figures["megabytes_per_second"] = rates["ours"] * size / number
-    ratios = {f"copies_over_{name}": rates["ours"] / rates[name] for name in PEERS if name in rates}
-    here = str(Path(__file__).parent)
-    growth = {
-        name: measure_growth(name, number, here) for name in ("ours", *PEERS) if name in rates
-    }
-    figures |= {f"{name}_megabytes_held": held for name, held in growth.items()}
-    ratios |= {f"memory_of_{n}": growth["ours"] / growth[n] for n in PEERS if n in growth}
+    texts = write_documents(1000 if given.quick else 4000)
+    figures: dict[str, float] = {}
     spans = measure_spans(20 if given.quick else 100) * (5 if given.quick else 1)
     figures["spans_seconds_for_100_megabytes"] = spans
     figures |= measure_judges(texts)
@@ -211,11 +193,6 @@ def main() -> None:
     high = measure_memory(40 if given.quick else 100)
     figures |= {"memory_at_20_megabytes": low, "memory_at_most_megabytes": high}
     aims = [
-        *(
-            (f"copies: times {name}", ratios.get(f"copies_over_{name}", 0.0), aim, True)
-            for name, aim in (("datasketch", 2.0), ("rensa", 1.0), ("text-dedup", 1.0))
-        ),
-        ("memory: of datasketch's", ratios.get("memory_of_datasketch", float("inf")), 0.5, False),
         ("spans of 100 MB: seconds", spans, 60.0, False),
         *(
             (
@@ -225,7 +202,7 @@ def main() -> None:
                 True,
             )
             for of in ("", *(["_on_data"] if given.data else []))
-            for name in (*RULES, "private")
+            for name in (*RULES, "private", "language", "quality")
         ),
         ("memory above that of 20 MB: MB", high - low, 300.0, False),
     ]
@@ -238,7 +215,7 @@ def main() -> None:
          "holds": figure >= aim if more else figure <= aim}
         for name, figure, aim, more in aims
     ]  # fmt: skip
-    finish(given.json, table(("", "measured", "aim"), rows), ratios, figures, {}, said)
+    finish(given.json, table(("", "measured", "aim"), rows), {}, figures, {}, said)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Near copies by others: the same runs of five words, 112 permutations and 14 bands of 8, each at
-its fastest exact form for one thread; and what a process holds of many documents.
+"""Near copies beside `datasketch`, `rensa` and `text-dedup`: documents a second of the process's
+own time, in turn, and what it holds of them. All are given the same runs of five words, 112
+permutations and 14 bands of 8, each at its fastest exact form, and are imported beforehand.
 
 datasketch: `MinHash.bulk`, which draws its permutations once. rensa: a matrix of digests, and its
 one-shot search. text-dedup: `embed_func` of its minhash.py with xxh3 in 32 bits, its tables and its
@@ -9,17 +10,20 @@ union-find, as its `main` puts them together.
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curate import AT_A_TIME, seconds, write_documents
 from fledge.curate.near_copies import BANDS, ROWS, SHINGLE, find_clusters, hash_bands
+from side_by_side import finish, options, table
 
-AT_A_TIME = 64
 Side = Callable[[list[str]], Any]
 TELL_GROWTH = """
 import sys
@@ -78,11 +82,11 @@ def hash_text_dedup(minhash: Any, texts: list[str]) -> Any:
             hashranges=ranges, permutations=(factors, terms), hash_func=minhash.xxh3_32hash,
             dtype=np.uint32, max_hash=most, modulo_prime=prime,
         )  # fmt: skip
-        for band, table in zip(told[minhash.SIGNATURE_COLUMN], tables, strict=True):
-            table[band].add(number)
+        for band, documents in zip(told[minhash.SIGNATURE_COLUMN], tables, strict=True):
+            documents[band].add(number)
     clusters = minhash.UnionFind()
-    for table in tables:
-        for numbers in table.values():
+    for band_table in tables:
+        for numbers in band_table.values():
             if len(numbers) > 1:
                 first = min(numbers)
                 for number in numbers:
@@ -123,3 +127,44 @@ def measure_growth(name: str, number: int, here: str) -> float:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return float(done.stdout.split("growth")[1])
+
+
+def measure_copies(texts: list[str], rounds: int) -> dict[str, float]:
+    """Documents a second of each side that is installed, medians of rounds in turn."""
+    sides = list_sides()
+    for work in sides.values():
+        work(texts[:AT_A_TIME])
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            rates[name].append(len(texts) / seconds(lambda work=work: work(texts)))
+    return {name: float(np.median(each)) for name, each in rates.items()}
+
+
+def main() -> None:
+    given = options(__doc__)
+    os.environ["RAYON_NUM_THREADS"] = "1"  # rensa's
+    number = 500 if given.quick else 2000
+    texts = write_documents(number)
+    rates = measure_copies(texts, 1 if given.quick else 3)
+    here = str(Path(__file__).parent)
+    growth = {name: measure_growth(name, number, here) for name in rates}
+    figures = {f"{name}_documents_per_second": rate for name, rate in rates.items()}
+    figures |= {f"{name}_megabytes_held": held for name, held in growth.items()}
+    figures["megabytes_per_second"] = rates["ours"] * sum(map(len, texts)) / number / 1e6
+    ratios = {f"copies_over_{name}": rates["ours"] / rates[name] for name in PEERS if name in rates}
+    ratios |= {f"memory_of_{n}": growth["ours"] / growth[n] for n in PEERS if n in growth}
+    aims: list[dict[str, Any]] = []
+    for name, aim in (("datasketch", 2.0), ("rensa", 1.0), ("text-dedup", 1.0)):
+        ratio = ratios.get(f"copies_over_{name}", 0.0)
+        aims.append({"name": f"times {name}" if ratio else f"{name} is not installed",
+                     "figure": ratio, "aim": f"≥ {aim:g}", "holds": ratio >= aim})  # fmt: skip
+    held = ratios.get("memory_of_datasketch", float("inf"))
+    aims.append({"name": "memory, of datasketch's", "figure": held, "aim": "≤ 0.5",
+                 "holds": held <= 0.5})  # fmt: skip
+    rows = [(one["name"], f"{one['figure']:,.2f}", one["aim"]) for one in aims]
+    finish(given.json, table(("", "measured", "aim"), rows), ratios, figures, {}, aims)
+
+
+if __name__ == "__main__":
+    main()
