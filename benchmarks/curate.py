@@ -1,6 +1,6 @@
 """What curation costs: repeated passages of 50 words in seconds for 100 MB; the rules, the search
-for private data, language and quality in MB/s; the peak memory of `fledge data clean` on 20 MB and on
-five times as much, or on 2 GB by --gigabytes 2. Near copies beside others: curate_peers.py.
+for private data, language and quality in MB/s; the peak memory of `fledge data clean` on 20 MB and
+on five times as much, or on 2 GB by --gigabytes 2. Near copies beside others: curate_peers.py.
 
 The text is words drawn by lot about as often as English ones are (after Zipf and Mandelbrot, over
 50,000), with turns of phrase that come again, a year now and then, and one sentence of twelve words

@@ -530,9 +530,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge data mixture books/,code/,web.jsonl",
         "fledge data mixture books/,web.jsonl counts=2,1 seeds=5 steps=1000",
     ),
-    "DataQualityConfig": (
-        "fledge data quality good=wiki/ plain=web-sample.jsonl out=quality",
-    ),
+    "DataQualityConfig": ("fledge data quality good=wiki/ plain=web-sample.jsonl out=quality",),
     "DataShowConfig": ("fledge data show runs/data-clean documents=20",),
     "ScaleConfig": (
         "fledge scale points.csv budget=1e19",
