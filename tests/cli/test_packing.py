@@ -78,6 +78,7 @@ def test_killed_it_ends_with_the_same_bits(cli: Cli, texts: Path) -> None:
         ("curriculum_model=here", "give curriculum_model= with them, and only with them"),
         ("objective=fim", "packing=best_fit lays whole documents into rows, and objective=fim"),
         ("architecture=lstm carry=true", "and carry=true makes its rows another way"),
+        ("architecture=lstm backward=true", "and backward=true makes its rows another way"),
         ("curriculum=quality curriculum_model=.", "has no quality.safetensors: give the folder"),
         ("architecture=bert", "packing was given, which an encoder has not"),
     ],

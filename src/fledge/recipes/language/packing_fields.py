@@ -34,9 +34,11 @@ class PackingFields(BaseModel):
         "`fledge data quality` for quality",
     )
 
-    def check_packing(self, carry: bool, objective: str | None, begin: int | None) -> None:
-        """begin: the token that opens documents. Raises UserError for what does not go together."""
-        whole = "carry=true" if carry else f"objective={objective}" if objective else ""
+    def check_packing(self, order: str, objective: str | None, begin: int | None) -> None:
+        """order: in which a recurrent model reads, "" for the usual. begin: the token
+        that opens documents. Raises UserError for what does not go together.
+        """
+        whole = f"{order}=true" if order else f"objective={objective}" if objective else ""
         models = ("perplexity", "quality")
         if (self.curriculum_model is not None) != (self.curriculum in models):
             raise UserError(
