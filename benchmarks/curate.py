@@ -1,31 +1,35 @@
-"""Curation beside `datasketch`: MinHash and its bands in documents a second, in one thread, in
-turn; repeated passages of 50 words in seconds for 100 MB; the rules and the search for private data
-in MB/s; the peak memory of `fledge data clean` on 20 MB and on five times as much.
+"""What curation costs: repeated passages of 50 words in seconds for 100 MB; the rules, the search
+for private data, language and quality in MB/s; the peak memory of `fledge data clean` on 20 MB and
+on five times as much, or on 2 GB by --gigabytes 2. Near copies beside others: curate_peers.py.
 
 The text is words drawn by lot about as often as English ones are (after Zipf and Mandelbrot, over
 50,000), with turns of phrase that come again, a year now and then, and one sentence of twelve words
 twice: no rule refuses a document, and Gopher's look for runs of every length. Nothing has to be
 fetched; --data measures the rules on a text of yours as well, in pieces of 3,000 characters.
-datasketch is given the same runs of five words, 112 permutations and 14 bands of 8, all documents
-at once (`MinHash.bulk`, which draws its permutations once), and is imported beforehand.
+
+--gigabytes measures nothing but that: lines drawn from 100,000 drawn ones, 50 a document, which are
+quick to write and of which next to no two in a row come again; rules, exact and near copies,
+without passages and private data.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
+import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fledge.curate.near_copies import BANDS, ROWS, SHINGLE, find_clusters, hash_bands
+from fledge.curate.languages import Languages
 from fledge.curate.private import hide_private
+from fledge.curate.quality import QualityModel
 from fledge.curate.rules import RULES
 from fledge.curate.spans import RepeatedSpans
 from fledge.curate.word_counts import COMMON
@@ -33,8 +37,8 @@ from fledge.text.documents import read_documents
 from side_by_side import finish, options, table
 
 WORDS = 500  # of a document
-PIECE = 3000  # characters of a text that is given
 AT_A_TIME = 64
+PIECE = 3000  # characters of a text that is given
 MEGABYTE = 10**6
 TELL_PEAK = """
 import pathlib, sys
@@ -79,8 +83,14 @@ def measure_judges(texts: list[str], of: str = "") -> dict[str, float]:
         figures[f"{name}{of}_passed"] = 1 - len(refused) / len(texts)
         took = seconds(lambda judge=judge: [judge(text) for text in texts])
         figures[f"{name}{of}_megabytes_per_second"] = size / took
-    took = seconds(lambda: [hide_private(text) for text in texts])
-    return figures | {f"private{of}_megabytes_per_second": size / took}
+    languages, quality = Languages.load(), QualityModel()
+    others: dict[str, Callable[[str], Any]] = {
+        "private": hide_private, "language": languages.tell, "quality": quality.score,
+    }  # fmt: skip
+    for name, judge in others.items():
+        took = seconds(lambda judge=judge: [judge(text) for text in texts])
+        figures[f"{name}{of}_megabytes_per_second"] = size / took
+    return figures
 
 
 def read_pieces(data: str, most: int) -> list[str]:
@@ -99,45 +109,6 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
-
-
-def hash_ours(texts: list[str]) -> np.ndarray:
-    parts = [hash_bands(texts[a : a + AT_A_TIME]) for a in range(0, len(texts), AT_A_TIME)]
-    bands = np.concatenate(parts)
-    return find_clusters(bands)
-
-
-def hash_theirs(datasketch: Any, texts: list[str]) -> list[Any]:
-    index = datasketch.MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-    runs, copies = [], []
-    for text in texts:
-        words = text.lower().split()
-        own = {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
-        runs.append([run.encode() for run in own])
-    sketches = datasketch.MinHash.bulk(runs, num_perm=BANDS * ROWS)
-    for number, sketch in enumerate(sketches):
-        copies.append(index.query(sketch))
-        index.insert(str(number), sketch, check_duplication=False)
-    return copies
-
-
-def measure_copies(texts: list[str], rounds: int) -> tuple[float, float | None]:
-    """Documents a second, medians of rounds in turn; theirs None where it is not installed."""
-    try:
-        datasketch: Any = importlib.import_module("datasketch")
-    except ImportError:
-        datasketch = None
-    sides: dict[str, Callable[[list[str]], Any]] = {"ours": hash_ours}
-    if datasketch is not None:
-        sides["theirs"] = lambda some: hash_theirs(datasketch, some)
-    for work in sides.values():
-        work(texts[:AT_A_TIME])
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, work in sides.items():
-            rates[name].append(len(texts) / seconds(lambda work=work: work(texts)))
-    medians = {name: float(np.median(each)) for name, each in rates.items()}
-    return medians["ours"], medians.get("theirs")
 
 
 def measure_spans(megabytes: float) -> float:
@@ -164,24 +135,53 @@ def measure_memory(megabytes: int) -> float:
                 for text in write_documents(500, seed):
                     written += out.write(json.dumps({"text": text}) + "\n")
                 seed += 1
-        words = ("data", "clean", str(path), "rules=fineweb", f"out={folder}/clean")
-        done = subprocess.run(
-            [sys.executable, "-c", TELL_PEAK, *words], check=True, capture_output=True, text=True
-        )
-        return int(done.stderr.rpartition("VmHWM:")[2].split()[0]) / 1024
+        return clean(folder, path, ["rules=fineweb"])[0]
+
+
+def clean(folder: str, path: Path, fields: Sequence[str]) -> tuple[float, float]:
+    """Peak MB of the process that does it, and its seconds."""
+    words = ("data", "clean", str(path), *fields, f"out={folder}/clean")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", TELL_PEAK, *words], check=True, capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return int(done.stderr.rpartition("VmHWM:")[2].split()[0]) / 1024, took
+
+
+def measure_large(gigabytes: float, quick: bool) -> dict[str, float]:
+    """Peak MB of a cleaning of 20 MB and of so many GB, and MB/s of the second, its own time."""
+    lines = [line for text in write_documents(4000) for line in text.split("\n")]
+    figures: dict[str, float] = {}
+    for name, megabytes in (("20_megabytes", 20), ("large", 40 if quick else 1000 * gigabytes)):
+        lot = random.Random(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path, written = Path(folder, "text.jsonl"), 0
+            with path.open("w") as out:
+                while written < megabytes * MEGABYTE:
+                    row = {"text": "\n".join(lot.choices(lines, k=50))}
+                    written += out.write(json.dumps(row) + "\n")
+            words = ("rules=fineweb", "spans=0", "private=false")
+            peak, took = clean(folder, path, words)
+        figures |= {f"peak_{name}": peak, f"megabytes_per_second_{name}": written / took / MEGABYTE}
+    return figures
 
 
 def main() -> None:
-    given = options(__doc__, data="text on which the rules are measured too, as `data clean` takes")
-    number = 1000 if given.quick else 4000
-    texts = write_documents(number)
-    size = sum(map(len, texts)) / MEGABYTE
-    ours, theirs = measure_copies(texts, 1 if given.quick else 3)
-    figures = {"documents_per_second": ours, "megabytes_per_second": ours * size / number}
-    ratios: dict[str, float] = {}
-    if theirs is not None:
-        figures["datasketch_documents_per_second"] = theirs
-        ratios["copies_over_datasketch"] = ours / theirs
+    help_data = "text on which the rules are measured too, as `data clean` takes"
+    help_large = "measure nothing but the memory of a cleaning of so much text"
+    given = options(__doc__, data=help_data, gigabytes=help_large)
+    if given.gigabytes:
+        figures = measure_large(float(given.gigabytes), given.quick)
+        more = figures["peak_large"] - figures["peak_20_megabytes"]
+        rows = [(name, f"{figure:,.1f}", "") for name, figure in figures.items()]
+        aim: dict[str, Any] = {"name": "memory above that of 20 MB: MB", "figure": more,
+                               "aim": "≤ 300", "holds": more <= 300}  # fmt: skip
+        finish(given.json, table(("", "measured", ""), rows), {}, figures, {}, [aim])
+        return
+    texts = write_documents(1000 if given.quick else 4000)
+    figures: dict[str, float] = {}
     spans = measure_spans(20 if given.quick else 100) * (5 if given.quick else 1)
     figures["spans_seconds_for_100_megabytes"] = spans
     figures |= measure_judges(texts)
@@ -193,7 +193,6 @@ def main() -> None:
     high = measure_memory(40 if given.quick else 100)
     figures |= {"memory_at_20_megabytes": low, "memory_at_most_megabytes": high}
     aims = [
-        ("copies: times datasketch", ratios.get("copies_over_datasketch", 0.0), 2.0, True),
         ("spans of 100 MB: seconds", spans, 60.0, False),
         *(
             (
@@ -203,7 +202,7 @@ def main() -> None:
                 True,
             )
             for of in ("", *(["_on_data"] if given.data else []))
-            for name in (*RULES, "private")
+            for name in (*RULES, "private", "language", "quality")
         ),
         ("memory above that of 20 MB: MB", high - low, 300.0, False),
     ]
@@ -216,7 +215,7 @@ def main() -> None:
          "holds": figure >= aim if more else figure <= aim}
         for name, figure, aim, more in aims
     ]  # fmt: skip
-    finish(given.json, table(("", "measured", "aim"), rows), ratios, figures, {}, said)
+    finish(given.json, table(("", "measured", "aim"), rows), {}, figures, {}, said)
 
 
 if __name__ == "__main__":

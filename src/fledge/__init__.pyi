@@ -31,6 +31,9 @@ from fledge.front.verbs import continual as continual
 from fledge.front.verbs import control as control
 from fledge.front.verbs import data_clean as data_clean
 from fledge.front.verbs import data_effect as data_effect
+from fledge.front.verbs import data_languages as data_languages
+from fledge.front.verbs import data_mixture as data_mixture
+from fledge.front.verbs import data_quality as data_quality
 from fledge.front.verbs import data_show as data_show
 from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill

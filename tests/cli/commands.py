@@ -144,6 +144,7 @@ SENTENCES = (
 KINDS = {
     "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
     "pretrain mup": f"{PRETRAIN} parameterization=mup optimizer=muon",
+    "pretrain packed": f"{PRETRAIN} packing=best_fit curriculum=length",
     "pretrain replaced": f"{ENCODER} objective=rtd masking=spans",
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",

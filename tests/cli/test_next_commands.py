@@ -53,6 +53,7 @@ SHORT = {
     "align": "steps=1 prompts_per_step=2 samples_per_prompt=2 max_new_tokens=4 "
     "evaluation_prompts=2 precision=fp32 compile=no",
     "distill": "steps=1 rows_per_step=2 precision=fp32 compile=no",
+    "data clean": "rules=none",
     "play": "episodes=2",
     "play tictactoe": "simulations=4",
 }  # fmt: skip
@@ -106,6 +107,20 @@ def train_tokenizers(stand: Stand) -> str:
     return said
 
 
+def learn_quality(stand: Stand) -> str:
+    for name in ("good", "plain"):
+        texts = [f"{name} {number} of many" for number in range(500)]
+        rows = "".join(json.dumps({"text": text, "lang": name}) + "\n" for text in texts)
+        (stand.folder / f"{name} text.jsonl").write_text(rows)
+    return stand.say("data quality epochs=1", "good=good text.jsonl", "plain=plain text.jsonl", RUN)
+
+
+def learn_languages(stand: Stand) -> str:
+    rows = [{"lang": name, "text": f"{name} text of {name} " * 80} for name in ("ours", "other")]
+    (stand.folder / "my texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return stand.say("data languages", "data=my texts.jsonl", "out=my languages.json")
+
+
 def lose_the_model(stand: Stand) -> str:
     stand.say(TUNE, RUN)
     damage(stand.run / "model" / "model.safetensors")
@@ -150,6 +165,8 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
         finished(PRETRAIN.replace(" heads=2", " architecture=lstm backward=true")),
     ],
     "recipes/data/clean.py": [finished("data clean {text} rules=none")],
+    "recipes/data/quality.py": [learn_quality],
+    "recipes/data/languages.py": [learn_languages],
     "recipes/language/count.py": [
         finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
     ],
@@ -189,6 +206,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     ],
 }  # fmt: skip
 ELSEWHERE = {
+    "recipes/data/mixture.py": "tests/cli/test_data_mixture.py, which trains nine models",
     "recipes/images/spell.py": "tests/cli/test_spell.py, which has a run whose codes are written",
     "recipes/language/tune_labels.py": "tests/cli/test_label_runs.py, which has an encoder",
     "recipes/language/demo.py": "tests/cli/test_demo.py, which takes minutes",

@@ -274,6 +274,25 @@ VERBS: dict[str, Verb] = {
         True,
         bare="data",
     ),
+    "data languages": Verb(
+        "profiles that tell languages apart, out of texts of each, for `data clean`",
+        "fledge.recipes.data.languages",
+        "DataLanguagesConfig",
+        bare="data",
+    ),
+    "data mixture": Verb(
+        "how much of each source to learn from, by small models on mixtures",
+        "fledge.recipes.data.mixture",
+        "DataMixtureConfig",
+        True,
+        bare="data",
+    ),
+    "data quality": Verb(
+        "a classifier of good and plain text, from two sets of files, for `data clean`",
+        "fledge.recipes.data.quality",
+        "DataQualityConfig",
+        True,
+    ),
     "data show": Verb(
         "a page: what a cleaning kept and dropped, with examples",
         "fledge.recipes.data.show",
@@ -506,6 +525,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge data effect web.jsonl step=near",
         "fledge data effect web/ step=gopher seeds=5 steps=1000",
     ),
+    "DataLanguagesConfig": (
+        "fledge data languages texts.jsonl out=languages.json",
+        "fledge data languages texts.jsonl languages=eng:en,deu:de,gsw",
+    ),
+    "DataMixtureConfig": (
+        "fledge data mixture books/,code/,web.jsonl",
+        "fledge data mixture books/,web.jsonl counts=2,1 seeds=5 steps=1000",
+    ),
+    "DataQualityConfig": ("fledge data quality good=wiki/ plain=web-sample.jsonl out=quality",),
     "DataShowConfig": ("fledge data show runs/data-clean documents=20",),
     "ScaleConfig": (
         "fledge scale points.csv budget=1e19",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -69,11 +69,31 @@ def read_whole(document: Document | LongDocument) -> str:
     return "".join(parts)
 
 
+def find_least_quality(
+    documents: Iterable[Document | LongDocument], filters: Filters, share: float, told: Told
+) -> float:
+    """The quality that this share of the documents has which all other filters keep; copies among
+    them count. Eight bytes a document are held.
+    """
+    if filters.quality is None:
+        raise ValueError("filters without a model of quality have no least quality: give one.")
+    scores, others = array("d"), replace(filters, least_quality=0.0)
+    for number, document in enumerate(documents):
+        told(number)
+        text = read_whole(document)
+        if others.judge(text).step == KEPT:
+            scores.append(filters.quality.score(text))
+    if not scores:
+        return 0.0
+    ordered = np.sort(np.frombuffer(scores))[::-1]
+    return float(ordered[max(int(np.ceil(share * len(ordered))), 1) - 1])
+
+
 def judge_all(
     documents: Iterable[Document | LongDocument], filters: Filters, copies: Copies, told: Told
 ) -> Verdicts:
     """The first reading."""
-    steps = (KEPT, *filters.rules, "against", "model", EXACT, NEAR)
+    steps = (KEPT, *filters.steps, EXACT, NEAR)
     number_of = {step: number for number, step in enumerate(steps)}
     codes, copy_of, seen = bytearray(), array("q"), dict[bytes, int]()
     places = array("q")  # of those whose bands are known

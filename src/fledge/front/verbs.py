@@ -493,6 +493,25 @@ def data_effect(data: Texts, *, verbose: bool = False, **fields: Any) -> Trained
     return run_verb("data effect", {"data": data, **fields}, verbose)
 
 
+def data_languages(data: Texts, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Profiles that tell languages apart, out of rows with `text` and `lang`."""
+    return look_by_verb("data languages", {"data": data, **fields}, verbose)
+
+
+def data_mixture(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """How much of each source a model should learn from, with intervals, by small models on
+    mixtures; `.summary["data"]` is for `pretrain(data=)`.
+    """
+    return run_verb("data mixture", {"data": data, **fields}, verbose)
+
+
+def data_quality(good: Texts, plain: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """A classifier of good and plain text out of two sets of files, for `data_clean(quality=)`;
+    how it was judged is in `.summary`.
+    """
+    return run_verb("data quality", {"good": good, "plain": plain, **fields}, verbose)
+
+
 def data_show(run: Folder | TrainedRun, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """A page about a run of `data_clean`: what each filter dropped, with examples."""
     return look_by_verb("data show", {"run": run, **fields}, verbose)

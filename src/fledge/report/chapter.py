@@ -57,6 +57,8 @@ _SENTENCES = {
     "continual": "Tasks are learned one after the other, and judged after each.",
     "data effect": "A step of curation is worth what models with and without it say.",
     "data clean": "Each document of a corpus is kept or dropped, for a reason.",
+    "data mixture": "Small models on many mixtures say how much of each source to learn from.",
+    "data quality": "A classifier learns which text is good, from two sets of files.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
     "imagine": "A model learns to make what the data is like, by {model}.",

@@ -22,6 +22,15 @@ class Tokens(Protocol):
     def __getitem__(self, span: slice) -> np.ndarray: ...
 
 
+class NumberedRows(Protocol):
+    """Rows of one text, numbered without end: `windows` of them are a pass."""
+
+    context: int
+    windows: int
+
+    def read(self, number: int) -> np.ndarray: ...
+
+
 class Windows:
     """The rows of one text, numbered without end: a row is a function of (seed, number) alone.
 
@@ -75,10 +84,20 @@ class DocumentRows:
     """
 
     def __init__(
-        self, stream: Tokens, begin: int | None, *, rows_per_step: int, context: int, seed: int
+        self,
+        stream: Tokens,
+        begin: int | None,
+        *,
+        rows_per_step: int,
+        context: int,
+        seed: int,
+        text: NumberedRows | None = None,
     ) -> None:
+        """text: how rows are made of the stream, by default windows of it."""
         self.begin, self.rows = begin, rows_per_step
-        self.text = Windows(stream, context=context, seed=seed, index="documents")
+        self.text: NumberedRows = text or Windows(
+            stream, context=context, seed=seed, index="documents"
+        )
         self.position = 0
         self.figures: dict[str, float] = {}
 

@@ -7,14 +7,14 @@ each source to within a row or so, and after a number of rows that the shares di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from fledge.errors import UserError
-from fledge.sample.documents import Tokens, Windows, text_rows
+from fledge.sample.documents import NumberedRows, Tokens, Windows, text_rows
 from fledge.trajectories import Trajectories
 
 
@@ -33,16 +33,20 @@ class MixedRows:
         rows_per_step: int,
         context: int,
         seed: int,
+        make: Callable[[int, Tokens], NumberedRows] | None = None,
     ) -> None:
-        """shares: of all rows, one for each stream. Raises UserError for a source that is too
-        short.
+        """shares: of all rows, one for each stream. make: the rows of a stream, told its number; by
+        default windows of it. Raises UserError for a source that is too short.
         """
         self.begin, self.rows, self.shares = begin, rows_per_step, np.array(shares)
-        self.texts: list[Windows] = []
+        self.texts: list[NumberedRows] = []
+
+        def cut(number: int, stream: Tokens) -> NumberedRows:
+            return Windows(stream, context=context, seed=seed, index=f"documents {number}")
+
         for number, (name, stream) in enumerate(zip(names, streams, strict=True)):
             try:
-                index = f"documents {number}"
-                self.texts.append(Windows(stream, context=context, seed=seed, index=index))
+                self.texts.append((make or cut)(number, stream))
             except UserError as error:
                 raise UserError(f"{name}: {error}") from None
         self.given = [0] * len(self.texts)

@@ -2,7 +2,8 @@
 kept or dropped.
 
 Three readings, each a stage that is not repeated when the run goes on: documents one by one and as
-copies; passages that stood before; then everything is written.
+copies; passages that stood before; then everything is written. Before them one more where a share
+of the best documents is wanted: which quality that is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,25 @@ import numpy as np
 from rich.table import Table
 
 from fledge.curate.filtering import KEPT, Filters
-from fledge.curate.passes import EXACT, NEAR, Verdicts, find_spans, judge_all, read_whole
+from fledge.curate.passes import (
+    EXACT,
+    NEAR,
+    Verdicts,
+    find_least_quality,
+    find_spans,
+    judge_all,
+    read_whole,
+)
 from fledge.curate.spans import cut_spans
 from fledge.errors import UserError
+from fledge.json_file import read_json
 from fledge.next_command import write_command
 from fledge.recipes.course import Summary
 from fledge.recipes.data.clean_fields import DataCleanConfig
 from fledge.recipes.data.examples import draw_page
 from fledge.report.figures import format_size
 from fledge.report.show_page import check_show_page, write_show_page
+from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.text.documents import Document, LongDocument, read_documents
@@ -43,7 +55,8 @@ def data_clean(config: DataCleanConfig, show: Show, run: Run | None = None) -> S
         return clean_in(run, config, show)
     config.check()
     against = [] if config.against is None else [config.against]
-    parents = [] if config.model is None else [config.model]
+    parents = [parent for parent in (config.model, config.quality) if parent is not None]
+    against += [] if config.profiles is None else [str(config.profiles)]
     with Run.create(
         config.out, "data clean", config.model_dump(mode="json"), seed=config.seed,
         parents=parents, data=[config.data, *against],
@@ -60,7 +73,7 @@ def clean_in(run: Run, config: DataCleanConfig, show: Show) -> Summary:
     """The stages that are not done yet, and what they came to."""
     page = run.folder / "report.html"
     check_show_page(page)
-    filters = config.choose_filters()
+    filters = choose_least(run.folder / "quality.json", config, config.choose_filters(), show)
     verdicts = judge_or_read(run.folder / "verdicts.npz", config, filters, show)
     spans = find_or_read_spans(run.folder / "spans.npz", config, filters, verdicts, show)
     counts = write_all(run.folder, config, filters, verdicts, spans, show)
@@ -83,6 +96,19 @@ def clean_in(run: Run, config: DataCleanConfig, show: Show) -> Summary:
         )
     show.line(f"Next: {write_command('pretrain', data=kept)}")
     return summary
+
+
+def choose_least(path: Path, config: DataCleanConfig, filters: Filters, show: Show) -> Filters:
+    """The stage before the first, for a share of the documents."""
+    if config.quality_share is None:
+        return filters
+    if not path.exists():
+        tell = make_teller("measured", show)
+        least = find_least_quality(read(config), filters, config.quality_share, tell)
+        write_json(path, {"least_quality": least})
+    least = read_json(path, dict[str, float])["least_quality"]
+    show.line(f"The best {config.quality_share:.3g} of the documents have a quality of {least:.3g}")
+    return replace(filters, least_quality=least)
 
 
 def read(
@@ -161,7 +187,8 @@ def write_all(
             if step == KEPT:
                 hidden += judged.hidden
                 size["cut"] += cut
-                row["kept"] = describe_kept(config, cut, judged.hidden)
+                row |= (told := filters.describe(text))
+                row["kept"] = describe_kept(config, cut, judged.hidden, told)
                 kept.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 row["text"] = text
@@ -176,14 +203,18 @@ def write_all(
     }  # fmt: skip
 
 
-def describe_kept(config: DataCleanConfig, cut: int, hidden: Counter[str]) -> str:
-    """Why a document is there, and what was done to it."""
+def describe_kept(
+    config: DataCleanConfig, cut: int, hidden: Counter[str], told: dict[str, Any]
+) -> str:
+    """Why a document is there, and what was done to it. told: its language, its quality."""
     steps = [
         *config.list_rules(),
         *([] if config.copies == "none" else [f"{config.copies} copies"]),
     ]
-    steps += [name for name in ("against", "model") if getattr(config, name)]
+    steps += [name for name in ("language", "against", "model", "quality") if getattr(config, name)]
     parts = [f"passed {', '.join(steps)}" if steps else "nothing was asked"]
+    parts += [f"{name} {f'{value:.3g}' if name == 'quality' else value}"
+              for name, value in told.items()]  # fmt: skip
     if cut:
         parts.append(f"{cut:,} characters cut that stood before")
     parts += [f"{number} {kind} replaced" for kind, number in sorted(hidden.items())]

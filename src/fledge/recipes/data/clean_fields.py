@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from fledge.curate.filtering import Filters
+from fledge.curate.languages import BUILT_IN, Languages
+from fledge.curate.quality import QualityModel
 from fledge.curate.rules import RULES
 from fledge.errors import UserError
 from fledge.evaluate.by_document import measure_documents
@@ -56,6 +58,25 @@ class DataCleanConfig(TextFields):
     most_bits: float | None = Field(
         default=None, gt=0, description="bits per byte by `model` that a document may have"
     )
+    language: str | None = Field(
+        default=None,
+        description="keep documents in this language, or in one of several with commas between: "
+        "en, de, … (an unknown one names those that there are)",
+    )
+    profiles: Path | None = Field(
+        default=None,
+        description="languages of your own, by `fledge data languages`; by default 28 built in",
+    )
+    quality: Path | None = Field(
+        default=None, description="a run of `fledge data quality`, for the two fields below"
+    )
+    least_quality: float | None = Field(
+        default=None, gt=0, lt=1, description="the probability of good text that is wanted"
+    )
+    quality_share: float | None = Field(
+        default=None, gt=0, le=1,
+        description="the share of the documents to keep that nothing else drops, the best ones",
+    )  # fmt: skip
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/data-clean, …"
     )
@@ -66,6 +87,24 @@ class DataCleanConfig(TextFields):
         self.list_rules()
         if (self.model is None) != (self.most_bits is None):
             raise UserError("model= and most_bits= go together: give both, or neither.")
+        asked = (self.least_quality is not None) + (self.quality_share is not None)
+        if asked != (self.quality is not None):
+            raise UserError(
+                "quality=RUN wants least_quality= or quality_share=, one of them, and they want it."
+            )
+        if self.profiles is not None and self.language is None:
+            raise UserError("profiles= tells languages apart: say by language= which you want.")
+
+    def list_languages(self, known: Sequence[str]) -> list[str]:
+        """Raises UserError for one that has no profile."""
+        wanted = [name.strip() for name in (self.language or "").split(",") if name.strip()]
+        for name in wanted:
+            if name not in known:
+                raise UserError(
+                    f"language={self.language} names {name!r}, and there are profiles of "
+                    f"{', '.join(known)}; `fledge data languages` makes others."
+                )
+        return wanted
 
     def list_rules(self) -> list[str]:
         names = [name.strip() for name in self.rules.split(",") if name.strip()]
@@ -81,12 +120,19 @@ class DataCleanConfig(TextFields):
 
     def choose_filters(self) -> Filters:
         """Raises UserError for evaluation files and a model that cannot be read."""
+        languages = None
+        if self.language is not None:
+            languages = Languages.load(self.profiles or BUILT_IN)
         return Filters(
             rules=self.list_rules(),
             private=self.private,
             wanted=collect_runs(read_questions(self.against)) if self.against else {},
             foretell=None if self.model is None else make_foreteller(self.model),
             most_bits=self.most_bits or float("inf"),
+            languages=languages,
+            wanted_languages=self.list_languages(languages.names) if languages else (),
+            quality=None if self.quality is None else QualityModel.load(self.quality),
+            least_quality=self.least_quality or 0.0,
         )
 
 

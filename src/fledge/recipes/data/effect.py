@@ -18,15 +18,11 @@ from fledge.curate.filtering import KEPT, Filters
 from fledge.curate.passes import Copies, find_spans, judge_all, read_whole
 from fledge.curate.spans import SPAN, cut_spans
 from fledge.errors import UserError
-from fledge.evaluate.by_document import measure_documents
 from fledge.evaluate.intervals import RATIO_RESAMPLES, SHARE
-from fledge.hub.folder import load_model
 from fledge.json_file import read_json
 from fledge.loop import Interrupted
-from fledge.recipes.carry_on import run_inside
 from fledge.recipes.course import Summary
-from fledge.recipes.language.pretrain import PretrainConfig, pretrain
-from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.data.proxy import Measured, ProxyFields, train_proxy
 from fledge.report.show_page import Page, ShowChapter, check_show_page, write_show_page
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
@@ -40,7 +36,7 @@ HELD_OUT = 20  # one document in so many
 FEWEST_HELD_OUT = 20
 
 
-class DataEffectConfig(TextFields):
+class DataEffectConfig(ProxyFields):
     """Train small models on a corpus with and without one step of curation, and say how many bits
     per byte of held-out documents it bought, with an interval over seeds and documents.
     """
@@ -52,10 +48,6 @@ class DataEffectConfig(TextFields):
     data: str = Field(description="text, as `pretrain` takes it")
     step: Step = Field(default="near", description="gopher, c4, fineweb, exact, near or spans")
     seeds: int = Field(default=3, ge=2, le=100, description="models on each side")
-    steps: int = Field(default=300, ge=1, description="optimizer steps of each model")
-    tokens_per_step: int = Field(default=2048, ge=64, description="bytes an optimizer step")
-    model: str = Field(default="nano", description="preset of sizes, as of `pretrain`")
-    learning_rate: float = Field(default=3e-3, gt=0, description="at its peak")
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/data-effect, …"
     )
@@ -195,26 +187,11 @@ def check_sides(config: DataEffectConfig, counts: dict[str, int]) -> None:
 
 def train_and_judge(
     run: Run, config: DataEffectConfig, side: Side, seed: int, show: Show
-) -> tuple[list[float], list[int]]:
+) -> Measured:
     """Bits and bytes of each held-out document, by a model of this side."""
-    folder = run.folder / f"{side}-{seed}"
-    path = run.folder / f"{side}-{seed}.json"
-    if not path.exists():
-        alone = PretrainConfig(
-            data=str(run.folder / f"{side}.jsonl"), tokenizer="bytes", duplicates="keep",
-            model=config.model, steps=config.steps, tokens_per_step=config.tokens_per_step,
-            learning_rate=config.learning_rate, precision="fp32", compile="no", seed=seed,
-            out=folder,
-        )  # fmt: skip
-        run_inside(folder, lambda begun: pretrain(alone, show, begun), show, run.allowed)
-        loaded = load_model(folder)
-        documents = read_documents(str(run.folder / "held.jsonl"))
-        context = loaded.network.config.context
-        each = measure_documents(loaded.policy(), documents, loaded.tokenizer, context)
-        write_json(path, {"bits": [one.bits_per_byte * one.bytes for one in each],
-                          "bytes": [one.bytes for one in each]})  # fmt: skip
-    judged: Any = read_json(path, dict[str, Any])
-    return judged["bits"], judged["bytes"]
+    name, data = f"{side}-{seed}", str(run.folder / f"{side}.jsonl")
+    [judged] = train_proxy(run, config, name, data, [run.folder / "held.jsonl"], seed, show)
+    return judged
 
 
 def compare_sides(

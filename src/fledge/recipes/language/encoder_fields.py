@@ -12,6 +12,7 @@ from fledge.hub.folder import Loaded
 from fledge.recipes.language.count import NgramFields
 from fledge.recipes.language.expert_fields import ExpertFields
 from fledge.recipes.language.objective_fields import EncoderObjective, ObjectiveFields
+from fledge.recipes.language.packing_fields import PackingFields
 from fledge.text.masking import RATE
 
 OBJECTIVES = get_args(EncoderObjective)
@@ -63,7 +64,7 @@ def check_fields(config: Any, base: Loaded | None) -> None:
         raise UserError(
             f"objective={config.objective} is none of an encoder's: give {', '.join(OBJECTIVES)}."
         )
-    others = (NgramFields, ExpertFields, ObjectiveFields)
+    others = (NgramFields, ExpertFields, ObjectiveFields, PackingFields)
     foreign = {name for each in others for name in each.model_fields} - {"objective"}
     if idle := sorted(foreign & config.model_fields_set):
         raise UserError(f"{', '.join(idle)} was given, which an encoder has not: leave it out.")

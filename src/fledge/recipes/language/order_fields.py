@@ -29,11 +29,16 @@ class OrderFields(BaseModel):
         ),
     )
 
+    @property
+    def reading_order(self) -> str:
+        """The field that changes it, "" for none."""
+        return "carry" if self.carry else "backward" if self.backward else ""
+
     def check_order(self, network: object, objective: str | None) -> None:
         """Raises UserError for a network without a state, and for text that is not read in its
         order.
         """
-        asked = "carry" if self.carry else "backward" if self.backward else ""
+        asked = self.reading_order
         if asked and not isinstance(network, Recurrent):
             what = "carries a recurrent model's state" if self.carry else (
                 "is of recurrent models, which ELMo is made of"

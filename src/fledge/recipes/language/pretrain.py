@@ -38,6 +38,7 @@ from fledge.recipes.language.objective_fields import (
     text_tokenizer,
 )
 from fledge.recipes.language.order_fields import OrderFields, reads_backward
+from fledge.recipes.language.packing_fields import PackingFields
 from fledge.recipes.language.parameterization_field import ParameterizationField
 from fledge.recipes.language.size_fields import ENCODERS, SizeFields
 from fledge.recipes.language.text_data import (
@@ -68,6 +69,7 @@ class PretrainConfig(
     ExpertFields,
     EncoderFields,
     OrderFields,
+    PackingFields,
     FreezeFields,
     TrainingConfig,
     TextFields,
@@ -134,16 +136,18 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
     config.check_order(policy.network, config.objective)
+    config.check_packing(config.reading_order, config.objective, tokenizer.begin)
     backward = reads_backward(policy.network)
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer
     write = config.make_writer(speaks, row_tokens, config.data)
     from_base = [config.base] if config.base else []
+    judges = [config.curriculum_model] if config.curriculum_model else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
     copied = [config.data, *find_trained_tokenizer(config)]
     with start.begin(
-        config, parents=read, initial=begun_from, data=config.own_family, copied=copied
+        config, parents=[*read, *judges], initial=begun_from, data=config.own_family, copied=copied
     ) as course:
         again = None if corpus is None else lambda: corpus
         text = keep_text(course.run, again, tokenizer, show.line, backward=backward)
@@ -155,7 +159,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         samples = keep_samples(config.seed, policy, tokenizer, text, write, course.run)
         if counts:
             return count(config, course, policy, text, tokenizer, samples)
-        sampler = make_rows(config, text["train"], tokenizer, write, row_tokens)
+        made_of = (config, text["train"], tokenizer, write, row_tokens)
+        sampler = make_rows(*made_of, course.run, show.line)
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
         speed = course.settle_speed(

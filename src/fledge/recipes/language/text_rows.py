@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
+from fledge.recipes.language.packed_rows import make_packed_rows
+from fledge.recipes.language.packing_fields import Curriculum, PackingWay
 from fledge.recipes.language.text_data import make_sampler
 from fledge.recipes.language.text_samples import write_targets, write_texts
 from fledge.runs.folder import Run
@@ -30,6 +33,10 @@ class Rowed(Protocol):
     tokens_per_step: int
     carry: bool
     seed: int
+    steps: int
+    packing: PackingWay
+    curriculum: Curriculum
+    curriculum_model: Path | None
 
 
 def choose_row_tokens(config: Rowed, context: int) -> int:
@@ -53,9 +60,18 @@ def make_rows(
     tokenizer: Tokenizer,
     write: PairWriter | InfillingWriter | None,
     row_tokens: int,
+    run: Run,
+    say: Callable[[str], None],
 ) -> DocumentRows | StreamRows | MixedRows | ObjectiveRows:
-    """As they stand, or as `write` makes them. Raises UserError for too short a text."""
+    """As they stand, whole by best fit, or as `write` makes them. Raises UserError for too short a
+    text.
+    """
     rows_per_step = config.tokens_per_step // row_tokens
+    if config.packing == "best_fit":
+        return make_packed_rows(
+            config, run.folder, stream, tokenizer, rows_per_step=rows_per_step,
+            context=row_tokens, say=say,
+        )  # fmt: skip
     if write is None:
         return make_sampler(
             config.data, stream, tokenizer.begin, carry=config.carry,
