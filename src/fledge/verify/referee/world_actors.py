@@ -14,6 +14,7 @@ SMOOTH = "Huber's loss of V − R"
 _SMOOTH = "“loss_critic_type … defaults to smooth_l1”, “entropy_coeff … defaults to 0.01”"
 _OBS_NEXT = "“obs_next” is valid where “done” came of a time limit"
 _DISCOUNT = "“Sequence of discounts”: one number a step, which the caller sets to 0 at an end"
+_DONES = "“next_done = np.logical_or(terminations, truncations)”"
 ACTORS: dict[str, Trainer] = {
     "stable_baselines3:ppo": Trainer(
         "sb3_peer",
@@ -202,6 +203,29 @@ ACTORS: dict[str, Trainer] = {
                 name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS),
             ),
         ],
+    ),
+    "cleanrl:ppo": Trainer(
+        "cleanrl_peer",
+        "actor",
+        [
+            WorldRow(
+                {},
+                f"“norm_adv”, “ent_coef = 0.01”, “vf_coef = 0.5”: by default; {_DONES}",
+                name_both(name_actor(WHITE, cut=ENDS, entropy=0.01), CRITIC, ENDS),
+                entropy=0.01,
+            ),
+            WorldRow(
+                {"norm_adv": False, "ent_coef": 0.0},
+                f"GAE as its paper has it; {_DONES}",
+                name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS),
+            ),
+            WorldRow(
+                {"norm_adv": False, "ent_coef": 0.0, "gamma": 1.0, "gae_lambda": 1.0},
+                f"Monte-Carlo advantages without a discount; {_DONES}",
+                name_both(name_actor(PLAIN, cut=ENDS), CRITIC, ENDS),
+            ),
+        ],
+        minibatches=True,
     ),
     "imitation:bc": Trainer(
         "imitation_peer",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -89,6 +90,7 @@ class WorldHearing:
     build: Callable[[Any], WorldPeer]
     entropy: float = 0.0  # weight of the entropy that is asked of it
     minibatches: bool = False  # whether a rollout may be cut into several
+    file: Path | None = None  # the user's, of a trainer that is a file
 
     @property
     def told(self) -> str:

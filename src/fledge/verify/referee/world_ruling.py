@@ -90,9 +90,14 @@ def rule_world(hearing: WorldHearing) -> WorldRuling:
         batches,
         _check_again(hearing, peer, rollouts, answers),
         (),
-        write_command("verify", peer=hearing.peer, **hearing.setting),
+        write_command("verify", peer=hearing.peer, **name_file(hearing), **hearing.setting),
     )
     return replace(ruling, faults=tuple(_name_faults(ruling)))
+
+
+def name_file(hearing: WorldHearing) -> dict[str, str]:
+    """As a command names it, wherever the user has it."""
+    return {"file": hearing.file.name} if hearing.file else {}
 
 
 def _find(
@@ -174,7 +179,7 @@ def _cut(
     rollouts: Sequence[Rollout],
     answers: Sequence[Tensor],
 ) -> float | None:
-    if not hearing.minibatches:
+    if not hearing.minibatches or not getattr(peer, "cuts", True):
         return None
     return max(
         distance(peer.answer(rollout, pieces=2), answer)
