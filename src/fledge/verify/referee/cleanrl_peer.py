@@ -23,7 +23,6 @@ from unittest import mock
 import gymnasium
 import numpy as np
 import torch
-import tyro  # noqa: F401  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
 from fledge.errors import UserError
@@ -45,7 +44,9 @@ class ScriptedWorld(gymnasium.Env[Any, Any]):
     at: ClassVar[int] = 0
     over: ClassVar[bool] = False
 
-    def reset(self, **ignored: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         here = type(self)
         here.over = False
         return _one_hot(here.rollout.state[here.at % len(here.rollout)]), {}

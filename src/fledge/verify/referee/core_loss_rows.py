@@ -23,23 +23,24 @@ _MEAN = "loss_agg_mode = token-mean by default"
 _SEQUENCES = {"loss_agg_mode": "seq-mean-token-mean"}
 _SUMS = {"loss_agg_mode": "seq-mean-token-sum"}
 _NORM = {"norm_adv_by_std_in_grpo": False, "loss_agg_mode": "seq-mean-token-sum-norm"}
+_DR_GRPO = {**_NORM, "loss_scale_factor": 2}
 _DR = "“the advantage is not scaled, as in Dr.GRPO”"
 VERL_GRPO: list[Row] = [
     ({}, f"{_STD}; {_MEAN}", name_policy(GROUP_STD, TOKENS)),
     (_SEQUENCES, f"{_STD}; the mean of sequences' means", name_policy(GROUP_STD, SEQUENCES)),
     (_NORM, f"{_DR}; “If null, uses response_length”", name_policy(PLAIN, CONSTANT)),
     (
-        {**_NORM, "loss_scale_factor": 2},
+        _DR_GRPO,
         f"{_DR}; “Set to a constant to ensure consistent normalization”",
         name_policy(PLAIN, CONSTANT),
     ),
     (
-        {"use_kl_loss": True, "kl_loss_coef": 0.5, **_NORM},
+        {"use_kl_loss": True, "kl_loss_coef": 0.5, **_DR_GRPO},
         "“low_var_kl” beside the loss, by default",
         name_policy(PLAIN, CONSTANT, "k3 in the loss"),
     ),
     (
-        {"use_kl_loss": True, "kl_loss_coef": 0.5, "kl_loss_type": "k3+", **_NORM},
+        {"use_kl_loss": True, "kl_loss_coef": 0.5, "kl_loss_type": "k3+", **_DR_GRPO},
         "“k2 estimator gives right gradient estimator, so we use a straight through trick”",
         name_policy(PLAIN, CONSTANT, "k2 in the loss"),
     ),
@@ -80,7 +81,7 @@ VERL_WHITE_APART: list[Row] = [
     ({}, f"“RF++-baseline”: Hu et al. 2025; {_MEAN}", name_policy(WHITE_APART, TOKENS)),
 ]
 _GIVEN = "advantages as given, leave-one-out"
-_PENALISED = {"use_loss": True, "init_coef": 0.5, "token_level_loss": False}
+_PENALISED = {"use_loss": True, "init_coef": 0.5}
 OPENRLHF_POLICY: list[Row] = [
     ({}, f"{_GIVEN}; “per-token: masked-sum / global token count”", name_policy(OTHERS, TOKENS)),
     (
@@ -96,17 +97,17 @@ OPENRLHF_POLICY: list[Row] = [
     (
         {**_PENALISED, "estimator": "k2"},
         f"{_GIVEN}; k2 beside the loss",
-        name_policy(OTHERS, SEQUENCES, "k2 in the loss"),
+        name_policy(OTHERS, TOKENS, "k2 in the loss"),
     ),
     (
         {**_PENALISED, "estimator": "k3"},
         f"{_GIVEN}; “gradient flows through the estimator formula unchanged”",
-        name_policy(OTHERS, SEQUENCES, "k3 in the loss"),
+        name_policy(OTHERS, TOKENS, "k3 in the loss"),
     ),
     (
         {**_PENALISED, "estimator": "k3", "unbiased_gradient": True},
         f"{_GIVEN}; “k1/k2/k3 then share the same (correct) gradient”",
-        name_policy(OTHERS, SEQUENCES, "k2 in the loss"),
+        name_policy(OTHERS, TOKENS, "k2 in the loss"),
     ),
 ]
 OPENRLHF_SFT: list[Row] = [

@@ -21,6 +21,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # pyright: ignore[
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import Answer, Step
+from fledge.verify.referee.ranks import take_step
 from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import (
     OutsideTable,
@@ -54,6 +55,11 @@ class BatchTrainer:
     def resume(self) -> str | None:
         """What a killed run is, beside one that went through; None where it is not tried."""
         return compare_resumed(self._build) if self.resumes else None
+
+    def step_once(self, rank: int, world: int) -> Tensor:
+        """On all rows of its data set, each process with its share."""
+        rows = len(self.trainer.train_dataset)
+        return take_step(self._build, per_device_train_batch_size=rows // world)
 
     def _rows(self, words: tuple[int, ...]) -> list[dict[str, Any]]:
         raise NotImplementedError

@@ -56,6 +56,9 @@ FREE = {"policy": "temperature", "pairs": "beta", "unpaired": "beta"}
 # Losses that hold a factor fixed which their value does not: no differences can be taken of them.
 DETACHED = ({"loss_type": "cispo"}, {"loss_type": "dft"}, {"loss_mode": "cispo"},
             {"kl_loss_type": "k3+"}, {"unbiased_gradient": True})  # fmt: skip
+# Trainers whose step in two processes is compared with that in one, at settings whose loss might
+# depend on it.
+SPREADS = ("trl:grpo", "trl:rloo", "trl:sft", "trl:dpo", "transformers:trainer")
 # The file that builds a peer.
 ADAPTERS = {
     "trl:grpo": "trl_policy",
@@ -198,6 +201,7 @@ def _hear(name: str, setting: dict[str, Any], claim: str, equation: str) -> Hear
         partial(_build, name, passed),
         unbiased="unbiased" in claim,
         resumes=not setting or "num_iterations" in setting,
+        spreads=name in SPREADS and (not setting or setting.get("loss_type") in ("bnpo", "sft")),
         detached=any(each.items() <= setting.items() for each in DETACHED),
     )
 

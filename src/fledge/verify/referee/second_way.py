@@ -137,6 +137,13 @@ def _take_samples(
         answer = known[tuple(sorted(words[at : at + hearing.group]))]
         finite = bool(answer.isfinite().all())
         along.append(float(answer @ true / true.square().sum()) if finite else 0.0)
+    return bound_scale(along, scale)
+
+
+def bound_scale(along: Sequence[float], scale: float) -> SecondWay:
+    """along: of each sample, how far it goes along the true gradient; scale: the enumerated mean of
+    that.
+    """
     values = torch.tensor(along, dtype=torch.float64)
     middle, error = float(values.mean()), float(values.std() / len(values) ** 0.5)
     low, high = middle - ERRORS * error, middle + ERRORS * error

@@ -13,6 +13,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.verify.referee.continuous import continuous_problem
+from fledge.verify.referee.inverse import inverse_problem
 from fledge.verify.referee.world_actors import ACTORS
 from fledge.verify.referee.world_question import (
     WorldHearing,
@@ -34,8 +35,9 @@ WORLD_TRAINERS: dict[str, Trainer] = {
 
 PINNED = ("d3rlpy", "imitation")
 OF_FILES = ("cleanrl:ppo",)  # no package: the user gives the file
-# What packages call the weight of the entropy and λ.
+# What packages call the weight of the entropy, γ and λ.
 ENTROPY = ("ent_coef", "entropy_coeff", "ent_weight", "entropy")
+DISCOUNT = ("gamma", "discount")
 TRACE = ("gae_lambda", "lmbda")
 
 
@@ -58,14 +60,17 @@ def hear_world(name: str, setting: Mapping[str, Any], file: Path | None = None) 
         partial(_build, name, dict(setting), file),
         entropy=_read(name, setting, ENTROPY, row.entropy),
         minibatches=trainer.minibatches,
+        resumes=not setting,
         file=file,
     )
 
 
 def _pose(name: str, row: WorldRow, setting: Mapping[str, Any]) -> Any:
     """The problem at the setting's discount, trace, entropy and noise."""
-    gamma = _read(name, setting, ("gamma",), row.gamma)
+    gamma = _read(name, setting, DISCOUNT, row.gamma)
     family = WORLD_TRAINERS[name].family
+    if family == "inverse":
+        return inverse_problem(gamma)
     if family != "continuous":
         return world_problem(family, gamma, _read(name, setting, TRACE, row.trace))
     alpha = _read(name, setting, ENTROPY, row.entropy)

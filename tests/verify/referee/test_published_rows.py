@@ -1,0 +1,61 @@
+"""What docs/referee.json says of a trainer of language models is what its equation says: cosine,
+scale and bias anew, from the equation's name, by enumeration, without the trainer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fledge.verify.referee.candidates import list_equations
+from fledge.verify.referee.peers import select_hearings
+from fledge.verify.referee.question import Hearing
+from fledge.verify.referee.ruling import list_variants
+from fledge.verify.referee.steps import enumerate_steps
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+ROWS = [
+    row
+    for row in json.loads((DOCS / "referee.json").read_text())["rows"]
+    if row["peer"].split(":")[0] in ("trl", "verl", "openrlhf") and row.get("variance")
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['peer']} {row['setting']}")
+def test_the_figures_of_a_row_are_those_of_its_equation(row: dict[str, Any]) -> None:
+    [hearing] = [
+        each
+        for each in select_hearings(row["peer"], {})
+        if isinstance(each, Hearing) and each.told == row["setting"]
+    ]
+    problem = hearing.problem
+    factor, _, name = row["equation"].rpartition(" × ")
+    factor = float(factor) if factor.replace(".", "").isdigit() else 1.0
+    name = name if factor != 1.0 else row["equation"]
+    scores, equation = next(
+        (scores, equation)
+        for variant, scores in list_variants(problem)
+        for said, equation in list_equations(hearing.family, problem)
+        if said + variant == name
+    )
+    expected = factor * sum(
+        mass * equation(scores, step) for step, mass in enumerate_steps(hearing)
+    )
+    true = problem.gradient().flatten()
+    scale = float(expected @ true / true.square().sum())
+    bias = float((expected - scale * true).norm() / scale / true.norm())
+    assert (row["scale"], row["bias"]) == pytest.approx((scale, bias), abs=1e-5)
+    assert row["cosine"] == pytest.approx(1 / (1 + bias**2) ** 0.5, abs=1e-5)
+
+
+def test_the_rows_of_grpo_are_there() -> None:
+    """Leaving its own sample in, a group of three gives ⅔ of the gradient, and a constant length of
+    two half of that.
+    """
+    told = {row["setting"]: row for row in ROWS if row["peer"] == "trl:grpo"}
+    assert len(told) == 19
+    plain = told["loss_type=dr_grpo scale_rewards=none"]
+    assert (plain["scale"], plain["bias"]) == pytest.approx((1 / 3, 0), abs=1e-6)
