@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fledge.verify.referee.question import Hearing
+from fledge.verify.referee.second_way import SAME_BITS
 
 if TYPE_CHECKING:
     from fledge.verify.referee.ruling import Ruling
@@ -31,7 +32,7 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
         yield f"what stands under the mask changes the gradient by {ruling.garbage:.1%}"
     if ruling.leak > CHANGED:
         yield f"a part of the gradient, of size {ruling.leak:.1e}, lies after a sequence's end"
-    if ruling.resumed not in (None, "same bits"):
+    if ruling.resumed not in (None, SAME_BITS):
         yield (
             "a run saved after two steps and resumed is another one than that which went through: "
             f"{ruling.resumed} after four, of what the weights moved"

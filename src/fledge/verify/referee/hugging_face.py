@@ -21,7 +21,6 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # pyright: ignore[
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import Answer, Step
-from fledge.verify.referee.ranks import take_step
 from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import (
     OutsideTable,
@@ -31,6 +30,7 @@ from fledge.verify.referee.table_model import (
     make_tokenizer,
     read_gradient,
 )
+from fledge.verify.referee.two_processes import take_step
 
 EVERY = tuple(range(7)) * 4  # sequences of a data set that a run goes through
 PAIRS = [("a", "b"), ("b", "a"), ("a a", "b"), ("b b", "a b"), ("a", "a b"), ("b a", "b")] * 4

@@ -18,9 +18,9 @@ from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.equations import Equation, Scores, distance
 from fledge.verify.referee.faults import name_faults
 from fledge.verify.referee.question import Answer, Hearing, Peer, Step, data_law
-from fledge.verify.referee.ranks import compare_ranks
 from fledge.verify.referee.second_way import Resumes, SecondWay, check_again
 from fledge.verify.referee.steps import draw_steps, enumerate_steps
+from fledge.verify.referee.two_processes import compare_ranks
 
 SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
 

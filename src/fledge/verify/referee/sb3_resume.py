@@ -12,7 +12,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from fledge.verify.referee.resume import SAME_BITS
+from fledge.verify.referee.second_way import SAME_BITS
 from fledge.verify.referee.world_question import ACTIONS, STATES, random_world
 
 STEPS = 64  # of the run that goes through; the other is saved after half of them

@@ -20,6 +20,7 @@ NARROW = 0.01  # the same where a loss has kinks
 CLOSE = 1e-3  # relative: differences of a float32 loss agree with its gradient
 COMPARED = 2  # steps whose loss is differentiated so
 DRAWN = 4000  # samples of a group
+SAME_BITS = "same bits"  # of weights after a run that was resumed
 ERRORS = 4.0  # standard errors to either side: a false alarm in 16,000 rows
 
 

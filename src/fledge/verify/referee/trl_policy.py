@@ -18,9 +18,9 @@ from trl import __version__ as version  # pyright: ignore[reportMissingImports]
 
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import GROUP, Answer, Step
-from fledge.verify.referee.ranks import take_step
 from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import hold, make_model, make_tokenizer, read_gradient
+from fledge.verify.referee.two_processes import take_step
 
 KINDS = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
 PROMPT = {"prompt": "open"}
