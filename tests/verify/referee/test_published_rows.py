@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.equations import Scores
@@ -43,9 +44,8 @@ def test_the_figures_of_a_row_are_those_of_its_equation(row: dict[str, Any]) -> 
     for variant, scores in list_variants(problem):
         papers = dict(list_equations(hearing.family, problem))
         if (equation := papers.get(name.removesuffix(variant))) and name.endswith(variant):
-            expected = factor * sum(
-                mass * equation(scores, step) for step, mass in enumerate_steps(hearing)
-            )
+            law = enumerate_steps(hearing)
+            expected = factor * torch.stack([m * equation(scores, step) for step, m in law]).sum(0)
             scale = float(expected @ true / true.square().sum())
             bias = float((expected - scale * true).norm() / scale / true.norm())
             possible.append(pytest.approx((scale, bias, 1 / (1 + bias**2) ** 0.5), abs=1e-5))
@@ -67,12 +67,10 @@ def test_the_two_readings_of_ipo_lie_as_far_apart_as_the_page_says() -> None:
     assert isinstance(hearing, Hearing)
     papers = dict(list_equations("pairs", hearing.problem))
     scores = Scores.of(hearing.problem)
+    law = list(enumerate_steps(hearing))
     summed, averaged = (
-        sum(
-            mass * papers[name_pair(SQUARE, each_token)](scores, step)
-            for step, mass in enumerate_steps(hearing)
-        )
-        for each_token in (False, True)
+        torch.stack([m * papers[name_pair(SQUARE, mean)](scores, step) for step, m in law]).sum(0)
+        for mean in (False, True)
     )
     scale = float(averaged @ summed / summed.square().sum())
     bias = float((averaged - scale * summed).norm() / scale / summed.norm())

@@ -78,7 +78,7 @@ class CleanRlPpo:
         # A rollout with steps that only reset is no even number of steps.
         self.cuts = not SPENDS_STEPS
         if WORLD not in gymnasium.registry:
-            gymnasium.register(WORLD, entry_point=ScriptedWorld)
+            gymnasium.register(WORLD, entry_point=lambda **ignored: ScriptedWorld())
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         taken, _ = self._run(rollout, pieces, [])

@@ -30,7 +30,7 @@ version = read_version("openrlhf")
 def load_file(name: str) -> Any:
     """openrlhf/models/{name}.py, which imports nothing but its neighbours and deepspeed."""
     package = ModuleType("openrlhf.models")
-    package.__path__ = [str(Path(openrlhf.__file__).parent / "models")]
+    package.__path__ = [str(Path(str(openrlhf.__file__)).parent / "models")]
     whole = sys.modules.get(package.__name__)
     sys.modules.setdefault(package.__name__, package)
     try:

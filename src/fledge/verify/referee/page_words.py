@@ -8,8 +8,10 @@ and differentiates the loss of a model that is a table, and the gradient is read
 `make referee` measures anew what is installed, and leaves the other rows as they are: each row has
 the day on which it was measured and its version. imitation and d3rlpy pin an older gymnasium than
 ours, verl and OpenRLHF other releases of transformers: they take an environment of their own
-(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`). `fledge verify peer=trl:grpo`
-prints the rows of one trainer, with settings of your own as further words
+(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`; the losses of verl 0.9 and OpenRLHF
+0.11 were imported on a CPU after `pip install --no-deps verl openrlhf` beside torch, transformers,
+ray, tensordict 0.10, pyvers, omegaconf, hydra-core, codetiming, pylatexenc, pillow and deepspeed).
+`fledge verify peer=trl:grpo` prints the rows of one trainer, with settings of your own as further words
 (`fledge verify peer=trl:grpo loss_type=dr_grpo`). CleanRL is no package but files: the user gives
 one, and it is run as it is (`fledge verify peer=cleanrl:ppo file=ppo.py`).
 

@@ -217,7 +217,7 @@ def _cut(
 
 def _take_differences(
     hearing: WorldHearing,
-    peer: WorldPeer,
+    peer: Any,
     rollouts: Sequence[Rollout],
     answers: Sequence[Tensor],
 ) -> SecondWay:
