@@ -11,9 +11,10 @@ ours, verl and OpenRLHF other releases of transformers: they take an environment
 (`PYTHONPATH=src python -m benchmarks.referee --peer imitation`; the losses of verl 0.9 and OpenRLHF
 0.11 were imported on a CPU after `pip install --no-deps verl openrlhf` beside torch, transformers,
 ray, tensordict 0.10, pyvers, omegaconf, hydra-core, codetiming, pylatexenc, pillow and deepspeed).
-`fledge verify peer=trl:grpo` prints the rows of one trainer, with settings of your own as further words
-(`fledge verify peer=trl:grpo loss_type=dr_grpo`). CleanRL is no package but files: the user gives
-one, and it is run as it is (`fledge verify peer=cleanrl:ppo file=ppo.py`).
+`fledge verify peer=trl:grpo` prints the rows of one trainer, with settings of your own as further
+words (`fledge verify peer=trl:grpo loss_type=dr_grpo`). CleanRL is no package but files: the user
+gives one, and it is run as it is (`fledge verify peer=cleanrl:ppo file=ppo.py`); here it was that
+of commit fe8d8a03, and the version is where the file's SHA-256 begins.
 
 {measured}
 
@@ -83,6 +84,9 @@ WHY = """
 - **A mean over each micro-batch's tokens** depends on which rows lie together: `bnpo` (said so by
   its documents), DPO's `sft`, and the likelihood of the chosen in ORPO and CPO. Counted over the
   whole step, as SFT and the Trainer do, it does not.
+- **Two processes** average their gradients: SFT, the Trainer and DPO's sigmoid come to that of the
+  whole batch. A mean over a process's own tokens (`bnpo`, DPO's `sft`) is a mean of means there,
+  as it is over micro-batches.
 - **A loss of the whole batch**: `aot_unpaired` sorts the log-ratios of a micro-batch, and KTO's z
   is the mean log-ratio of a micro-batch: both are other numbers when it is cut. Its paper estimates
   z so.
