@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from fledge.errors import UserError
 from fledge.verify.referee.equations import distance
 from fledge.verify.referee.question import Hearing, Peer
 
@@ -45,7 +46,7 @@ class Spreads(Protocol):
 
 def compare_ranks(hearing: Hearing, peer: Peer) -> float | None:
     """How far the step of two processes lies from that of one, relative; None where a peer cannot
-    be asked. Raises RuntimeError where the processes end without a step.
+    be asked. Raises UserError where the processes end without a step.
     """
     if not isinstance(peer, Spreads):
         return None
@@ -80,7 +81,12 @@ def compare_ranks(hearing: Hearing, peer: Peer) -> float | None:
             for process in running:
                 process.kill()
         if not place.exists():
-            raise RuntimeError(f"{hearing.peer} took no step in two processes: {said[0][-500:]}")
+            lines = [line for each in said for line in each.splitlines() if "Error" in line]
+            told = lines[-1] if lines else "nothing was said"
+            raise UserError(
+                f"{hearing.peer} took no step in two processes of this machine ({told}): give a "
+                "setting of its own, for which that is not tried."
+            )
         return distance(torch.load(place), alone)
 
 
