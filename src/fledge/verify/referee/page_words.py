@@ -145,8 +145,8 @@ WHY = """
   caller may add γ·V of the true next state to the reward, as Stable-Baselines3 does.
 
 What is not measured: the steps after the first on the same samples (clipping), processes of agents
-and of the trainers whose column is empty, RLax's noise, verl's and OpenRLHF's trainers (they want GPUs: of verl
-its advantages and `ppo_loss` are asked, of OpenRLHF its file of losses, loaded without the
-package's `__init__`, which imports flash-attn), CleanRL's other files, and the peers that the table
-does not name.
+and of the trainers whose column is empty, RLax's noise, verl's and OpenRLHF's trainers (they want
+GPUs: of verl its advantages and `ppo_loss` are asked, of OpenRLHF its file of losses, loaded
+without the package's `__init__`, which imports flash-attn), CleanRL's other files, and the peers
+that the table does not name.
 """
