@@ -31,7 +31,9 @@ are fixed numbers.
 **Worlds.** 2 states, 2 actions, policy and critic tables. The equation is looked for on 6 rollouts
 of 8 steps, with a terminated step, two truncated ones and a cut end in each; they go through the
 trainer's own collection or replay buffer where it has one. The expectation is a sum over all 64
-episodes of 3 steps. Norms of gradients are not clipped, and each rollout is used once.
+episodes of 3 steps. Norms of gradients are not clipped, and each rollout is used once. A learner of
+rewards is asked in such a world of 3 states, with a reward for each; exact is the slope of the
+likelihood of all demonstrations of 3 steps, each with its probability.
 
 - **equation**: what a step follows. Of a policy gradient it is found among {candidates}, of others
   among all losses named here, each written out from exact scores without a line of the trainer's;
