@@ -22,30 +22,43 @@ from fledge.verify.referee.candidates import list_equations
 from fledge.verify.referee.hear import hear
 from fledge.verify.referee.page import render_page
 from fledge.verify.referee.peers import list_peers, select_hearings
-from fledge.verify.referee.question import referee_problem
+from fledge.verify.referee.question import Hearing, referee_problem
+from fledge.verify.referee.world_question import WorldHearing
+from fledge.verify.referee.world_rows import OF_FILES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def renew(peer: str, rows: list[dict[str, Any]], missing: bool) -> None:
-    """Measure a peer's rows in place of those that are there, or only those that are not there.
+def renew(peer: str, rows: list[dict[str, Any]], missing: bool, file: Path | None) -> None:
+    """Measure a peer's rows in place of those that are there, or only those that are not there or
+    lack a figure. file: the one that it is, where it is one.
+
     Raises UserError where it is not installed.
     """
     made = []
-    for hearing in select_hearings(peer, {}):
+    for hearing in select_hearings(peer, {}, file):
         asked = (peer, hearing.told, hearing.claim, hearing.equation)
         there = [
             row
             for row in rows
             if (row["peer"], row["setting"], row["claim"], row["claimed"]) == asked
         ]
-        if missing and there:
+        if missing and there and not _lacks(hearing, there[0]):
             made += there
             continue
         with quiet():
-            made.append(hear(hearing).as_json())
+            made.append(hear(hearing).as_json() | {"measured": f"{date.today():%Y-%m-%d}"})
         print(made[-1]["command"], made[-1]["equation"], made[-1]["faults"], flush=True)
     rows[:] = [row for row in rows if row["peer"] != peer] + made
+
+
+def _lacks(hearing: Hearing | WorldHearing, row: dict[str, Any]) -> bool:
+    """Whether a figure is measured today that was not when the row was."""
+    if isinstance(hearing, Hearing):
+        return hearing.spreads and "ranks" not in row
+    return (hearing.resumes and "resumed" not in row) or (
+        hearing.family == "actor" and "variance" not in row
+    )
 
 
 def describe_machine() -> str:
@@ -71,6 +84,7 @@ def main() -> int:
     )
     reader.add_argument("--missing", action="store_true", help="only rows that are not there")
     reader.add_argument("--page-only", action="store_true", help="from the figures that are there")
+    reader.add_argument("--cleanrl", type=Path, help="the folder with CleanRL's files")
     given = reader.parse_args()
     torch.set_num_threads(1)
     place = DOCS / "referee.json"
@@ -89,7 +103,8 @@ def main() -> int:
             if not {"all", peer, peer.partition(":")[0]} & set(asked):
                 continue
             try:
-                renew(peer, written["rows"], given.missing)
+                file = given.cleanrl / f"{peer.partition(':')[2]}.py" if given.cleanrl else None
+                renew(peer, written["rows"], given.missing, file if peer in OF_FILES else None)
             except UserError as error:
                 print(error, file=sys.stderr)
                 missing = int(bool(given.peer))

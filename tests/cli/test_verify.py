@@ -216,6 +216,9 @@ def test_a_trainer_of_another_is_a_table_of_facts(cli: Cli, tmp_path: Path) -> N
         ("verify peer=trll", "there is no peer trll: give one of trl:grpo"),
         ("verify peer=trl beta=0.1", "settings go to one trainer"),
         ("verify peer=fledge:rloo samples=100", "samples says nothing to peer=fledge:rloo"),
+        ("verify peer=fledge:rloo file=ppo.py", "file=ppo.py says nothing to peer=fledge:rloo"),
+        ("verify peer=cleanrl:ppo", "no file was given: give file=ppo.py"),
+        ("verify peer=cleanrl:ppo file=none.py", "there is no file none.py: give file=ppo.py"),
         ("verify loss_type=dapo", "`loss_type` is no field of `fledge verify`"),
     ],
 )

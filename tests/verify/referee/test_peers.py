@@ -91,7 +91,8 @@ def test_a_trainer_of_no_numbers_is_a_row() -> None:
     assert (ruling.lost, ruling.cosine, ruling.equation) == (pytest.approx(1), 0.0, "")
     [said] = [fault for fault in ruling.faults if "biased" not in fault]
     assert "no number in 100.0% of the batches" in said
-    assert "| no number |" in render_page([ruling.as_json()], "Measured here.", 3)
+    row = ruling.as_json() | {"measured": "2026-11-30"}
+    assert "| no number |" in render_page([row], "Measured here.", 3)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_of_all_what_is_not_installed_is_said_and_left_out(monkeypatch: pytest.M
         raise UserError("peer=imitation:bc wants imitation")
 
     absent: Any = dataclasses.replace(own, peer="imitation:bc", build=refuse)
-    monkeypatch.setattr(referee, "select_hearings", lambda peer, told: [absent, absent, own])
+    monkeypatch.setattr(referee, "select_hearings", lambda peer, told, file: [absent, absent, own])
     screen = io.StringIO()
     rows = referee.hear_peers("all", {}, Show(Console(file=screen, width=200)))["rows"]
     assert [row["peer"] for row in rows] == ["fledge:rloo"]

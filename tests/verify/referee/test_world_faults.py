@@ -7,11 +7,21 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import torch
+from torch import Tensor
 
-from fledge.verify.referee.world_equations import BOOTSTRAPS, PLAIN, WHITE, name_actor
+from fledge.verify.referee.world_equations import (
+    BOOTSTRAPS,
+    PLAIN,
+    WHITE,
+    insert_resets,
+    name_actor,
+)
 from fledge.verify.referee.world_question import (
     HORIZON,
+    Rollout,
     WorldHearing,
+    WorldProblem,
     draw_rollouts,
     enumerate_episodes,
     world_problem,
@@ -114,3 +124,38 @@ def test_episodes_are_a_law_and_rollouts_have_every_kind_of_end() -> None:
         for t in range(len(rollout) - 1):
             over = rollout.terminated[t] or rollout.truncated[t]
             assert over or rollout.following[t] == rollout.state[t + 1]
+
+
+class Reinforce:
+    """Σ_t ∇log π(a_t|s_t) times the episode's return; its critic learns nothing."""
+
+    name, version = "stub:reinforce", "1"
+
+    def __init__(self, problem: WorldProblem) -> None:
+        self.problem = problem
+
+    def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
+        table = self.problem.logits.clone().requires_grad_(True)
+        logp = table.log_softmax(1)[list(rollout.state), list(rollout.action)].sum()
+        back = sum(self.problem.gamma**t * r for t, r in enumerate(rollout.reward))
+        (slope,) = torch.autograd.grad(back * logp, table)
+        return torch.cat([slope.flatten(), torch.zeros_like(self.problem.critic)])
+
+
+def test_reinforce_is_exact_and_as_noisy_as_itself() -> None:
+    problem = world_problem("actor", 0.9)
+    ruling = rule_world(WorldHearing("stub:reinforce", {}, "", "", "actor", problem, Reinforce))
+    assert (ruling.scale, ruling.cosine, ruling.variance) == pytest.approx((1, 1, 1))
+    assert ruling.second.by == "sampling"
+    assert ruling.second.agrees
+
+
+def test_a_step_that_only_resets_stands_between_two_episodes() -> None:
+    """From where an episode ended to where the next begins; what is worth nothing is learned."""
+    ends = (False, True, False)
+    rollout = Rollout((0, 1, 1), (1, 1, 0), (0.5, 2.0, 1.0), (1, 0, 1), ends, (False,) * 3)
+    longer = insert_resets(rollout)
+    assert longer.state == (0, 1, 0, 1)
+    assert longer.following == (1, 0, 1, 1)
+    assert longer.reward == (0.5, 2.0, 0.0, 1.0)
+    assert longer.terminated == (False, True, False, False)

@@ -10,6 +10,7 @@ import io
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -25,15 +26,18 @@ from fledge.verify.referee.ruling import Ruling
 from fledge.verify.referee.world_ruling import WorldRuling
 
 
-def hear_peers(peer: str, setting: Mapping[str, Any], show: Show) -> dict[str, Any]:
+def hear_peers(
+    peer: str, setting: Mapping[str, Any], show: Show, file: Path | None = None
+) -> dict[str, Any]:
     """Every row of a peer, of a package or of all; what they compute, beside what they claim. Of
     all, those whose package is not installed are said and left out: no environment has every one.
+    file: the user's, of a trainer that is a file.
 
     Raises UserError for a peer or a setting that there is not, or a package that is asked for by
     its name and is not installed.
     """
     told = {name: read_value(value) for name, value in setting.items()}
-    hearings = select_hearings(peer, told)
+    hearings = select_hearings(peer, told, file)
     began = time.perf_counter()
     rulings: list[Ruling | WorldRuling] = []
     left_out: dict[str, str] = {}

@@ -90,7 +90,10 @@ class VerifyConfig(BaseModel):
         return create_model(f"{cls.__name__} of the file", __base__=cls, **fields)
 
     file: Path | None = Field(
-        default=None, description="a .py file of your own with an algorithm or a loss"
+        default=None,
+        description=(
+            "a .py file of your own with an algorithm or a loss; with peer=cleanrl:ppo its ppo.py"
+        ),
     )
     peer: str | None = Field(
         default=None,
@@ -165,7 +168,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
 
 def _hear(config: VerifyConfig, peer: str, show: Show) -> dict[str, Any]:
     """Another's trainer computes where and how it does: our fields say nothing to it."""
-    ours = config.model_fields_set & VerifyConfig.model_fields.keys() - {"peer"}
+    ours = config.model_fields_set & VerifyConfig.model_fields.keys() - {"peer", "file"}
     if ours:
         raise UserError(
             f"{min(ours)} says nothing to peer={peer}: give the peer and settings of its own."
@@ -174,7 +177,7 @@ def _hear(config: VerifyConfig, peer: str, show: Show) -> dict[str, Any]:
     # In the order of the command line, as the row is named.
     setting = {name: getattr(config, name) for name in type(config).model_fields if name in own}
     with use_one_thread():
-        return hear_peers(peer, setting, show)
+        return hear_peers(peer, setting, show, config.file)
 
 
 @contextmanager

@@ -82,19 +82,31 @@ def _normalised(reward: Tensor, groups: int) -> Tensor:
     return (apart - apart.mean()) / (_spread(apart, 1, 1) + EPSILON)
 
 
-ADVANTAGES: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "r − mean": _center,
-    "(r − mean)/(std + ε)": lambda r, g: _center(r, g) / (_spread(r, g, 1) + EPSILON),
-    "(r − mean)/(std of the batch + ε)": lambda r, g: _center(r, g) / (_spread(r, 1, 1) + EPSILON),
-    "r − mean of the others": _leave_one_out,
-    "r − mean of the others, whitened over the batch": _normalised,
-    "(r − mean)/std": lambda r, g: _divide(_center(r, g), _spread(r, g, 1)),
-    "(r − mean)/(std over G + ε)": lambda r, g: _center(r, g) / (_spread(r, g, 0) + EPSILON),
-    "(r − mean)/std over G": lambda r, g: _divide(_center(r, g), _spread(r, g, 0)),
-    "(r − mean of the batch)/(std of the batch + ε)": lambda r, g: (
+def _whiten_tokens(worth: Tensor, length: Tensor) -> Tensor:
+    """Every token holds its row's number: mean 0 and variance 1 over all tokens.  [B] -> [B]"""
+    tokens = worth.repeat_interleave(length.long())
+    return (worth - tokens.mean()) / (tokens.var() + 1e-8).sqrt()
+
+
+# Of rewards [B], the number of groups and lengths [B].
+ADVANTAGES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
+    "r − mean": lambda r, g, n: _center(r, g),
+    "(r − mean)/(std + ε)": lambda r, g, n: _center(r, g) / (_spread(r, g, 1) + EPSILON),
+    "(r − mean)/(std of the batch + ε)": lambda r, g, n: (
+        _center(r, g) / (_spread(r, 1, 1) + EPSILON)
+    ),
+    "r − mean of the others": lambda r, g, n: _leave_one_out(r, g),
+    "r − mean of the others, whitened over the batch": lambda r, g, n: _normalised(r, g),
+    "(r − mean)/(std + 10⁻⁶)": lambda r, g, n: _center(r, g) / (_spread(r, g, 1) + 1e-6),
+    "(r − mean)/std": lambda r, g, n: _divide(_center(r, g), _spread(r, g, 1)),
+    "(r − mean)/(std over G + ε)": lambda r, g, n: _center(r, g) / (_spread(r, g, 0) + EPSILON),
+    "(r − mean)/std over G": lambda r, g, n: _divide(_center(r, g), _spread(r, g, 0)),
+    "(r − mean of the batch)/(std of the batch + ε)": lambda r, g, n: (
         _center(r, 1) / (_spread(r, 1, 1) + EPSILON)
     ),
-    "r": lambda r, g: r,
+    "r, whitened over all tokens": lambda r, g, n: _whiten_tokens(r, n),
+    "r − mean, whitened over all tokens": lambda r, g, n: _whiten_tokens(_center(r, g), n),
+    "r": lambda r, g, n: r,
 }
 # Of the lengths, the longest allowed, and whether a row's group has different rewards.
 SHARES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
@@ -137,10 +149,10 @@ def weigh_policy(
     reward = scores.problem.reward[words]
     if penalty == "k1 in the reward":
         reward = reward - scores.problem.beta * gap.sum(1)
-    worth = ADVANTAGES[advantage](reward, step.groups)[:, None].expand_as(gap)
+    length = scores.length[words].to(gap)
+    worth = ADVANTAGES[advantage](reward, step.groups, length)[:, None].expand_as(gap)
     if penalty in PENALTIES:
         worth = worth - scores.problem.beta * PENALTIES[penalty](gap)
-    length = scores.length[words].to(gap)
     apart = _spread(scores.problem.reward[words], step.groups, 0) > 1e-12
     part = SHARES[share](length, scores.score.shape[1], apart)
     return scores.add_up(words, worth * part[:, None])

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fledge.verify.referee.question import Hearing
+from fledge.verify.referee.second_way import SAME_BITS
 
 if TYPE_CHECKING:
     from fledge.verify.referee.ruling import Ruling
+    from fledge.verify.referee.world_ruling import WorldRuling
 
 CHANGED = 1e-5  # relative: a gradient is another one
 
@@ -30,18 +32,20 @@ def name_faults(ruling: Ruling, hearing: Hearing) -> Iterator[str]:
         yield f"what stands under the mask changes the gradient by {ruling.garbage:.1%}"
     if ruling.leak > CHANGED:
         yield f"a part of the gradient, of size {ruling.leak:.1e}, lies after a sequence's end"
-    if ruling.resumed not in (None, "same bits"):
+    if ruling.resumed not in (None, SAME_BITS):
         yield (
             "a run saved after two steps and resumed is another one than that which went through: "
             f"{ruling.resumed} after four, of what the weights moved"
         )
+    if ruling.ranks is not None and ruling.ranks > CHANGED:
+        yield f"two processes change the gradient by {ruling.ranks:.1%}"
     if not ruling.second.agrees:
-        yield _name_second(ruling)
+        yield name_second(ruling)
     if hearing.unbiased:
         yield from _name_bias(ruling, hearing)
 
 
-def _name_second(ruling: Ruling) -> str:
+def name_second(ruling: Ruling | WorldRuling) -> str:
     second = ruling.second
     if second.by == "differences":
         return f"the gradient is not that of the loss it returns: {second.apart:.1%} apart"

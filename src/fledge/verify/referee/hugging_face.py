@@ -30,6 +30,7 @@ from fledge.verify.referee.table_model import (
     make_tokenizer,
     read_gradient,
 )
+from fledge.verify.referee.two_processes import take_step
 
 EVERY = tuple(range(7)) * 4  # sequences of a data set that a run goes through
 PAIRS = [("a", "b"), ("b", "a"), ("a a", "b"), ("b b", "a b"), ("a", "a b"), ("b a", "b")] * 4
@@ -54,6 +55,11 @@ class BatchTrainer:
     def resume(self) -> str | None:
         """What a killed run is, beside one that went through; None where it is not tried."""
         return compare_resumed(self._build) if self.resumes else None
+
+    def step_once(self, rank: int, world: int) -> Tensor:
+        """On all rows of its data set, each process with its share."""
+        rows = len(self.trainer.train_dataset)
+        return take_step(self._build, per_device_train_batch_size=rows // world)
 
     def _rows(self, words: tuple[int, ...]) -> list[dict[str, Any]]:
         raise NotImplementedError

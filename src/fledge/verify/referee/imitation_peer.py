@@ -1,5 +1,6 @@
-"""imitation's behavioural cloning as a peer: really built over a policy of Stable-Baselines3, its
-own `train` on one batch of demonstrated steps. The optimizer is a recorder.
+"""imitation's behavioural cloning and its maximum causal entropy IRL as peers: really built, their
+own `train` on one batch of demonstrated steps, or one iteration on demonstrated episodes. The
+optimizers are recorders.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import gymnasium
 import numpy as np
 import torch
 from imitation.algorithms.bc import BC  # pyright: ignore[reportMissingImports]
+from imitation.algorithms.mce_irl import MCEIRL  # pyright: ignore[reportMissingImports]
+from imitation.data.types import Trajectory  # pyright: ignore[reportMissingImports]
+from imitation.rewards.reward_nets import BasicRewardNet  # pyright: ignore[reportMissingImports]
+from seals.base_envs import TabularModelPOMDP  # pyright: ignore[reportMissingImports]
 from stable_baselines3.common.policies import (  # pyright: ignore[reportMissingImports]
     ActorCriticPolicy,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
+from fledge.verify.referee import inverse
 from fledge.verify.referee.sb3_peer import hold, read_gradient
 from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, WorldProblem
 
@@ -78,5 +84,52 @@ class CloningPeer:
         return sum(said) / len(said)
 
 
-def build_peer(peer: str, setting: dict[str, Any], problem: WorldProblem) -> CloningPeer:
-    return CloningPeer(peer, setting, problem)
+class InversePeer:
+    """The reward is one layer over one-hot states. Its loss holds its own counts fixed, so that it
+    has no `losses`: a second way is sampled.
+    """
+
+    def __init__(self, name: str, setting: dict[str, Any], problem: inverse.InverseProblem) -> None:
+        self.name, self.version, self.problem = name, version, problem
+        world = problem.world
+        place = TabularModelPOMDP(
+            transition_matrix=world.transition.permute(1, 0, 2).numpy(),
+            observation_matrix=np.eye(inverse.STATES),
+            reward_matrix=np.zeros(inverse.STATES),
+            horizon=world.horizon,
+            initial_state_dist=world.start.numpy(),
+        )
+        net: Any = BasicRewardNet(
+            place.observation_space,
+            place.action_space,
+            use_action=False,
+            hid_sizes=[],
+        ).double()
+        (self.layer,) = [each for each in net.modules() if isinstance(each, nn.Linear)]
+        self.learner: Any = MCEIRL(
+            None,
+            place,
+            net,
+            np.random.default_rng(0),
+            optimizer_cls=torch.optim.SGD,
+            optimizer_kwargs={"lr": 0.0},
+            log_interval=None,
+            **({"discount": problem.gamma} | setting),
+        )
+        with torch.no_grad():
+            self.layer.weight.copy_(problem.reward[None])
+            self.layer.bias.zero_()
+
+    def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
+        states = np.array([*rollout.state, rollout.following[-1]])
+        shown = Trajectory(states, np.array(rollout.action), infos=None, terminal=True)
+        self.learner.set_demonstrations([shown])
+        self.learner.train(max_iter=1)
+        slope = self.layer.weight.grad
+        assert slope is not None
+        return -slope.flatten().double().clone()
+
+
+def build_peer(peer: str, setting: dict[str, Any], problem: Any) -> CloningPeer | InversePeer:
+    kind = InversePeer if peer.endswith(":mce_irl") else CloningPeer
+    return kind(peer, setting, problem)

@@ -156,7 +156,11 @@ TRAINER_ROWS: list[Row] = [
 DPO_ROWS: list[Row] = [
     ({}, "Rafailov et al. 2023, eq. 7", name_pair(SIGMOID)),
     ({"loss_type": "hinge"}, "SLiC's hinge on DPO's margin", name_pair(HINGE)),
-    ({"loss_type": "ipo"}, "Azar et al. 2023, eq. 17", name_pair(SQUARE)),
+    (
+        {"loss_type": "ipo"},
+        "“(Eq. 17)” of Azar et al. 2023, where “we … normalize by the number of completion tokens”",
+        name_pair(SQUARE, True),
+    ),
     ({"loss_type": "sigmoid_norm"}, "DPO on means over tokens", name_pair(SIGMOID, True)),
     (
         {"loss_type": "robust", "label_smoothing": SMOOTHING},

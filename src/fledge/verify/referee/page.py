@@ -22,8 +22,9 @@ COLUMNS = (
     ("left", "left", "change"),
     ("masked", "garbage", "change"),
     ("resumed", "resumed", "words"),
+    ("ranks", "ranks", "change"),
 )
-MAY_LACK = ("left", "pieces", "resumed")  # whose None is no infinity
+MAY_LACK = ("left", "pieces", "resumed", "ranks")  # whose None is no infinity
 
 
 def render_page(rows: Sequence[Mapping[str, Any]], measured: str, candidates: int) -> str:
@@ -54,9 +55,9 @@ def _render_peer(peer: str, own: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [each for each in COLUMNS if any(row.get(each[1]) is not None for row in own)]
     titles = ["setting", "what is claimed", "equation measured", *(each[0] for each in columns)]
     lines = [
-        f"## {peer} {own[0]['version']}\n",
-        f"| {' | '.join(titles)} | second way |",
-        "|---" * (len(titles) + 1) + "|",
+        f"## {peer} {', '.join(dict.fromkeys(row['version'] for row in own))}\n",
+        f"| {' | '.join(titles)} | second way | date |",
+        "|---" * (len(titles) + 2) + "|",
         *(_render_row(row, columns) for row in own),
         "",
     ]
@@ -72,6 +73,7 @@ def _render_row(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]])
         row["equation"] or _say_none(row["residual"]),
         *(_render_cell(field, row.get(field), form) for _, field, form in columns),
         write_second(row["second"]),
+        row["measured"],
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

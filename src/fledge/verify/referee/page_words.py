@@ -5,11 +5,16 @@ HEAD = """# The referee: whose gradient is right?
 `fledge verify` holds our estimators against enumeration. The referee puts other people's trainers
 before the same oracles: each is really built from its own installed package, its own code computes
 and differentiates the loss of a model that is a table, and the gradient is read off the table.
-`make referee` measures anew what is installed, and leaves the other rows as they are; imitation and
-d3rlpy pin an older gymnasium than ours and take an environment of their own
-(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`). `fledge verify peer=trl:grpo`
-prints the rows of one trainer, with settings of your own as further words
-(`fledge verify peer=trl:grpo loss_type=dr_grpo`).
+`make referee` measures anew what is installed, and leaves the other rows as they are: each row has
+the day on which it was measured and its version. imitation and d3rlpy pin an older gymnasium than
+ours, verl and OpenRLHF other releases of transformers: they take an environment of their own
+(`PYTHONPATH=src python -m benchmarks.referee --peer imitation`; the losses of verl 0.9 and OpenRLHF
+0.11 were imported on a CPU after `pip install --no-deps verl openrlhf` beside torch, transformers,
+ray, tensordict 0.10, pyvers, omegaconf, hydra-core, codetiming, pylatexenc, pillow and deepspeed).
+`fledge verify peer=trl:grpo` prints the rows of one trainer, with settings of your own as further
+words (`fledge verify peer=trl:grpo loss_type=dr_grpo`). CleanRL is no package but files: the user
+gives one, and it is run as it is (`fledge verify peer=cleanrl:ppo file=ppo.py`); here it was that
+of commit fe8d8a03, and the version is where the file's SHA-256 begins.
 
 {measured}
 
@@ -26,7 +31,9 @@ are fixed numbers.
 **Worlds.** 2 states, 2 actions, policy and critic tables. The equation is looked for on 6 rollouts
 of 8 steps, with a terminated step, two truncated ones and a cut end in each; they go through the
 trainer's own collection or replay buffer where it has one. The expectation is a sum over all 64
-episodes of 3 steps. Norms of gradients are not clipped, and each rollout is used once.
+episodes of 3 steps. Norms of gradients are not clipped, and each rollout is used once. A learner of
+rewards is asked in such a world of 3 states, with a reward for each; exact is the slope of the
+likelihood of all demonstrations of 3 steps, each with its probability.
 
 - **equation**: what a step follows. Of a policy gradient it is found among {candidates}, of others
   among all losses named here, each written out from exact scores without a line of the trainer's;
@@ -41,12 +48,16 @@ episodes of 3 steps. Norms of gradients are not clipped, and each rollout is use
   for likelihoods ∇E[log π] under the data; in worlds ∇E[Σ γ^t r_t]; for pairs, scores and
   distillation the mean of the loss as its paper has it. Scale is the c for which c·g is nearest,
   bias is ‖E ĝ − c·g‖/‖c·g‖.
-- **noise**: the variance of a step, as a multiple of plain REINFORCE's with as many samples.
+- **noise**: the variance of a step, scaled to go as far along the true gradient, as a multiple of
+  plain REINFORCE's with as many samples (in worlds: of the policy's part, with one episode).
 - **cut, right, left, masked**: what two micro-batches, three tokens of padding after the end of
   rows or before their beginning (where a trainer ever pads there), and other tokens under the mask
   change at most.
 - **resumed**: a run of four steps beside one that was saved after two and resumed by another
-  trainer: whether the weights have the same bits.
+  trainer: whether the weights have the same bits. Of agents: 64 steps in a small world, saved and
+  loaded after 32 with all that their documents say how to save; one seed.
+- **ranks**: what two processes (gloo, each with half the rows) change of the step that one takes.
+- **date**: when the row was measured.
 
 Letters: u = log π/π_ref of the chosen, v of the rejected, Δ = u − v, Δ₀ the same without a
 reference; ε the label smoothing; A the advantage, R = A + V, y the target of Q-learning, Q′ the
@@ -75,6 +86,9 @@ WHY = """
 - **A mean over each micro-batch's tokens** depends on which rows lie together: `bnpo` (said so by
   its documents), DPO's `sft`, and the likelihood of the chosen in ORPO and CPO. Counted over the
   whole step, as SFT and the Trainer do, it does not.
+- **Two processes** average their gradients: SFT, the Trainer and DPO's sigmoid come to that of the
+  whole batch. A mean over a process's own tokens (`bnpo`, DPO's `sft`) is a mean of means there,
+  as it is over micro-batches.
 - **A loss of the whole batch**: `aot_unpaired` sorts the log-ratios of a micro-batch, and KTO's z
   is the mean log-ratio of a micro-batch: both are other numbers when it is cut. Its paper estimates
   z so.
@@ -84,8 +98,12 @@ WHY = """
   saved in its middle, GRPO goes on with newly generated sequences.
 - **Truncated sequences left out** are missed by the sum: what they earn, and what they are, no
   longer counts in the expectation.
-- **IPO**: the paper's Δ is a difference of log-ratios of whole sequences; TRL's source says that
-  it averages them over tokens, after asking the authors. Its online DPO sums them.
+- **IPO** has two readings. In the paper (Azar et al. 2023, eq. 17) h_π(y, y′) is the difference of
+  log π/π_ref of whole sequences, a sum over tokens; it does not speak of lengths. TRL's DPO divides
+  each log-ratio by its length, “not explicitly discussed in the IPO paper; we confirmed this choice
+  with the IPO authors, and the results reported in the paper correspond to this normalized form”.
+  TRL's online DPO and OpenRLHF sum. Beside the sum the mean has here a cosine of 0.9995, a scale of
+  0.4900 and a bias of 3.3%: with lengths of 1 and 2 they are near; a β goes with one reading.
 - **SimPO**: `loss_type=simpo` keeps the likelihood of the chosen beside the loss, `cpo_alpha` = 1
   by default, and is then CPO-SimPO; with `cpo_alpha=0` it is the paper's. TRL's documents say both.
 - **Label smoothing with a model class of one's own**: the Trainer shifts labels by one for classes
@@ -100,11 +118,37 @@ WHY = """
 - **λ below 1** trusts the critic, which here is not the policy's value.
 - **An entropy bonus** is part of the measured gradient, not of the exact one beside it.
 - **d3rlpy's DQN** documents a squared error and takes Huber's loss, as Mnih et al. 2015 do.
+- **verl's `seq-mean-token-sum-norm`** divides by the width of the padded responses, which is
+  `data.max_response_length`, unless `loss_scale_factor` is given: its documents say so. Three
+  tokens more in that setting (right) are then a smaller step.
+- **Whitened over all tokens** (verl's REINFORCE++): every token of a row holds the row's reward, so
+  that long rows weigh more in the mean and the variance, and both are made by the same samples.
+- **OpenRLHF's trainer** adds the penalty of `algo.kl.use_loss` by `aggregate_loss` without its
+  `token_level_loss` (ppo_actor.py, read and not measured): with `loss_agg_mode` other than
+  token-mean the penalty is still a mean over tokens. The rows are of token-mean.
+- **CleanRL's ppo.py** takes an end of either kind for terminated, and weighs ½(V − R)² by
+  `vf_coef` = ½ once more. It pins gymnasium 0.29. From gymnasium 1.0 on a vector of environments
+  spends a step on every reset, in which the action does nothing and the reward is 0: the script,
+  unchanged, learns from these steps too, A = γ·V(first state) − V(last state) + what follows, and
+  `fledge verify` says so where it is run with such a gymnasium.
+- **imitation's MCE-IRL** counts the state after the last action too, for which its planner foresees
+  no reward: ∇ of the likelihood is Σ_(t<H) γ^t·1{s_t} of what was shown less the policy's. Its
+  `discount` enters the counts (“the discount factor to use when computing occupancy measure”) and
+  the policy that it hands back, but not the policy whose states it counts while it learns:
+  `mce_occupancy_measures` plans with discount 1. At 1 both are one.
+- **Agents that are saved and loaded** (Stable-Baselines3) go on with a new episode and with
+  generators that begin at the seed; weights, optimizer and, where it is saved beside them, the
+  replay buffer are kept. Its documents do not promise the same bits, so that this is no difference
+  from what is claimed. The other packages of agents leave saving to the caller
+  or were not asked; CleanRL's ppo.py saves nothing.
 - **Truncation**: where a trainer keeps the true next state of a step that a time limit cut off, the
   target looks ahead from it. RLax leaves ends to its caller: values of one row of states and one
   discount a step. Here that is 0 at either end, so that its GAE takes the one for the other; a
   caller may add γ·V of the true next state to the reward, as Stable-Baselines3 does.
 
-What is not measured: the steps after the first on the same samples (clipping), other processes,
-and the peers that the table does not name.
+What is not measured: the steps after the first on the same samples (clipping), processes of agents
+and of the trainers whose column is empty, RLax's noise, verl's and OpenRLHF's trainers (they want
+GPUs: of verl its advantages and `ppo_loss` are asked, of OpenRLHF its file of losses, loaded
+without the package's `__init__`, which imports flash-attn), CleanRL's other files, and the peers
+that the table does not name.
 """

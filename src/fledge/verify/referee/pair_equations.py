@@ -79,10 +79,14 @@ def _discopop(p: Pairs) -> Tensor:
 
 
 SIGMOID, HINGE, SQUARE = "−log σ(βΔ)", "max(0, 1 − βΔ)", "(Δ − 1/2β)²"
+CONSERVATIVE = "−(1−ε)·log σ(βΔ) − ε·log σ(−βΔ)"
 LOSSES: dict[str, Callable[[Pairs], Tensor]] = {
     SIGMOID: lambda p: -logsigmoid(p.beta * p.delta),
     HINGE: lambda p: (1 - p.beta * p.delta).clamp(min=0),
     SQUARE: lambda p: (p.delta - 1 / (2 * p.beta)).square(),
+    CONSERVATIVE: lambda p: (
+        -(1 - SMOOTHING) * logsigmoid(p.beta * p.delta) - SMOOTHING * logsigmoid(-p.beta * p.delta)
+    ),
     "((1−ε)·(−log σ(βΔ)) + ε·log σ(−βΔ))/(1−2ε)": _robust,
     "KL(softmax of β(u, v) ‖ (1−ε, ε))": _exo,
     "−log σ(βu) − ½·log σ(−βu) − ½·log σ(−βv)": lambda p: (

@@ -89,6 +89,7 @@ class Hearing:
     group: int = GROUP
     unbiased: bool = False  # whether it claims the gradient itself
     resumes: bool = False  # whether a killed run is compared with one that went through
+    spreads: bool = False  # whether a step of two processes is compared with that of one
     detached: bool = False  # whether its loss has, by design, another gradient than it takes
 
     @property

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from fledge.verify.referee.second_way import SAME_BITS
+
 STEPS = 4  # of the run that goes through; the other is resumed after half of them
-SAME_BITS = "same bits"
 
 
 def compare_resumed(build: Callable[..., Any]) -> str:

@@ -20,6 +20,7 @@ from fledge.verify.referee.faults import name_faults
 from fledge.verify.referee.question import Answer, Hearing, Peer, Step, data_law
 from fledge.verify.referee.second_way import Resumes, SecondWay, check_again
 from fledge.verify.referee.steps import draw_steps, enumerate_steps
+from fledge.verify.referee.two_processes import compare_ranks
 
 SAME = 2e-6  # relative: two gradients are one, computed in float32 or better
 
@@ -48,6 +49,7 @@ class Ruling:
     batches: int  # that were enumerated
     second: SecondWay
     resumed: str | None  # a killed run beside one that went through; None where it is not tried
+    ranks: float | None  # what two processes change; None where that is not tried
     faults: tuple[str, ...]  # where it differs from its claim
     command: str
 
@@ -106,6 +108,7 @@ def rule(hearing: Hearing) -> Ruling:
             {step.words: answer for (step, _), answer in zip(law, answers, strict=True)},
         ),
         peer.resume() if hearing.resumes and isinstance(peer, Resumes) else None,
+        compare_ranks(hearing, peer) if hearing.spreads else None,
         (),
         write_command("verify", peer=hearing.peer, **hearing.setting),
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fledge.verify.referee.continuous import DONE, SEED, ContinuousProblem
 from fledge.verify.referee.sb3_peer import Script
+from fledge.verify.referee.sb3_resume import OFF_POLICY, compare_saved
 from fledge.verify.referee.world_question import STATES, Rollout
 
 
@@ -56,6 +57,9 @@ class Sb3Continuous:
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         self._train(rollout)
         return -torch.cat([self.taken["critic"], self.taken["actor"]])
+
+    def resume(self) -> str:
+        return compare_saved(SAC if self.sac else TD3, True, **OFF_POLICY)
 
     def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
         """The loss of that part which was moved: neither part takes the gradient of the other's."""

@@ -17,6 +17,7 @@ import torch
 from stable_baselines3 import A2C, DQN, PPO  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
+from fledge.verify.referee.sb3_resume import OFF_POLICY, compare_saved
 from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, WorldProblem
 
 NO_CLIP = 1e9
@@ -58,6 +59,10 @@ class Sb3Actor:
         learner = self._collect(rollout, pieces)
         self._train(learner)
         return -torch.stack(self.taken).mean(0)
+
+    def resume(self) -> str:
+        more: dict[str, Any] = {} if self.kind is A2C else {"batch_size": 8}
+        return compare_saved(self.kind, False, n_steps=8, **more, **self.setting)
 
     def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
         learner = self._collect(rollout, 1)
@@ -184,6 +189,9 @@ class Sb3Dqn:
         self.learner.policy.optimizer.step = lambda: self.taken.append(
             self.learner.q_net.q_net[-1].weight.grad.T.flatten().double().clone()
         )
+
+    def resume(self) -> str:
+        return compare_saved(DQN, False, **OFF_POLICY)
 
     @torch.no_grad()
     def _hold(self, net: Any, table: Tensor) -> None:

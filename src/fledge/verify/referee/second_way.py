@@ -20,6 +20,7 @@ NARROW = 0.01  # the same where a loss has kinks
 CLOSE = 1e-3  # relative: differences of a float32 loss agree with its gradient
 COMPARED = 2  # steps whose loss is differentiated so
 DRAWN = 4000  # samples of a group
+SAME_BITS = "same bits"  # of weights after a run that was resumed
 ERRORS = 4.0  # standard errors to either side: a false alarm in 16,000 rows
 
 
@@ -137,6 +138,13 @@ def _take_samples(
         answer = known[tuple(sorted(words[at : at + hearing.group]))]
         finite = bool(answer.isfinite().all())
         along.append(float(answer @ true / true.square().sum()) if finite else 0.0)
+    return bound_scale(along, scale)
+
+
+def bound_scale(along: Sequence[float], scale: float) -> SecondWay:
+    """along: of each sample, how far it goes along the true gradient; scale: the enumerated mean of
+    that.
+    """
     values = torch.tensor(along, dtype=torch.float64)
     middle, error = float(values.mean()), float(values.std() / len(values) ** 0.5)
     low, high = middle - ERRORS * error, middle + ERRORS * error

@@ -20,10 +20,12 @@ from fledge.exact.problem import Problem
 from fledge.verify.referee.question import GROUP, Answer, Step
 from fledge.verify.referee.resume import compare_resumed
 from fledge.verify.referee.table_model import hold, make_model, make_tokenizer, read_gradient
+from fledge.verify.referee.two_processes import take_step
 
 KINDS = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
 PROMPT = {"prompt": "open"}
 SEED = 3
+SAID = (0, 4, 2, 5, 1, 6)  # sequences of both lengths, of a step that processes share
 
 
 class TrlPolicy:
@@ -145,6 +147,17 @@ class TrlPolicy:
             return trainer
 
         return compare_resumed(build)
+
+    def step_once(self, rank: int, world: int) -> Tensor:
+        """Two groups, short sequences in the first; each process says its share of them."""
+        ends = sorted(
+            range(len(SAID)), key=lambda at: len(self.problem.language.sequences[SAID[at]])
+        )
+        words = tuple(SAID[at] for at in ends)
+        each = len(words) // world
+        self.words = words[rank * each : (rank + 1) * each]
+        groups = each // GROUP
+        return take_step(lambda folder, **more: self._build(each, groups, 1, folder, **more))
 
     def _build(self, rows: int, groups: int, pieces: int, folder: str = "", **more: Any) -> Any:
         config, kind = KINDS[self.kind]

@@ -1,9 +1,10 @@
-"""Trainers of a policy in worlds, and of clones: at which settings, what their documents say of
-each, and the equation that this is.
+"""Trainers of a policy in worlds, of clones and of rewards: at which settings, what their documents
+say of each, and the equation that this is.
 """
 
 from __future__ import annotations
 
+from fledge.verify.referee.inverse import name_inverse
 from fledge.verify.referee.world_equations import ENDS, PLAIN, WHITE, name_actor, name_cloning
 from fledge.verify.referee.world_row import Trainer, WorldRow, name_both
 
@@ -14,6 +15,9 @@ SMOOTH = "Huber's loss of V − R"
 _SMOOTH = "“loss_critic_type … defaults to smooth_l1”, “entropy_coeff … defaults to 0.01”"
 _OBS_NEXT = "“obs_next” is valid where “done” came of a time limit"
 _DISCOUNT = "“Sequence of discounts”: one number a step, which the caller sets to 0 at an end"
+_DONES = "“next_done = np.logical_or(terminations, truncations)”"
+_THESIS = "“chapters 9 and 10 of Brian Ziebart's PhD thesis”"
+_OCCUPANCY = "“the discount factor to use when computing occupancy measure”"
 ACTORS: dict[str, Trainer] = {
     "stable_baselines3:ppo": Trainer(
         "sb3_peer",
@@ -203,6 +207,29 @@ ACTORS: dict[str, Trainer] = {
             ),
         ],
     ),
+    "cleanrl:ppo": Trainer(
+        "cleanrl_peer",
+        "actor",
+        [
+            WorldRow(
+                {},
+                f"“norm_adv”, “ent_coef = 0.01”, “vf_coef = 0.5”: by default; {_DONES}",
+                name_both(name_actor(WHITE, cut=ENDS, entropy=0.01), f"0.5 × {CRITIC}", ENDS),
+                entropy=0.01,
+            ),
+            WorldRow(
+                {"norm_adv": False, "ent_coef": 0.0},
+                f"GAE as its paper has it; {_DONES}",
+                name_both(name_actor(PLAIN, cut=ENDS), f"0.5 × {CRITIC}", ENDS),
+            ),
+            WorldRow(
+                {"norm_adv": False, "ent_coef": 0.0, "gamma": 1.0, "gae_lambda": 1.0},
+                f"Monte-Carlo advantages without a discount; {_DONES}",
+                name_both(name_actor(PLAIN, cut=ENDS), f"0.5 × {CRITIC}", ENDS),
+            ),
+        ],
+        minibatches=True,
+    ),
     "imitation:bc": Trainer(
         "imitation_peer",
         "cloning",
@@ -211,5 +238,13 @@ ACTORS: dict[str, Trainer] = {
             WorldRow({"ent_weight": 0.0}, "the likelihood of what was shown", name_cloning(0.0)),
         ],
         minibatches=True,
+    ),
+    "imitation:mce_irl": Trainer(
+        "imitation_peer",
+        "inverse",
+        [
+            WorldRow({}, f"{_THESIS}; discount = 1 by default", name_inverse(), gamma=1.0),
+            WorldRow({"discount": 0.9}, f"{_THESIS}; {_OCCUPANCY}", name_inverse()),
+        ],
     ),
 }

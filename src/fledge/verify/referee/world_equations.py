@@ -15,10 +15,25 @@ from fledge.verify.referee.world_question import Rollout, Update, WorldProblem
 # What a truncated step looks forward to; a terminated one to nothing.
 BOOTSTRAPS, ENDS = "a truncated step bootstraps", "a truncated step is taken for terminated"
 RUNS_ON = "a truncated step runs on into the next episode"
-CUTS = (BOOTSTRAPS, ENDS, RUNS_ON)
+RESETS = "a truncated step is taken for terminated, and one that only resets is learned from"
+CUTS = (BOOTSTRAPS, ENDS, RUNS_ON, RESETS)
 MEAN, SUM = "mean over steps", "sum over steps"
 PLAIN, WHITE = "A", "(A − mean)/(std + ε)"
 WHITE_ALL = "(A − mean)/(std over n + ε)"
+
+
+def insert_resets(rollout: Rollout) -> Rollout:
+    """After every end but the last step's, one step from where it ended to where the next episode
+    begins: action 0, which does nothing, and reward 0.
+    """
+    rows = []
+    for t in range(len(rollout)):
+        ends = rollout.terminated[t] or rollout.truncated[t]
+        here = (rollout.state[t], rollout.action[t], rollout.reward[t], rollout.following[t])
+        rows.append((*here, rollout.terminated[t], rollout.truncated[t]))
+        if ends and t + 1 < len(rollout):
+            rows.append((rollout.following[t], 0, 0.0, rollout.state[t + 1], False, False))
+    return Rollout(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
 def advantages(problem: WorldProblem, rollout: Rollout, cut: str) -> Tensor:
@@ -31,7 +46,7 @@ def advantages(problem: WorldProblem, rollout: Rollout, cut: str) -> Tensor:
         following = rollout.following[t]
         if cut_off and cut == RUNS_ON:
             following = rollout.state[t + 1]
-        forward = 0.0 if end or (cut_off and cut == ENDS) else 1.0
+        forward = 0.0 if end or (cut_off and cut in (ENDS, RESETS)) else 1.0
         gap = rollout.reward[t] + gamma * forward * value[following] - value[rollout.state[t]]
         gaps.append(gap)
         goes_on.append(not end and (not cut_off or cut == RUNS_ON))
@@ -63,6 +78,8 @@ def actor_equations(problem: WorldProblem, entropy: float) -> Iterator[tuple[str
     for cut, normal, share in product(CUTS, NORMALS, (MEAN, SUM)):
 
         def update(rollout: Rollout, given: tuple[str, str, str] = (cut, normal, share)) -> Tensor:
+            if given[0] == RESETS:
+                rollout = insert_resets(rollout)
             worth = NORMALS[given[1]](advantages(problem, rollout, given[0]))
             added = torch.zeros_like(problem.logits)
             for s, a, w in zip(rollout.state, rollout.action, worth, strict=True):
@@ -109,6 +126,8 @@ def critic_equations(problem: WorldProblem) -> Iterator[tuple[str, Update]]:
         def update(
             rollout: Rollout, given: tuple[str, Callable[[Tensor], Tensor]] = (cut, slope)
         ) -> Tensor:
+            if given[0] == RESETS:
+                rollout = insert_resets(rollout)
             worth = given[1](advantages(problem, rollout, given[0]))
             added = torch.zeros_like(problem.critic)
             for s, w in zip(rollout.state, worth, strict=True):

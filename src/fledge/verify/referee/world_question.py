@@ -4,8 +4,9 @@ buffer would hold them, and what its update adds to tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -69,12 +70,6 @@ class WorldPeer(Protocol):
         """
         ...
 
-    def losses(self, rollout: Rollout, tables: Sequence[Tensor]) -> list[float]:
-        """The loss that it reports with each flat table in place of the problem's; advantages,
-        targets and old log-probabilities are those of the problem's.
-        """
-        ...
-
 
 @dataclass(frozen=True)
 class WorldHearing:
@@ -84,11 +79,13 @@ class WorldHearing:
     setting: dict[str, Any]
     claim: str
     equation: str
-    family: str  # "actor" (policy and V), "values" (Q), "cloning" or "continuous"
-    problem: Any  # WorldProblem; ContinuousProblem of the family "continuous"
+    family: str  # "actor" (policy and V), "values" (Q), "cloning", "inverse" or "continuous"
+    problem: Any  # WorldProblem; ContinuousProblem and InverseProblem of the last two
     build: Callable[[Any], WorldPeer]
     entropy: float = 0.0  # weight of the entropy that is asked of it
     minibatches: bool = False  # whether a rollout may be cut into several
+    resumes: bool = False  # whether one that was saved and loaded is compared with one that was not
+    file: Path | None = None  # the user's, of a trainer that is a file
 
     @property
     def told(self) -> str:

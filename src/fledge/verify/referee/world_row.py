@@ -20,7 +20,7 @@ class WorldRow:
 
 @dataclass(frozen=True)
 class Trainer:
-    """adapter: the file that builds it; family: "actor", "values" or "cloning"."""
+    """adapter: the file that builds it; family: as `WorldHearing` has it."""
 
     adapter: str
     family: str

@@ -8,10 +8,12 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
 from fledge.verify.referee.continuous import continuous_problem
+from fledge.verify.referee.inverse import inverse_problem
 from fledge.verify.referee.world_actors import ACTORS
 from fledge.verify.referee.world_question import (
     WorldHearing,
@@ -32,12 +34,14 @@ WORLD_TRAINERS: dict[str, Trainer] = {
 
 
 PINNED = ("d3rlpy", "imitation")
-# What packages call the weight of the entropy and λ.
+OF_FILES = ("cleanrl:ppo",)  # no package: the user gives the file
+# What packages call the weight of the entropy, γ and λ.
 ENTROPY = ("ent_coef", "entropy_coeff", "ent_weight", "entropy")
+DISCOUNT = ("gamma", "discount")
 TRACE = ("gae_lambda", "lmbda")
 
 
-def hear_world(name: str, setting: Mapping[str, Any]) -> WorldHearing:
+def hear_world(name: str, setting: Mapping[str, Any], file: Path | None = None) -> WorldHearing:
     """The row with this setting; where there is none, one of which nothing is claimed."""
     trainer = WORLD_TRAINERS[name]
     row = next((each for each in trainer.rows if each.setting == setting), None)
@@ -53,16 +57,20 @@ def hear_world(name: str, setting: Mapping[str, Any]) -> WorldHearing:
         row.equation,
         trainer.family,
         _pose(name, row, setting),
-        partial(_build, name, dict(setting)),
+        partial(_build, name, dict(setting), file),
         entropy=_read(name, setting, ENTROPY, row.entropy),
         minibatches=trainer.minibatches,
+        resumes=not setting,
+        file=file,
     )
 
 
 def _pose(name: str, row: WorldRow, setting: Mapping[str, Any]) -> Any:
     """The problem at the setting's discount, trace, entropy and noise."""
-    gamma = _read(name, setting, ("gamma",), row.gamma)
+    gamma = _read(name, setting, DISCOUNT, row.gamma)
     family = WORLD_TRAINERS[name].family
+    if family == "inverse":
+        return inverse_problem(gamma)
     if family != "continuous":
         return world_problem(family, gamma, _read(name, setting, TRACE, row.trace))
     alpha = _read(name, setting, ENTROPY, row.entropy)
@@ -84,20 +92,29 @@ def _read(name: str, setting: Mapping[str, Any], keys: Sequence[str], otherwise:
     return otherwise
 
 
-def _build(name: str, setting: dict[str, Any], problem: Any) -> WorldPeer:
-    """Raises UserError where the package is not installed or refuses the setting."""
+def _build(name: str, setting: dict[str, Any], file: Path | None, problem: Any) -> WorldPeer:
+    """Raises UserError where the package is not installed or refuses the setting, and where a file
+    is wanted and there is none.
+    """
     package = name.partition(":")[0]
+    own = name.partition(":")[2] + ".py"
+    if name in OF_FILES and (file is None or not file.is_file()):
+        what = "no file was given" if file is None else f"there is no file {file}"
+        raise UserError(f"peer={name} runs {package}'s file, and {what}: give file={own}.")
+    more = () if file is None else (file,)
     try:
         module = importlib.import_module(f"fledge.verify.referee.{WORLD_TRAINERS[name].adapter}")
-        peer: WorldPeer = module.build_peer(name, setting, problem)
+        peer: WorldPeer = module.build_peer(name, setting, problem, *more)
         peer.answer(next(draw_rollouts(problem)))
     except ImportError as error:
-        way = (
-            f"{package} pins an older gymnasium than fledge's, so install it into an environment "
-            "of its own and give fledge's src/ as PYTHONPATH"
-            if package in PINNED
-            else "pip install 'fledge[referee]'"
-        )
+        way = "pip install 'fledge[referee]'"
+        if name in OF_FILES:
+            way = f"pip install {error.name or package}"
+        elif package in PINNED:
+            way = (
+                f"{package} pins an older gymnasium than fledge's, so install it into an "
+                "environment of its own and give fledge's src/ as PYTHONPATH"
+            )
         raise UserError(
             f"peer={name} wants {package}, which cannot be imported here ({error}): {way}."
         ) from error

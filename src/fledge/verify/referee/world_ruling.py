@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 from fledge.next_command import write_command
-from fledge.verify.referee import continuous
+from fledge.verify.referee import continuous, inverse
 from fledge.verify.referee.equations import distance
-from fledge.verify.referee.second_way import NARROW, SecondWay, differentiate
+from fledge.verify.referee.faults import name_second
+from fledge.verify.referee.second_way import (
+    NARROW,
+    HasLoss,
+    Resumes,
+    SecondWay,
+    differentiate,
+)
 from fledge.verify.referee.world_equations import (
     CUTS,
     actor_equations,
@@ -23,12 +30,13 @@ from fledge.verify.referee.world_equations import (
     critic_equations,
     value_equations,
 )
+from fledge.verify.referee.world_expectation import expect, reinforce_variance
 from fledge.verify.referee.world_question import (
+    ROLLOUTS,
     Rollout,
     WorldHearing,
     WorldPeer,
     draw_rollouts,
-    enumerate_episodes,
 )
 
 SAME = 2e-5  # relative: rollout buffers hold float32
@@ -39,8 +47,9 @@ TRIED = 2  # rollouts whose loss is differentiated
 
 @dataclass(frozen=True)
 class WorldRuling:
-    """One row; the names mean what `Ruling`'s do. cosine, scale and bias are of the policy's
-    gradient beside ∇E[Σ γ^t r_t], None where there is no policy.
+    """One row; the names mean what `Ruling`'s do. cosine, scale, bias and variance are of
+    the policy's gradient beside ∇E[Σ γ^t r_t], None where there is no policy; of a learner of
+    rewards, beside that of the demonstrations' likelihood.
     """
 
     peer: str
@@ -53,9 +62,11 @@ class WorldRuling:
     cosine: float | None
     scale: float | None
     bias: float | None
+    variance: float | None  # of one episode, once scaled, beside plain REINFORCE's
     pieces: float | None  # what two minibatches change; None where a trainer has no minibatches
     batches: int
     second: SecondWay
+    resumed: str | None  # saved and loaded beside one that went through; None where it is not tried
     faults: tuple[str, ...]
     command: str
 
@@ -69,12 +80,13 @@ class WorldRuling:
 
 def rule_world(hearing: WorldHearing) -> WorldRuling:
     peer = hearing.build(hearing.problem)
-    rollouts = list(draw_rollouts(hearing.problem))
+    rollouts = list(_draw(hearing))
     answers = [peer.answer(rollout) for rollout in rollouts]
     equation, residual = _find(hearing, rollouts, answers)
     pieces = _cut(hearing, peer, rollouts, answers)
-    expected, batches = _expect(hearing, peer)
-    cosine, scale, bias = _compare(hearing, expected)
+    expected = expect(hearing, peer)
+    policy = expected if hearing.family == "actor" else None
+    plain = reinforce_variance(hearing.problem.world, hearing.problem.logits) if policy else 1.0
     ruling = WorldRuling(
         peer.name,
         peer.version,
@@ -83,16 +95,34 @@ def rule_world(hearing: WorldHearing) -> WorldRuling:
         equation,
         hearing.equation,
         residual,
-        cosine,
-        scale,
-        bias,
+        expected.cosine if expected else None,
+        expected.scale if expected else None,
+        expected.bias if expected else None,
+        policy.variance / plain if policy else None,
         pieces,
-        batches,
-        _check_again(hearing, peer, rollouts, answers),
+        len(expected.episodes) if expected else 0,
+        (
+            _take_differences(hearing, peer, rollouts, answers)
+            if isinstance(peer, HasLoss) or expected is None
+            else expected.sample()
+        ),
+        peer.resume() if hearing.resumes and isinstance(peer, Resumes) else None,
         (),
-        write_command("verify", peer=hearing.peer, **hearing.setting),
+        write_command("verify", peer=hearing.peer, **name_file(hearing), **hearing.setting),
     )
     return replace(ruling, faults=tuple(_name_faults(ruling)))
+
+
+def _draw(hearing: WorldHearing) -> Iterator[Rollout]:
+    if hearing.family == "inverse":
+        yield from map(inverse.show_states, inverse.draw_demonstrations(hearing.problem, ROLLOUTS))
+    else:
+        yield from draw_rollouts(hearing.problem)
+
+
+def name_file(hearing: WorldHearing) -> dict[str, str]:
+    """As a command names it, wherever the user has it."""
+    return {"file": hearing.file.name} if hearing.file else {}
 
 
 def _find(
@@ -102,6 +132,9 @@ def _find(
     problem = hearing.problem
     if hearing.family == "values":
         every = list(value_equations(problem))
+        return _fit(every, rollouts, answers, hearing.equation.split("; "))
+    if hearing.family == "inverse":
+        every = list(inverse.inverse_equations(problem))
         return _fit(every, rollouts, answers, hearing.equation.split("; "))
     if hearing.family == "continuous":
         return _find_continuous(hearing, rollouts, answers)
@@ -154,7 +187,7 @@ def _fit(
     best = math.inf
     answer = torch.cat(list(answers))
     # A claim may be a multiple, and what it says of a truncated step stands at its end.
-    claimed = [claim.removeprefix("2 × ") for claim in claims]
+    claimed = [claim.removeprefix("2 × ").removeprefix("0.5 × ") for claim in claims]
     for name, update in sorted(
         every, key=lambda each: any(part not in claimed for part in each[0].split("; "))
     ):
@@ -174,7 +207,7 @@ def _cut(
     rollouts: Sequence[Rollout],
     answers: Sequence[Tensor],
 ) -> float | None:
-    if not hearing.minibatches:
+    if not hearing.minibatches or not getattr(peer, "cuts", True):
         return None
     return max(
         distance(peer.answer(rollout, pieces=2), answer)
@@ -182,30 +215,9 @@ def _cut(
     )
 
 
-def _expect(hearing: WorldHearing, peer: WorldPeer) -> tuple[Tensor, int]:
-    """E of what an update on one episode adds.  -> flat table, episodes"""
-    episodes = list(enumerate_episodes(hearing.problem)) if hearing.family == "actor" else []
-    total = torch.zeros_like(hearing.problem.table)
-    for rollout, mass in episodes:
-        total = total + mass * peer.answer(rollout)
-    return total, len(episodes)
-
-
-def _compare(
-    hearing: WorldHearing, expected: Tensor
-) -> tuple[float | None, float | None, float | None]:
-    if hearing.family != "actor":
-        return None, None, None
-    true = hearing.problem.world.gradient(hearing.problem.logits).flatten()
-    part = expected[: true.numel()]
-    scale = float(part @ true / true.square().sum())
-    cosine = float(part @ true / (part.norm() * true.norm()).clamp(min=1e-12))
-    return cosine, scale, float((part - scale * true).norm() / abs(scale) / true.norm())
-
-
-def _check_again(
+def _take_differences(
     hearing: WorldHearing,
-    peer: WorldPeer,
+    peer: Any,
     rollouts: Sequence[Rollout],
     answers: Sequence[Tensor],
 ) -> SecondWay:
@@ -232,4 +244,4 @@ def _name_faults(ruling: WorldRuling) -> Iterator[str]:
     if ruling.pieces is not None and ruling.pieces > CHANGED:
         yield f"two minibatches change the gradient by up to {ruling.pieces:.1%}"
     if not ruling.second.agrees:
-        yield f"the gradient is not that of the loss it returns: {ruling.second.apart:.1%} apart"
+        yield name_second(ruling)
