@@ -51,6 +51,13 @@ class Planned:
         each = [say_log_policy(q, beta) for beta in self.scene.rationality]
         return torch.stack(each, 2).flatten(0, 2)
 
+    def log_policy_of(self, mind: Tensor, known: Tensor, place: Tensor) -> Tensor:
+        """log π(a | known, place, mind), one mind for each.  [n] long all -> [n, 6]"""
+        D, R = len(self.scene.wants), len(self.scene.rationality)
+        q = self.q[mind // (D * R), mind // R % D, known, place]
+        each = torch.stack([say_log_policy(q, beta) for beta in self.scene.rationality])
+        return each[mind % R, torch.arange(len(mind))]
+
     def favourites(self) -> tuple[list[str], Tensor]:
         """What each mind wants most: names, and which mind has which.  -> [M] long"""
         best = [name_things(self.scene, want) for want in self.scene.wants]

@@ -20,7 +20,7 @@ SHARES = {"level", "meant"}  # sums that are chances; others are amounts
 class ListedInquiry(Weighing):
     """Keeps what each step comes to, for the tables."""
 
-    figure = "uncertainty"
+    figure = ranks = "uncertainty"
 
     def __init__(self, file: SceneFile, evidence: Evidence) -> None:
         check_explained(evidence)
