@@ -16,7 +16,9 @@ from fledge.plan.minds.matrix_game import read_game
 from fledge.plan.minds.reference_game import read_reference
 from fledge.plan.minds.reward_scene import read_reward_scene
 from fledge.plan.minds.scene_file import SceneFile, list_scenes, read_scene
+from fledge.plan.minds.social_scene import read_social
 from fledge.plan.minds.tug_of_war import read_tug
+from fledge.plan.minds.welfare import read_welfare
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.minds.listed import ListedInquiry
 from fledge.recipes.minds.network_walk import (
@@ -33,7 +35,8 @@ from fledge.runs.show import Show
 from fledge.sample.iterations import Iterations
 
 LISTED: Mapping[str, Callable[[SceneFile], Evidence]] = {
-    "game": read_game, "reference": read_reference, "tug": read_tug,
+    "game": read_game, "reference": read_reference, "social": read_social, "tug": read_tug,
+    "welfare": read_welfare,
 }  # fmt: skip
 
 
