@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fledge.plan.minds.chances import Chances
 from fledge.plan.minds.inverse_planning import InversePlanning
 from fledge.plan.minds.planned import plan_minds
 from fledge.plan.minds.reward_inference import RewardInference, solve_causal
@@ -104,7 +105,7 @@ def main() -> None:
     transition, reward = make_worlds(worlds, 10, 0)
     steps, start = 30, torch.full((worlds, 100), 0.01, dtype=torch.float64)
     features = torch.eye(100, dtype=torch.float64).expand(worlds, 100, 100)
-    expert = solve_causal(transition, start, reward, steps).counts(1.0)
+    expert = solve_causal(Chances(transition), start, reward, steps).counts(1.0)
     np.savez(
         folder / "rewards.npz", transition=transition[0].transpose(0, 1).numpy(),
         features=features[0].numpy(), reward=reward[0].numpy(), start=start[0].numpy(),

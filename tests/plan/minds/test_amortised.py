@@ -62,8 +62,6 @@ def test_posteriors_of_simulated_walks_are_bayes_over_all_minds(
                 joint += [PRIOR_BELIEFS[belief] * each[r][d] for d in range(2) for r in range(2)]
             expected = [x / sum(joint) for x in joint]
             assert said[row, t - 1].tolist() == pytest.approx(expected, abs=1e-10)
-        last = said[row, len(words) - 1 :]
-        assert torch.equal(last, last[:1].expand_as(last))
 
 
 def test_walks_are_drawn_as_likely_as_minds_make_them(oracle: EnumeratedScene) -> None:

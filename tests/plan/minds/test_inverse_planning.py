@@ -63,7 +63,7 @@ def test_a_place_is_seen_as_fractions_say() -> None:
 def test_plans_are_expectimax_over_what_may_be_seen(oracle: EnumeratedScene) -> None:
     planned = make("down 2 right")
     assert planned.error_bound < 1e-10
-    for known, place, _ in planned.scene.follow():
+    for known, place, _ in planned.scene.steps:
         where = tuple(planned.scene.floor.nonzero()[place].tolist())
         seen = tuple(
             () if x < 0 else ((None, "K", "L")[x],)
@@ -192,7 +192,7 @@ def test_what_is_foretold_of_wants_that_change_is_a_sum_over_their_sequences(
 def test_somebody_who_never_errs_takes_the_best_evenly() -> None:
     text = TOML.replace("PATH", "up left take").replace("CHANGE", "0").replace("[0.7, 3]", "inf")
     planned = plan_minds(read_walk(parse_scene(text, "tiny")))
-    known, place, _ = planned.scene.follow()[0]
+    known, place, _ = planned.scene.steps[0]
     policy = planned.log_policy(known, place).exp()
     q = planned.q[:, :, known, place].reshape(-1, 6)
     for row, values in zip(policy.tolist(), q.tolist(), strict=True):

@@ -41,7 +41,8 @@ class Learning:
 
 class MindNetwork(nn.Module):
     """log q(mind | actions so far), action by action: what was known, where and what was done, as
-    one vector; a recurrent state of them (GRU; Cho et al. 2014); the prior and what the state adds.
+    one vector; what each says for each mind, summed, as the logs of a likelihood are; and what a
+    recurrent state of them adds (GRU; Cho et al. 2014), for wants that change.
 
     It begins as the prior.
     """
@@ -50,20 +51,23 @@ class MindNetwork(nn.Module):
         super().__init__()
         scene = planned.scene
         self.known = nn.Embedding(len(scene.knowledge.states), width)
-        self.place = nn.Embedding(scene.after.shape[1], width)
-        self.act = nn.Embedding(len(ACTS), width)
+        self.done = nn.Embedding(scene.after.shape[1] * len(ACTS), width)
         self.mix = nn.Linear(width, width)
         self.state = nn.GRU(width, width, batch_first=True)
+        self.evidence = nn.Linear(width, len(planned.minds))
         self.minds = nn.Linear(width, len(planned.minds))
-        nn.init.zeros_(self.minds.weight)
-        nn.init.zeros_(self.minds.bias)
+        for layer in (self.evidence, self.minds):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.prior = planned.prior.log().float()
 
     def forward(self, known: Tensor, place: Tensor, act: Tensor) -> Tensor:
         """[B, T] long each -> [B, T, M]"""
-        step = (self.known(known) + self.place(place) + self.act(act)).relu()
-        state, _ = self.state(self.mix(step).relu())
-        return (self.prior + self.minds(state)).log_softmax(-1)
+        step = (self.known(known) + self.done(place * len(ACTS) + act)).relu()
+        mixed = self.mix(step).relu()
+        state, _ = self.state(mixed)
+        summed = self.evidence(mixed).cumsum(1)
+        return (self.prior + summed + self.minds(state)).log_softmax(-1)
 
 
 class MindLearner:
@@ -144,7 +148,7 @@ class NetworkReading:
 
     def __init__(self, planned: Planned, network: MindNetwork) -> None:
         self.planned, self.scene = planned, planned.scene
-        self.steps = self.scene.follow()
+        self.steps = self.scene.steps
         known, place, act = torch.tensor(self.steps).T
         with torch.no_grad():
             self.every = network(known[None], place[None], act[None])[0].double().exp()

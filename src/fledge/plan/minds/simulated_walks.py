@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fledge.plan.minds.inverse_planning import change_wants
+from fledge.plan.minds.inverse_planning import filter_minds
 from fledge.plan.minds.particles import change_minds, draw_minds
 from fledge.plan.minds.planned import Planned
 from fledge.plan.minds.prediction import list_ahead, tabulate_looks
@@ -61,16 +61,7 @@ class Simulator:
 
 
 def follow_exactly(planned: Planned, walks: Walks) -> Tensor:
-    """log P(mind | actions so far), by enumeration of all minds.  -> [B, T, M]; after the end of a
-    walk its last
-    """
-    log_p = planned.prior.log()[:, None].expand(-1, len(walks.act))  # [M, B]
-    every = []
-    for known, place, act, chosen in zip(
-        walks.known.T, walks.place.T, walks.act.T, walks.chosen.T, strict=True
-    ):
-        likely = planned.log_policy(known, place)[:, torch.arange(len(act)), act]
-        joint = change_wants(planned, log_p) + likely
-        log_p = torch.where(chosen, joint - joint.logsumexp(0), log_p)
-        every.append(log_p.T)
-    return torch.stack(every, 1)
+    """log P(mind | actions so far) of each walk, by enumeration of all minds.  -> [B, T, M]"""
+    likely = planned.log_likelihood(walks.known, walks.place, walks.act)
+    log_p, _ = filter_minds(planned, likely)
+    return log_p[..., 1:].permute(1, 2, 0)

@@ -154,7 +154,7 @@ class WalkInquiry:
         assert self.helper is not None
         return [
             self.helper.weigh(kept, known, place)
-            for kept, (known, place, _) in zip(self.kept, self.scene.follow(), strict=False)
+            for kept, (known, place, _) in zip(self.kept, self.scene.steps, strict=False)
         ]
 
     def name_thing(self, place: int) -> str:
@@ -207,7 +207,7 @@ class WalkInquiry:
     def draw(self) -> str:
         """The film."""
         corners = self.scene.floor.nonzero().tolist()
-        steps = [*self.scene.follow()[: self.filter.seen]]
+        steps = [*self.scene.steps[: self.filter.seen]]
         frames, seen = [], len(steps)
         for number, posterior in enumerate(self.kept):
             if number < seen:
