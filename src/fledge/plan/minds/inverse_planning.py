@@ -33,7 +33,7 @@ class InversePlanning:
         likely = planned.log_likelihood(known, place, act)
         self.every, evidence = filter_minds(planned, likely)
         self.log_evidence = evidence.tolist()
-        self.uncertainty = say_entropy(self.every.exp()).tolist()
+        self.uncertainty = say_entropy(self.every).tolist()
         self.seen = 0
 
     unfinished = None
@@ -123,9 +123,9 @@ def name_all(names: list[str], chances: Tensor) -> dict[str, float]:
 
 def measure(posterior: Tensor) -> dict[str, float]:
     """The posterior's entropy: nats that are not known yet.  [M]"""
-    return {"uncertainty": float(say_entropy(posterior))}
+    return {"uncertainty": float(-torch.special.xlogy(posterior, posterior).sum())}
 
 
-def say_entropy(posterior: Tensor) -> Tensor:
-    """[M, ...] -> [...]"""
-    return -torch.special.xlogy(posterior, posterior).sum(0)
+def say_entropy(log_p: Tensor) -> Tensor:
+    """Of chances in logs.  [M, ...] -> [...]"""
+    return -(log_p.exp() * log_p.clamp(min=-1e300)).sum(0)
