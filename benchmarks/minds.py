@@ -239,7 +239,7 @@ def main() -> None:
         ratios["iterations_at_once_imitation"] = speed_up(times, "iterations_at_once", "imitation")
     earned = recover_rewards(worlds)
     aims.append(judge("earned_of_expert_worst_world", earned, "≥ 0.99"))
-    counted = ("updates", "updates_of_table", "memo", "memo_scan", "pomdp_py")
+    counted: list[str] = ["updates", "updates_of_table", "memo", "memo_scan", "pomdp_py"]
     amounts = dict.fromkeys(counted, T * repeats)
     per_second = {
         name: rates({name: values}, amounts.get(name, repeats))[name]

@@ -56,8 +56,8 @@ def weigh(evidence: Evidence) -> Weighing:
 def test_a_relationship_is_bayes_over_all_minds(
     path: str, other_path: str, exact: EnumeratedPair
 ) -> None:
-    text = PAIR.replace(*(f'"{p}"' for p in (PATHS[0][0], path)))
-    text = text.replace(*(f'"{p}"' for p in (PATHS[0][1], other_path)))
+    text = PAIR.replace(f'"{PATHS[0][0]}"', f'"{path}"')
+    text = text.replace(f'"{PATHS[0][1]}"', f'"{other_path}"')
     weighing = weigh(read_social(parse_scene(text, "pair")))
     minds = list(itertools.product(("nothing", "b"), (-1.0, 0.5), ("a", "b"), (1.5, 4.0)))
     joint = [exact.likelihood(mind, path.split(), other_path.split()) for mind in minds]

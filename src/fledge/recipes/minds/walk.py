@@ -45,9 +45,10 @@ class Reading(Protocol):
     done.
     """
 
-    steps: list[tuple[int, int, int]]
-    foretold: float
-
+    @property
+    def steps(self) -> list[tuple[int, int, int]]: ...
+    @property
+    def foretold(self) -> float: ...
     @property
     def seen(self) -> int: ...
     @property
