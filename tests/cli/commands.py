@@ -163,6 +163,10 @@ KINDS = {
     "solve cfr_plus": "solve leduc steps=40",
     "solve mccfr": "solve kuhn algorithm=mccfr steps=40",
     "minds particles": "minds food-trucks inference=particles particles=50",
+    "minds amortised": (
+        "minds food-trucks inference=amortised updates=8 walks_per_update=4 width=8 "
+        "held_out_walks=4"
+    ),
     "query": "query digits methods=bald seeds=2 rounds=3 draws=3",
     "minds rewards": "minds meadow steps=40",
     "align search": (

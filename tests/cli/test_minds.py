@@ -49,6 +49,29 @@ def test_a_scene_of_ones_own_by_particles_with_what_comes_next(cli: Cli, tmp_pat
     assert "was started with another" in cli("resume early", folder=tmp_path).complaint
 
 
+def test_a_network_that_learned_one_path_reads_another(cli: Cli, tmp_path: Path) -> None:
+    """And what it reads in a run of its own is what it read where it learned."""
+    small = "inference=amortised width=8 held_out_walks=4"
+    words = f"minds food-trucks {small} updates=12 walks_per_update=4 out=learned --json"
+    learned = cli(words, folder=tmp_path).result
+    assert learned["after"]["nats_apart"] != learned["before"]["nats_apart"]
+    again = cli(f"minds food-trucks {small} network=learned out=again --json", folder=tmp_path)
+    assert again.result["posterior"] == learned["posterior"]
+    assert again.result["path_nats_apart"] == learned["path_nats_apart"]
+    (tmp_path / "other.txt").write_text(TRUCKS.replace("down 4 right 3 take", "down 2"))
+    other = cli("minds ./other.txt inference=amortised network=learned", folder=tmp_path)
+    assert "The network beside the exact posterior" in other.stdout
+    (tmp_path / "cost.txt").write_text(TRUCKS.replace("step_cost = 0.2", "step_cost = 0.1"))
+    for given, said in (
+        ("./cost.txt inference=amortised network=learned", "has learned another scene"),
+        ("food-trucks inference=amortised network=nowhere", "holds no network.safetensors"),
+        ("food-trucks network=learned", "which reads none"),
+        ("faces inference=amortised", "is always enumerated"),
+    ):
+        assert said in cli(f"minds {given} out=none", folder=tmp_path).complaint
+        assert not (tmp_path / "none").exists()
+
+
 def test_rewards_out_of_walks(cli: Cli, tmp_path: Path) -> None:
     summary = cli("minds meadow --json", folder=tmp_path).result
     worth, after = summary["worth"], summary["after"]
@@ -73,6 +96,8 @@ def test_rewards_out_of_walks(cli: Cli, tmp_path: Path) -> None:
         ("tug-of-war", "Tom wins against Bill"),
         ("money-request", "Quantal response"),
         ("breakfast", "The helper"),
+        ("gate", "relationship helps"),
+        ("sharing", "counts most Ann"),
     ],
 )
 def test_every_scene_is_told(scene: str, said: str, cli: Cli, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fledge.verify import minds_rows as rows
 
 def test_the_rows_hold() -> None:
     made = rows.minds_rows()
-    expected = [f"R16.{n}" for n in range(1, 7)] + ["U10.1", "U10.2", "U9.1", "U9.2"]
+    expected = [f"R16.{n}" for n in range(1, 9)] + ["U10.1", "U10.2", "U9.1", "U9.2"]
     assert [row.id for row in made] == expected
     assert all(row.holds for row in made), [row for row in made if not row.holds]
 

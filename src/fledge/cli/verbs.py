@@ -425,6 +425,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "MindsConfig": (
         "fledge minds scene=food-trucks",
         "fledge minds scene=./mine.txt inference=particles particles=5000",
+        "fledge minds scene=./mine.txt inference=amortised",
     ),
     "SelfplayConfig": (
         "fledge selfplay tictactoe",

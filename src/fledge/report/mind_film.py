@@ -13,19 +13,22 @@ from fledge.report.animation import COLOURS, Times, spread_times
 MARGIN, GAP, BAR, LINE, LABELS, HEAD = 16, 28, 170, 19, 150, 34  # pixels
 MAP, CELL = 380, 34  # the widest map, and the largest cell
 WALL, WATER, BUSH, FLOOR = "#4a4a48", "#b9d6ea", "#bcd3a6", "#f1efe9"
+GATE, PLATE = "#b08a5b", "#f2d16b"
 INK, QUIET = "#1f2124", "#5f646b"
+WALKERS = (COLOURS[1], COLOURS[4])  # the first, and the other
 
 
 @dataclass(frozen=True)
 class MindFrame:
     """After one more action. at: row and column. seen: the places that they have looked at. bars:
-    by group and name, how likely. said: what was done.
+    by group and name, how likely. said: what was done. other: where somebody else is.
     """
 
     at: tuple[int, int]
     seen: frozenset[str]
     bars: Mapping[str, Mapping[str, float]]
     said: str
+    other: tuple[int, int] | None = None
 
 
 def draw_mind_film(
@@ -73,7 +76,7 @@ def _draw_map(
     cell: int,
     times: Times,
 ) -> list[str]:
-    colours = {"#": WALL, "=": WATER, "%": BUSH}
+    colours = {"#": WALL, "=": WATER, "%": BUSH, "|": GATE, "_": PLATE}
     parts, places = [], {}
     for i, row in enumerate(rows):
         for j, sign in enumerate(row):
@@ -84,14 +87,18 @@ def _draw_map(
             )
             if sign.isalpha() and sign.islower():
                 places[sign] = (x, y)
+    walks = [[frame.at for frame in frames]]
+    other = [frame.other for frame in frames if frame.other is not None]
+    walks += [other] if other else []
     points = [
-        (MARGIN + (frame.at[1] + 0.5) * cell, HEAD + (frame.at[0] + 0.5) * cell) for frame in frames
+        [(MARGIN + (j + 0.5) * cell, HEAD + (i + 0.5) * cell) for i, j in walk] for walk in walks
     ]
-    way = " ".join(f"{x:g},{y:g}" for x, y in points)
-    parts.append(
-        f'<polyline points="{way}" fill="none" stroke="{QUIET}" stroke-opacity=".45" '
-        'stroke-width="2" stroke-linejoin="round"/>'
-    )
+    for walk, colour in zip(points, WALKERS, strict=False):
+        way = " ".join(f"{x:g},{y:g}" for x, y in walk)
+        parts.append(
+            f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-opacity=".45" '
+            'stroke-width="2" stroke-linejoin="round"/>'
+        )
     for place, (x, y) in places.items():
         known = ["1" if place in frame.seen else ".35" for frame in frames]
         parts.append(
@@ -101,12 +108,13 @@ def _draw_map(
             f'<text x="{x + cell / 2:g}" y="{y + cell / 2 + 4:g}" text-anchor="middle" '
             f'fill="{INK}">{escape(standing.get(place, "nothing")[:1])}</text></g>'
         )
-    x, y = points[-1]
-    xs, ys = ([f"{point[axis]:g}" for point in points] for axis in (0, 1))
-    parts.append(
-        f'<circle cx="{x:g}" cy="{y:g}" r="{cell * 0.3:g}" fill="{COLOURS[1]}" stroke="#fff" '
-        f'stroke-width="1.5">{times.animate("cx", xs)}{times.animate("cy", ys)}</circle>'
-    )
+    for walk, colour in zip(points, WALKERS, strict=False):
+        x, y = walk[-1]
+        xs, ys = ([f"{point[axis]:g}" for point in walk] for axis in (0, 1))
+        parts.append(
+            f'<circle cx="{x:g}" cy="{y:g}" r="{cell * 0.3:g}" fill="{colour}" stroke="#fff" '
+            f'stroke-width="1.5">{times.animate("cx", xs)}{times.animate("cy", ys)}</circle>'
+        )
     return parts
 
 

@@ -32,6 +32,7 @@ from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.walk_file import read_walk
 from fledge.score.acquisition import bald, expected_change
 from fledge.verify.rows import TableRow
+from fledge.verify.social_rows import social_rows
 from fledge.verify.value_rows import seeded
 
 ROWS, PATH = ["aS#b", "...."], ["down", "right", "right", "left", "left"]
@@ -282,6 +283,7 @@ def label_rows() -> list[TableRow]:
 
 def minds_rows() -> list[TableRow]:
     return [
-        *posterior_rows(), *game_rows(), words_row(), helper_row(), gradient_row(), recovery_row(),
+        *posterior_rows(), *game_rows(), words_row(), helper_row(), *social_rows(),
+        gradient_row(), recovery_row(),
         *label_rows(),
     ]  # fmt: skip

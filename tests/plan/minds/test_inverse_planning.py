@@ -20,55 +20,21 @@ from fledge.plan.minds.prediction import predict
 from fledge.plan.minds.scene_file import parse_scene, read_scene
 from fledge.plan.minds.sight import find_visible
 from fledge.plan.minds.walk_file import read_walk
-
-ROWS = ["a.#b", ".S#.", "..%."]
-TOML = """
-map = '''
-a.#b
-.S#.
-..%.
-'''
-things = ["K", "L"]
-path = "PATH"
-rationality = [0.7, 3]
-step_cost = 0.3
-gamma = 0.9
-change = CHANGE
-[places]
-a = "K"
-[wants]
-"K first" = { K = 5, L = 2 }
-"L first" = { L = 4, chance = 2 }
-[beliefs]
-even = {}
-"L at b" = { b = { L = 9, nothing = 0 }, chance = 3 }
-"K at b" = { b = { K = 1, L = 0, nothing = 0 } }
-"""
-WANTS = [{"K": 5.0, "L": 2.0}, {"K": 0.0, "L": 4.0}]
-BELIEFS = [
-    lambda way: 1.0,
-    lambda way: {"L": 9.0, None: 0.0}.get(way["b"], 1.0),
-    lambda way: {"K": 1.0}.get(way["b"], 0.0),
-]
-BETAS, PRIOR_WANTS, PRIOR_BELIEFS = (0.7, 3.0), (1 / 3, 2 / 3), (0.2, 0.6, 0.2)
-
-
-def make(path: str, change: float = 0.0) -> Planned:
-    text = TOML.replace("PATH", path).replace("CHANGE", str(change))
-    return plan_minds(read_walk(parse_scene(text, "tiny")))
+from tests.plan.minds.tiny_scene import (
+    BETAS,
+    PRIOR_BELIEFS,
+    PRIOR_WANTS,
+    TOML,
+    enumerate_tiny,
+    list_minds,
+    make,
+    prior,
+)
 
 
 @pytest.fixture(scope="module")
 def oracle() -> EnumeratedScene:
-    return EnumeratedScene(ROWS, ["K", "L"], {"a": "K"}, WANTS, BELIEFS, 0.3, 0.9, depth=15)
-
-
-def list_minds() -> list[tuple[int, int, float]]:
-    return list(itertools.product(range(3), range(2), BETAS))
-
-
-def prior(mind: tuple[int, int, float]) -> float:
-    return PRIOR_BELIEFS[mind[0]] * PRIOR_WANTS[mind[1]] / 2
+    return enumerate_tiny()
 
 
 def look_into(planned: Planned) -> InversePlanning:
@@ -97,7 +63,7 @@ def test_a_place_is_seen_as_fractions_say() -> None:
 def test_plans_are_expectimax_over_what_may_be_seen(oracle: EnumeratedScene) -> None:
     planned = make("down 2 right")
     assert planned.error_bound < 1e-10
-    for known, place, _ in planned.scene.follow():
+    for known, place, _ in planned.scene.steps:
         where = tuple(planned.scene.floor.nonzero()[place].tolist())
         seen = tuple(
             () if x < 0 else ((None, "K", "L")[x],)
@@ -226,7 +192,7 @@ def test_what_is_foretold_of_wants_that_change_is_a_sum_over_their_sequences(
 def test_somebody_who_never_errs_takes_the_best_evenly() -> None:
     text = TOML.replace("PATH", "up left take").replace("CHANGE", "0").replace("[0.7, 3]", "inf")
     planned = plan_minds(read_walk(parse_scene(text, "tiny")))
-    known, place, _ = planned.scene.follow()[0]
+    known, place, _ = planned.scene.steps[0]
     policy = planned.log_policy(known, place).exp()
     q = planned.q[:, :, known, place].reshape(-1, 6)
     for row, values in zip(policy.tolist(), q.tolist(), strict=True):
@@ -278,6 +244,26 @@ def test_the_error_of_particles_falls_as_one_over_the_root_of_their_number(chang
     planned = make("down right 2 up", change)
     few, many = (measure_error(planned, n, 60) for n in (100, 6400))
     assert math.log(many / few) / math.log(64) == pytest.approx(-0.5, abs=0.12)
+
+
+def test_particles_are_told_before_they_are_drawn_anew() -> None:
+    """What is told after an action are the particles of before it, weighed by it in plain numbers,
+    whether or not they are then drawn anew.
+    """
+    planned = make("down right 2 up down left")
+    sample, drawn = ParticleFilter(planned, 200, 5), 0
+    weight = torch.full((200,), 1 / 200, dtype=torch.float64)
+    for known, place, act in sample.steps:
+        before = sample.particle.clone()
+        figures = sample.update(0)
+        weight = weight * planned.log_policy(known, place)[before, act].exp()
+        weight = weight / weight.sum()
+        expected = [float(weight[before == mind].sum()) for mind in range(len(planned.minds))]
+        assert sample.posterior.tolist() == pytest.approx(expected, abs=1e-12)
+        if figures["effective_sample_size"] < 100:
+            drawn += 1
+            weight = torch.full_like(weight, 1 / 200)
+    assert drawn >= 1
 
 
 def test_a_filter_goes_on_from_its_state() -> None:

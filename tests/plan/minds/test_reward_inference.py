@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fledge.plan.minds.chances import Chances
 from fledge.plan.minds.reward_inference import (
     RewardInference,
     act_best,
@@ -59,7 +60,7 @@ def plain_policy(transition: Tensor, reward: list[float]) -> Any:
 
 def test_counts_of_causal_entropy_are_sums_over_all_trajectories() -> None:
     transition, start, reward = make_process(1)
-    model = solve_causal(transition, start, reward, T, GAMMA)
+    model = solve_causal(Chances(transition), start, reward, T, GAMMA)
     policy = plain_policy(transition, reward[0].tolist())
     counts = [0.0] * S
     for states, actions, p in list_trajectories(transition, start):
@@ -71,7 +72,7 @@ def test_counts_of_causal_entropy_are_sums_over_all_trajectories() -> None:
 
 def test_counts_of_maximum_entropy_are_sums_over_all_trajectories() -> None:
     transition, start, reward = make_process(2)
-    model = solve_maximum(transition, start, reward, T, GAMMA)
+    model = solve_maximum(Chances(transition), start, reward, T, GAMMA)
     log_z, counts = 0.0, [0.0] * S
     for first in range(S):  # each start keeps its chance, and bends what comes after
         every = [
@@ -94,7 +95,8 @@ def worth(states: tuple[int, ...], reward: list[float]) -> float:
 def test_without_chance_both_are_one() -> None:
     transition, start, reward = make_process(5)
     fixed = torch.nn.functional.one_hot(transition.argmax(-1), S).double()
-    one, other = solve_causal(fixed, start, reward, 5), solve_maximum(fixed, start, reward, 5)
+    chances = Chances(fixed)
+    one, other = (solve(chances, start, reward, 5) for solve in (solve_causal, solve_maximum))
     assert torch.allclose(one.visits, other.visits, atol=1e-12)
     assert torch.allclose(one.log_policy, other.log_policy, atol=1e-12)
 

@@ -16,10 +16,21 @@ from fledge.plan.minds.inverse_planning import measure
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Where it was seen. rows: of a map; at: row and column of two, before anything and after each
+    step.
+    """
+
+    rows: tuple[str, ...]
+    at: Sequence[tuple[tuple[int, int], tuple[int, int]]]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """prior: [M]. log_likelihood: [T, M] of what was `seen`, which has T names. sums: by title,
     what each possibility counts for under which name, [M] each; the posterior's sums of these are
-    told. tables: (title, note, columns, rows) that do not depend on what was seen.
+    told: chances, but for titles that begin with "expected". tables: (title, note, columns, rows)
+    that do not depend on what was seen.
     """
 
     prior: Tensor
@@ -30,6 +41,7 @@ class Evidence:
     tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]] = field(default=())
     # what is foretold of what is asked: name -> how likely it is under each possibility, [M]
     asked: Mapping[str, Tensor] = field(default_factory=dict)
+    stage: Stage | None = None
 
     def tell(self, posterior: Tensor) -> dict[str, dict[str, float]]:
         return {

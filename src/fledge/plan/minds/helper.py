@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.plan.minds.planned import Planned
-from fledge.plan.minds.prediction import list_ahead
+from fledge.plan.minds.prediction import list_ahead, tabulate_looks
 from fledge.plan.minds.scene_file import SceneFile, is_finite
 from fledge.plan.minds.walk_scene import TAKE
 
@@ -62,8 +62,8 @@ class Helper:
         policy = planned.log_policy(states[:, None], torch.arange(S)).exp()
         self.policy = policy.flatten(1, 2)  # [M, X, 6]: X what is known, and where
         self.worth = self.scene_worth()  # [M, things]
-        number = [[self.known.index(self.scene.see(k, s)) for s in range(S)] for k in self.known]
-        there = torch.tensor(number)[:, self.scene.after] * S + self.scene.after  # [K, 5, S]
+        number = tabulate_looks(self.scene, self.known)
+        there = number[:, self.scene.after] * S + self.scene.after  # [K, 5, S]
         self.after = there.transpose(1, 2).flatten(0, 1)  # [X, 5]
         self.taken = self.worth_of_taking()  # [M, X]
         self.alone = self.value_alone()

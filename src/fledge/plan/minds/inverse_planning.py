@@ -7,6 +7,7 @@ Baker, Saxe & Tenenbaum 2009: then it is the forward algorithm of a hidden Marko
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,46 +20,67 @@ from fledge.plan.minds.walk_scene import ACTS
 
 
 class InversePlanning:
-    """log_posterior: [M], after the last action that was seen; in logs, for who is all but excluded
-    by one action may be all that is left after the next. foretold: how likely that action was,
-    given those before.
+    """The whole path is weighed as it is opened; `update` takes in one action of it after the
+    other. log_posterior: [M], after the last that was taken in; in logs, for who is all but
+    excluded by one action may be all that is left after the next. foretold: how likely that action
+    was, given those before.
     """
 
     def __init__(self, planned: Planned) -> None:
         self.planned, self.scene = planned, planned.scene
-        self.steps = self.scene.follow()
-        self.log_posterior = planned.prior.log()
-        self.foretold = 1.0
+        self.steps = self.scene.steps
+        known, place, act = torch.tensor(self.steps).T
+        likely = planned.log_likelihood(known, place, act)
+        self.every, evidence = filter_minds(planned, likely)
+        self.log_evidence = evidence.tolist()
+        self.uncertainty = say_entropy(self.every).tolist()
         self.seen = 0
 
     unfinished = None
+
+    @property
+    def log_posterior(self) -> Tensor:
+        return self.every[:, self.seen]
 
     @property
     def posterior(self) -> Tensor:
         """[M]"""
         return self.log_posterior.exp()
 
+    @property
+    def foretold(self) -> float:
+        return math.exp(self.log_evidence[self.seen - 1]) if self.seen else 1.0
+
     def update(self, batch: int, between_steps: Callable[[], None] = lambda: None) -> Any:
         """Take in the next action. Raises UserError for one that every mind excludes."""
-        known, place, act = self.steps[self.seen]
-        # Before the first action too: wants drawn anew from the prior are the prior.
-        joint = (
-            change_wants(self.planned, self.log_posterior)
-            + self.planned.log_policy(known, place)[:, act]
-        )
-        evidence = joint.logsumexp(0)
-        if not bool(evidence.isfinite()):
-            raise exclude(self.seen + 1, act)
-        self.log_posterior, self.foretold = joint - evidence, float(evidence.exp())
+        if not math.isfinite(self.log_evidence[self.seen]):
+            raise exclude(self.seen + 1, self.steps[self.seen][2])
         self.seen += 1
-        return measure(self.posterior) | {"foretold": self.foretold}
+        return {"uncertainty": self.uncertainty[self.seen], "foretold": self.foretold}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"log_posterior": self.log_posterior, "foretold": self.foretold, "seen": self.seen}
+        return {"seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.log_posterior = state["log_posterior"]
-        self.foretold, self.seen = state["foretold"], state["seen"]
+        self.seen = state["seen"]
+
+
+def filter_minds(planned: Planned, likely: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(mind | actions so far), before any and after each, and log P(action | those before).
+    likely: log P(action | mind), [M, ..., T].  -> [M, ..., T + 1], [..., T]
+    """
+    prior = planned.prior.log().view(-1, *[1] * (likely.dim() - 1))
+    if planned.scene.change == 0:
+        joint = torch.cat([prior.expand_as(likely[..., :1]), prior + likely.cumsum(-1)], -1)
+        total = joint.logsumexp(0)
+        return joint - total, total.diff(dim=-1)
+    log_p, evidence = [prior.expand_as(likely[..., :1])[..., 0]], []
+    for each in likely.unbind(-1):
+        # Before the first action too: wants drawn anew from the prior are the prior.
+        joint = change_wants(planned, log_p[-1]) + each
+        evidence.append(joint.logsumexp(0))
+        log_p.append(joint - evidence[-1])
+    return torch.stack(log_p, -1), torch.stack(evidence, -1)
 
 
 def change_wants(planned: Planned, log_p: Tensor) -> Tensor:
@@ -102,3 +124,8 @@ def name_all(names: list[str], chances: Tensor) -> dict[str, float]:
 def measure(posterior: Tensor) -> dict[str, float]:
     """The posterior's entropy: nats that are not known yet.  [M]"""
     return {"uncertainty": float(-torch.special.xlogy(posterior, posterior).sum())}
+
+
+def say_entropy(log_p: Tensor) -> Tensor:
+    """Of chances in logs.  [M, ...] -> [...]"""
+    return -(log_p.exp() * log_p.clamp(min=-1e300)).sum(0)

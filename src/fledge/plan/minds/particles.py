@@ -21,10 +21,12 @@ from fledge.seeds import generator_for
 
 
 class ParticleFilter:
-    """particle: [n] long, the mind of each. log_weight: [n]. exact: the same by enumeration.
+    """particle: [n] long, the mind of each. log_weight: [n]. posterior: [M], after the last action.
+    exact: the same by enumeration.
 
     Drawn again, by one uniform number (systematic resampling; Kitagawa 1996), when the effective
-    sample size falls below half of n.
+    sample size falls below half of n. The posterior is told before that: drawing only adds noise to
+    it (Liu & Chen 1998, section 3).
     """
 
     def __init__(self, planned: Planned, particles: int, seed: int) -> None:
@@ -32,6 +34,7 @@ class ParticleFilter:
         self.generator = generator_for(seed, "noise", "particles")
         self.particle = draw_minds(planned.prior, particles, self.generator)
         self.log_weight = torch.zeros(particles, dtype=torch.float64)
+        self.posterior = self.sum_weights()
         self.exact = InversePlanning(planned)
         self.foretold = 1.0
 
@@ -42,8 +45,11 @@ class ParticleFilter:
         return self.exact.seen
 
     @property
-    def posterior(self) -> Tensor:
-        """[M]"""
+    def steps(self) -> list[tuple[int, int, int]]:
+        return self.exact.steps
+
+    def sum_weights(self) -> Tensor:
+        """The particles' weight by mind.  -> [M]"""
         weight = self.log_weight.softmax(0)
         return weight.new_zeros(len(self.planned.minds)).index_add(0, self.particle, weight)
 
@@ -51,7 +57,7 @@ class ParticleFilter:
         """Take in the next action. Raises UserError for one that every particle excludes."""
         known, place, act = self.exact.steps[self.seen]
         if self.seen > 0:
-            self.particle = self.change(self.particle)
+            self.particle = change_minds(self.planned, self.particle, self.generator)
         before = self.log_weight.log_softmax(0)
         joint = before + self.planned.log_policy(known, place)[self.particle, act]
         evidence = joint.logsumexp(0)
@@ -63,7 +69,7 @@ class ParticleFilter:
                 "particles, or inference=enumeration."
             )
         self.log_weight, self.foretold = joint - evidence, float(evidence.exp())
-        weight = self.log_weight.exp()
+        self.posterior, weight = self.sum_weights(), self.log_weight.exp()
         effective = float(1 / weight.square().sum())
         apart = 0.5 * float((self.posterior - self.exact.posterior).abs().sum())
         if effective < len(weight) / 2:
@@ -80,27 +86,16 @@ class ParticleFilter:
         chosen = torch.searchsorted(weight.cumsum(0), places).clamp(max=n - 1)
         self.particle, self.log_weight = self.particle[chosen], torch.zeros_like(weight)
 
-    def change(self, particle: Tensor) -> Tensor:
-        """Some give up what they wanted for a fresh want.  [n] -> [n]"""
-        scene = self.scene
-        if scene.change == 0:
-            return particle
-        D, R = len(scene.wants), len(scene.rationality)
-        wanted = torch.tensor([each.chance for each in scene.wants], dtype=torch.float64)
-        fresh = draw_minds(wanted, len(particle), self.generator)
-        gives_up = torch.rand(len(particle), generator=self.generator) < scene.change
-        belief, rationality = particle // (D * R), particle % R
-        return torch.where(gives_up, (belief * D + fresh) * R + rationality, particle)
-
     def state_dict(self) -> dict[str, Any]:
         return {
-            "particle": self.particle, "log_weight": self.log_weight, "foretold": self.foretold,
+            "particle": self.particle, "log_weight": self.log_weight,
+            "posterior": self.posterior, "foretold": self.foretold,
             "generator": self.generator.get_state(), "exact": self.exact.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.particle, self.log_weight = state["particle"], state["log_weight"]
-        self.foretold = state["foretold"]
+        self.posterior, self.foretold = state["posterior"], state["foretold"]
         self.generator.set_state(state["generator"])
         self.exact.load_state_dict(state["exact"])
 
@@ -108,3 +103,16 @@ class ParticleFilter:
 def draw_minds(chance: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """[M] -> [n] long"""
     return chance.multinomial(n, replacement=True, generator=generator)
+
+
+def change_minds(planned: Planned, mind: Tensor, generator: torch.Generator) -> Tensor:
+    """Some give up what they wanted for a fresh want.  [n] -> [n]"""
+    scene = planned.scene
+    if scene.change == 0:
+        return mind
+    D, R = len(scene.wants), len(scene.rationality)
+    wanted = torch.tensor([each.chance for each in scene.wants], dtype=torch.float64)
+    fresh = draw_minds(wanted, len(mind), generator)
+    gives_up = torch.rand(len(mind), generator=generator) < scene.change
+    belief, rationality = mind // (D * R), mind % R
+    return torch.where(gives_up, (belief * D + fresh) * R + rationality, mind)

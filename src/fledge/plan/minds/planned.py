@@ -51,6 +51,27 @@ class Planned:
         each = [say_log_policy(q, beta) for beta in self.scene.rationality]
         return torch.stack(each, 2).flatten(0, 2)
 
+    def log_likelihood(self, known: Tensor, place: Tensor, act: Tensor) -> Tensor:
+        """log π(act | known, place, mind) of what was done.  [...] long all -> [M, ...]"""
+        q = self.q[:, :, known, place].movedim(-1, 0)  # [6, B, D, ...]: sums over actions are fast
+        apart = q - q.amax(0)
+        done = apart.gather(0, act.expand(1, *q.shape[1:]))[0]
+        each = []
+        for beta in self.scene.rationality:
+            if beta < float("inf"):
+                each.append(beta * done - (beta * apart).exp().sum(0).log())
+            else:
+                table = say_log_policy(q.movedim(0, -1), beta)
+                each.append(table.gather(-1, act.expand(q.shape[1:])[..., None])[..., 0])
+        return torch.stack(each, 2).flatten(0, 2)
+
+    def log_policy_of(self, mind: Tensor, known: Tensor, place: Tensor) -> Tensor:
+        """log π(a | known, place, mind), one mind for each.  [n] long all -> [n, 6]"""
+        D, R = len(self.scene.wants), len(self.scene.rationality)
+        q = self.q[mind // (D * R), mind // R % D, known, place]
+        each = torch.stack([say_log_policy(q, beta) for beta in self.scene.rationality])
+        return each[mind % R, torch.arange(len(mind))]
+
     def favourites(self) -> tuple[list[str], Tensor]:
         """What each mind wants most: names, and which mind has which.  -> [M] long"""
         best = [name_things(self.scene, want) for want in self.scene.wants]

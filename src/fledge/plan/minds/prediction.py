@@ -4,6 +4,7 @@ by going through everywhere they could then be, exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fledge.plan.minds.inverse_planning import change_wants
 from fledge.plan.minds.planned import Planned
-from fledge.plan.minds.walk_scene import TAKE
+from fledge.plan.minds.walk_scene import TAKE, WalkScene
 
 FARTHEST = 200  # actions that are looked ahead
 
@@ -39,10 +40,7 @@ def predict(
     # The first of the states is what is known now; what is wanted may change before the next act.
     here[:, 0, place] = change_wants(planned, posterior.log()).exp()
     acts = here[:, 0, place] @ policy[:, 0, place]
-    seen = {(i, s): scene.see(known, s) for i, known in enumerate(states) for s in range(S)}
-    number = torch.tensor(
-        [[states.index(seen[i, s]) for s in range(S)] for i in range(len(states))]
-    )
+    number = tabulate_looks(scene, states)
     target = number[:, scene.after] * S + scene.after  # [K, 5, S]: where each move leads
     taken = torch.zeros(len(scene.places), dtype=torch.float64)
     for step in range(horizon):
@@ -74,3 +72,14 @@ def list_ahead(planned: Planned, known: int) -> list[int]:
                 states.append(number)
                 waiting.append(number)
     return states
+
+
+def tabulate_looks(scene: WalkScene, states: Sequence[int]) -> Tensor:
+    """Which of these states a look from each place leads to, of what really stands there. states:
+    as `list_ahead` gives them.  -> [K, S] long
+    """
+    known = scene.knowledge.states[torch.tensor(states)][:, None]
+    after = scene.knowledge.find(torch.where(scene.visible & (known < 0), scene.truth, known))
+    place = torch.full((len(scene.knowledge.states),), -1)
+    place[torch.tensor(states)] = torch.arange(len(states))
+    return place[after]

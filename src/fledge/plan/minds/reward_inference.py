@@ -16,8 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from fledge.plan.minds.chances import Chances
 
 Kind = Literal["causal", "maximum"]
 
@@ -44,69 +47,88 @@ def discount(visits: Tensor, gamma: float) -> Tensor:
 
 
 def solve_causal(
-    transition: Tensor, start: Tensor, reward: Tensor, steps: int, gamma: float = 1.0
+    chances: Chances, start: Tensor, reward: Tensor, steps: int, gamma: float = 1.0
 ) -> Model:
-    """transition: [W, A, S, S], start: [W, S], reward: [W, S]."""
-    value, policies = torch.zeros_like(reward), []
-    for _ in range(steps):
-        following = (transition @ value[:, None, :, None])[..., 0]  # [W, A, S]
-        q = reward[..., None] + gamma * following.transpose(1, 2)
-        value = q.logsumexp(-1)
-        policies.append(q - value[..., None])
-    log_policy = torch.stack(policies[::-1], 1)
-    visits = [start]
-    for t in range(steps - 1):
-        flow = visits[-1][..., None] * log_policy[:, t].exp()  # [W, S, A]
-        visits.append(torch.einsum("wsa,wasn->wn", flow, transition))
-    return Model(log_policy, torch.stack(visits, 1), torch.zeros(len(reward), dtype=reward.dtype))
+    """start: [W, S], reward: [W, S]."""
+    W, S = reward.shape
+    q = reward.new_empty(steps, W, chances.actions, S)
+    value = reward.new_zeros(steps + 1, W, S)
+    # The same memory through NumPy, whose calls cost a third of torch's: with a hundred places a
+    # step is little else.
+    pays, every, values = reward.numpy()[:, None], q.numpy(), value.numpy()
+    rows, later = q.view(steps, W, -1).unbind(), value.unbind()
+    for t in reversed(range(steps)):
+        chances.expect(later[t + 1], rows[t])
+        here = every[t]
+        here *= gamma
+        here += pays
+        most = here.max(1)
+        np.log(np.exp(here - most[:, None]).sum(1), out=values[t])
+        values[t] += most
+    log_policy = q - value[:-1, :, None]
+    visits = follow_actions(chances, start, log_policy.exp())
+    return Model(log_policy.permute(1, 0, 3, 2), visits, reward.new_zeros(W))
 
 
 def solve_maximum(
-    transition: Tensor, start: Tensor, reward: Tensor, steps: int, gamma: float = 1.0
+    chances: Chances, start: Tensor, reward: Tensor, steps: int, gamma: float = 1.0
 ) -> Model:
-    """transition: [W, A, S, S], start: [W, S], reward: [W, S]. gamma weighs the rewards of later
-    steps, as in the causal one. What comes after an action is more likely where more is to come.
+    """start: [W, S], reward: [W, S]. gamma weighs the rewards of later steps, as in the causal one.
+    What comes after an action is more likely where more is to come.
     """
     z = torch.zeros_like(reward)  # log Σ of all that may follow
-    policies, after = [], []
+    policies, weights, masses = [], [], []
     for t in reversed(range(steps)):
-        most = z.amax(-1)
-        scaled = transition * (z - most[:, None]).exp()[:, None, None]  # [W, A, S, S]
-        mass = scaled.sum(-1)
-        after.append(scaled / mass.clamp(min=1e-300)[..., None])
-        q = gamma**t * reward[..., None] + (mass.log() + most[:, None, None]).transpose(1, 2)
-        z = q.logsumexp(-1)
-        policies.append(q - z[..., None])
-    log_policy, after = torch.stack(policies[::-1], 1), after[::-1]
+        most = z.amax(-1, keepdim=True)
+        weight = (z - most).exp()
+        mass = chances.spread(weight)
+        q = gamma**t * reward[:, None] + mass.log() + most[:, None]
+        z = q.logsumexp(1)
+        policies.append(q - z[:, None])
+        weights.append(weight)
+        masses.append(mass.clamp(min=1e-300))
+    log_policy = torch.stack(policies[::-1])
+    policy, weights, masses = log_policy.exp(), weights[::-1], masses[::-1]
     visits = [start]
     for t in range(steps - 1):
-        flow = visits[-1][..., None] * log_policy[:, t].exp()
-        visits.append(torch.einsum("wsa,wasn->wn", flow, after[t]))
-    return Model(log_policy, torch.stack(visits, 1), (start * z).sum(-1))
+        # P(next) e^z(next) / Σ P e^z: the divisor belongs to place and action, e^z to the next.
+        flow = visits[-1][:, None] * policy[t] / masses[t]
+        comes = chances.follow(flow.flatten(1), torch.empty_like(start))
+        visits.append(comes * weights[t])
+    return Model(log_policy.permute(1, 0, 3, 2), torch.stack(visits, 1), (start * z).sum(-1))
 
 
 SOLVERS = {"causal": solve_causal, "maximum": solve_maximum}
 
 
+def follow_actions(chances: Chances, start: Tensor, policy: Tensor) -> Tensor:
+    """Where a policy is at each step.  [W, S], [T, W, A, S] -> [W, T, S]"""
+    T, W, A, S = policy.shape
+    visits, flow = start.new_empty(T, W, S), start.new_empty(W, A, S)
+    visits[0] = start
+    here, acts, flows = visits.numpy()[:, :, None], policy.numpy(), flow.numpy()
+    through, after = flow.view(W, -1), visits.unbind()
+    for t in range(T - 1):
+        np.multiply(here[t], acts[t], out=flows)
+        chances.follow(through, after[t + 1])
+    return visits.transpose(0, 1)
+
+
 def follow_policy(transition: Tensor, start: Tensor, policy: Tensor) -> Tensor:
-    """Where a policy is at each step.  [W, A, S, S], [W, S], [W, T, S, A] -> [W, T, S]"""
-    visits = [start]
-    for t in range(policy.shape[1] - 1):
-        flow = visits[-1][..., None] * policy[:, t]
-        visits.append(torch.einsum("wsa,wasn->wn", flow, transition))
-    return torch.stack(visits, 1)
+    """The same of a policy by states.  [W, A, S, S], [W, S], [W, T, S, A] -> [W, T, S]"""
+    return follow_actions(Chances(transition), start, policy.permute(1, 0, 3, 2))
 
 
 def act_best(transition: Tensor, reward: Tensor, steps: int, gamma: float = 1.0) -> Tensor:
     """The best policy for so many steps, evenly over equals.  -> [W, T, S, A]"""
-    value, policies = torch.zeros_like(reward), []
+    chances, value, policies = Chances(transition), torch.zeros_like(reward), []
     for _ in range(steps):
-        following = (transition @ value[:, None, :, None])[..., 0]
-        q = reward[..., None] + gamma * following.transpose(1, 2)
-        value = q.amax(-1)
-        best = (q >= value[..., None] - 1e-9 * value.abs()[..., None].clamp(min=1)).double()
-        policies.append(best / best.sum(-1, keepdim=True))
-    return torch.stack(policies[::-1], 1)
+        q = torch.add(reward[:, None], chances.spread(value), alpha=gamma)
+        value = q.amax(1)
+        slack = 1e-9 * value.abs().clamp(min=1)
+        best = (q >= (value - slack)[:, None]).double()
+        policies.append(best / best.sum(1, keepdim=True))
+    return torch.stack(policies[::-1]).permute(1, 0, 3, 2)
 
 
 def earn(
@@ -129,7 +151,7 @@ class RewardInference:
         *, kind: Kind = "causal", gamma: float = 1.0, learning_rate: float = 0.1,
         penalty: float = 1e-3,
     ) -> None:  # fmt: skip
-        self.transition, self.start, self.features = transition, start, features
+        self.chances, self.start, self.features = Chances(transition), start, features
         self.expert, self.steps, self.kind, self.gamma = expert, steps, kind, gamma
         self.penalty = penalty
         self.weight = torch.zeros_like(expert)
@@ -143,7 +165,7 @@ class RewardInference:
 
     def solve(self) -> Model:
         solver = SOLVERS[self.kind]
-        return solver(self.transition, self.start, self.reward, self.steps, self.gamma)
+        return solver(self.chances, self.start, self.reward, self.steps, self.gamma)
 
     def gradient(self) -> Tensor:
         """Of the mean log-likelihood: counts of the expert less the model's.  [W, F]"""

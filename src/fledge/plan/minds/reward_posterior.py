@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.plan.minds.chances import Chances
+
 AIM = 0.234  # of proposals that are taken (Roberts, Gelman & Gilks 1997)
 
 
@@ -30,7 +32,8 @@ class RewardPosterior:
         self, transition: Tensor, features: Tensor, acts: Tensor, *, chains: int, spread: float,
         total: int, generator: torch.Generator,
     ) -> None:  # fmt: skip
-        self.transition, self.features, self.acts = transition, features[0], acts[0]
+        self.chances, self.features = Chances(transition), features[0]
+        self.acts = acts[0].transpose(1, 2)  # [T, A, S]
         self.spread, self.total, self.generator = spread, total, generator
         self.weight = 0.1 * self.draw(chains, self.features.shape[1])
         self.log_density = self.say_log_density(self.weight)
@@ -45,10 +48,9 @@ class RewardPosterior:
         reward = weight @ self.features.T
         value, density = torch.zeros_like(reward), -0.5 * (weight / self.spread).square().sum(-1)
         for acts in self.acts.flip(0):
-            following = (self.transition @ value[:, None, :, None])[..., 0]  # [C, A, S]
-            q = reward[..., None] + following.transpose(1, 2)
-            value = q.logsumexp(-1)
-            density = density + (acts * (q - value[..., None])).sum((1, 2))
+            q = reward[:, None] + self.chances.spread(value)  # [C, A, S]
+            value = q.logsumexp(1)
+            density = density + (acts * (q - value[:, None])).sum((1, 2))
         return density
 
     def update(self) -> float:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.plan.minds.chances import Chances
 from fledge.plan.minds.reward_inference import (
     act_best,
     discount,
@@ -167,7 +168,8 @@ def read_demonstrations(
     if beta == math.inf:
         expert = act_best(transition, reward, steps, gamma)
     else:
-        expert = solve_causal(transition, start, beta * reward, steps, gamma).log_policy.exp()
+        model = solve_causal(Chances(transition), start, beta * reward, steps, gamma)
+        expert = model.log_policy.exp()
     if given == EXACT:
         return follow_policy(transition, start, expert)[..., None] * expert, 0
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -60,10 +61,13 @@ class WalkScene:
         after = torch.where(self.visible[place] & (before < 0), self.truth, before)
         return int(self.knowledge.find(after))
 
+    @cached_property
+    def steps(self) -> list[tuple[int, int, int]]:
+        """What was known, where they stood and what they did, action by action."""
+        return self.follow()
+
     def follow(self) -> list[tuple[int, int, int]]:
-        """What was known, where they stood and what they did, action by action. Raises UserError
-        for what cannot be done.
-        """
+        """The steps, walked. Raises UserError for what cannot be done."""
         place, steps = self.start, []
         known = self.see(0, place)
         for number, act in enumerate(self.path, 1):

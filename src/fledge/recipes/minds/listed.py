@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from fledge.evaluate.judge import Figures
-from fledge.plan.minds.evidence import Evidence, Weighing
+from fledge.plan.minds.evidence import Evidence, Stage, Weighing
 from fledge.plan.minds.inverse_planning import measure
 from fledge.plan.minds.scene_file import SceneFile
 from fledge.recipes.minds.telling import Table, write_table
+from fledge.report.mind_film import MindFrame, draw_mind_film
+from fledge.runs.atomic import write_text
 
-SHARES = {"level", "meant"}  # sums that are chances; others are amounts
+FILM = "minds.svg"
 
 
 class ListedInquiry(Weighing):
     """Keeps what each step comes to, for the tables."""
 
-    figure = "uncertainty"
+    figure = ranks = "uncertainty"
 
     def __init__(self, file: SceneFile, evidence: Evidence) -> None:
         check_explained(evidence)
@@ -56,7 +58,7 @@ class ListedInquiry(Weighing):
         }  # fmt: skip
         tables, curves, said = [], [], []
         for title, names in every[0].items():
-            share = title in SHARES
+            share = not title.startswith("expected")
             write = (lambda x: f"{100 * x:.1f} %") if share else (lambda x: f"{x:.2f}")
             rows = [
                 [str(step), seen, f"{100 * chance:.0f} %", *(write(by[title][x]) for x in names)]
@@ -67,11 +69,11 @@ class ListedInquiry(Weighing):
             rows.insert(0, ["0", "nothing yet", "", *(write(every[0][title][x]) for x in names)])
             note = "step by step; foretold: how likely what was seen was, given all before"
             tables.append(
-                Table(title.capitalize(), note, ["step", "seen", "foretold", *names], rows)
+                Table(begin_large(title), note, ["step", "seen", "foretold", *names], rows)
             )
             if share:
                 lines = {name: [by[title][name] for by in every] for name in names}
-                curves.append({"title": title.capitalize(), "over": "things seen", "lines": lines})
+                curves.append({"title": begin_large(title), "over": "things seen", "lines": lines})
             best = max(names, key=every[-1][title].__getitem__)
             said.append(f"{title} {best} ({write(every[-1][title][best])})")
         if self.evidence.asked:
@@ -81,9 +83,31 @@ class ListedInquiry(Weighing):
             tables.append(Table("What comes next", "over all minds, each as likely as it is now",
                                 ["", "chance"], rows))  # fmt: skip
         tables += [Table(*each) for each in self.evidence.tables]
+        if self.evidence.stage is not None:
+            write_text(folder / FILM, self.draw(self.evidence.stage, every))
         lines = [line for table in tables for line in write_table(table)]
         own |= {"tables": [vars(table) for table in tables], "posterior_curves": curves}
         return own, [*lines, f"minds: {', '.join(said)}"]
+
+    def draw(self, stage: Stage, every: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
+        """The film: two on a map, and the chances after each step."""
+        places = {sign: sign for row in stage.rows for sign in row if sign.islower()}
+        said = ["before anything is seen"]
+        said += [f"step {n}: {seen}" for n, seen in enumerate(self.evidence.seen, 1)]
+        frames = [
+            MindFrame(
+                first, frozenset(places), {
+                    title: names for title, names in by.items() if not title.startswith("expected")
+                }, text, other,
+            )
+            for (first, other), by, text in zip(stage.at, every, said, strict=False)
+        ]  # fmt: skip
+        return draw_mind_film(stage.rows, places, frames, self.file.title)
+
+
+def begin_large(title: str) -> str:
+    """Names of people in it stay as they are."""
+    return title[:1].upper() + title[1:]
 
 
 def check_explained(evidence: Evidence) -> None:

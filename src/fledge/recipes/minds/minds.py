@@ -16,9 +16,17 @@ from fledge.plan.minds.matrix_game import read_game
 from fledge.plan.minds.reference_game import read_reference
 from fledge.plan.minds.reward_scene import read_reward_scene
 from fledge.plan.minds.scene_file import SceneFile, list_scenes, read_scene
+from fledge.plan.minds.social_scene import read_social
 from fledge.plan.minds.tug_of_war import read_tug
+from fledge.plan.minds.welfare import read_welfare
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.minds.listed import ListedInquiry
+from fledge.recipes.minds.network_walk import (
+    NetworkWalk,
+    ReadWalk,
+    check_fields,
+    find_network,
+)
 from fledge.recipes.minds.reward_chains import RewardChains
 from fledge.recipes.minds.rewards import RewardInquiry
 from fledge.recipes.minds.walk import WalkInquiry
@@ -27,14 +35,16 @@ from fledge.runs.show import Show
 from fledge.sample.iterations import Iterations
 
 LISTED: Mapping[str, Callable[[SceneFile], Evidence]] = {
-    "game": read_game, "reference": read_reference, "tug": read_tug,
+    "game": read_game, "reference": read_reference, "social": read_social, "tug": read_tug,
+    "welfare": read_welfare,
 }  # fmt: skip
 
 
 class MindsConfig(BaseModel):
     """Infer what goes on in somebody's head: what they want and believe, given what they did and
-    what they could see; P(mind | actions) ∝ P(actions | mind) P(mind), exactly or by
-    particles. What is looked into is a short text file: docs/minds.md.
+    what they could see; P(mind | actions) ∝ P(actions | mind) P(mind), exactly, by particles, or
+    by a network that has learned it from simulated walks. What is looked into is a short text
+    file: docs/minds.md.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -43,17 +53,36 @@ class MindsConfig(BaseModel):
         default="food-trucks",
         description=f"{', '.join(list_scenes())}, or a text file of your own, ./mine.txt",
     )
-    inference: Literal["enumeration", "particles"] = Field(
-        default="enumeration", description="of a walk: all minds there are, or a sample of them"
+    inference: Literal["enumeration", "particles", "amortised"] = Field(
+        default="enumeration",
+        description="of a walk: all minds there are, a sample of them, or a network that learns to "
+        "tell them",
     )
     particles: int = Field(default=1000, ge=2, description="minds that inference=particles draws")
+    updates: int = Field(
+        default=1000, ge=1, description="of the network of inference=amortised, each by fresh walks"
+    )
+    walks_per_update: int = Field(default=64, ge=1, description="walks that an update draws")
+    width: int = Field(default=64, ge=1, le=4096, description="numbers in the network's state")
+    learning_rate: float = Field(
+        default=3e-3, gt=0, description="of Adam for the network, falling to 0"
+    )
+    held_out_walks: int = Field(
+        default=200, ge=1, description="by which the network is held against the exact posterior"
+    )
+    network: Path | None = Field(
+        default=None,
+        description="a run with inference=amortised on this scene: its network reads the path, "
+        "without learning",
+    )
     horizon: int = Field(default=200, ge=1, description="actions that are foretold after the last")
     steps: int = Field(
         default=100_000,
         ge=1,
-        description="actions that are looked at (of rewards: iterations), if so many",
+        description="actions that are looked at (of rewards iterations, of a network updates), if "
+        "so many",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="of what particles draw")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of all that is drawn")
     out: Path | None = Field(
         default=None,
         description="run folder; by default the first free of runs/minds, runs/minds-2, …",
@@ -67,12 +96,14 @@ class MindsConfig(BaseModel):
 
 class Inquiry(Protocol):
     """A scene that is looked into, step by step. total: how many steps there are. figure: what
-    progress shows. conclude: what it comes to, for the summary, and the same for a terminal.
+    progress shows. ranks: what evaluations are ranked by. conclude: what it comes to, for the
+    summary, and the same for a terminal.
     """
 
     unfinished: None
     total: int
     figure: str
+    ranks: str
 
     def update(self, batch: Any, between_steps: Any = ...) -> dict[str, float]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -88,9 +119,10 @@ def minds(config: MindsConfig, show: Show, run: Run | None = None) -> Summary:
     file = read_scene(config.scene)
     inquiry = open_inquiry(file, config)
     judge = Judge(  # there is one part: what was seen
-        lambda part, step: inquiry.judge(), ranks=inquiry.figure, lower_is_better=True
+        lambda part, step: inquiry.judge(), ranks=inquiry.ranks, lower_is_better=True
     )
-    with start.begin(config, data=[config.scene]) as course:
+    read = [] if config.network is None else [str(find_network(config.network))]
+    with start.begin(config, data=[config.scene, *read]) as course:
         course.say(f"{file.title}: {inquiry.describe()}")
         course.fit(
             inquiry, Iterations(), [judge], figure=inquiry.figure,
@@ -102,7 +134,7 @@ def minds(config: MindsConfig, show: Show, run: Run | None = None) -> Summary:
 def open_inquiry(file: SceneFile, config: MindsConfig) -> Inquiry:
     """By the scene's kind.  Raises UserError for one that there is not."""
     if file.kind == "walk":
-        return WalkInquiry(file, config)
+        return open_walk(file, config)
     if file.kind not in (*LISTED, "reward"):
         raise UserError(
             f"the scene {file.name} is of kind {file.kind!r}: give walk, reward, "
@@ -117,6 +149,14 @@ def open_inquiry(file: SceneFile, config: MindsConfig) -> Inquiry:
         scene = read_reward_scene(file, config.seed)
         return RewardChains(scene, config.seed) if scene.chains else RewardInquiry(scene)
     return ListedInquiry(file, LISTED[file.kind](file))
+
+
+def open_walk(file: SceneFile, config: MindsConfig) -> WalkInquiry:
+    """Raises UserError for a scene that is none, and a network that does not fit."""
+    check_fields(config.network, config.inference)
+    if config.network is not None:
+        return ReadWalk(file, config, config.network)
+    return (NetworkWalk if config.inference == "amortised" else WalkInquiry)(file, config)
 
 
 def conclude(course: Course, inquiry: Inquiry) -> Summary:

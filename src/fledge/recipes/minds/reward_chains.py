@@ -21,7 +21,7 @@ MOST_LISTED = 20
 
 class RewardChains:
     unfinished = None
-    figure = "taken"
+    figure = ranks = "taken"
 
     def __init__(self, scene: RewardScene, seed: int) -> None:
         self.scene, self.total = scene, scene.iterations

@@ -24,7 +24,7 @@ MOST_LISTED = 20
 
 class RewardInquiry:
     unfinished = None
-    figure = "counts_apart"
+    figure = ranks = "counts_apart"
 
     def __init__(self, scene: RewardScene) -> None:
         self.scene = scene

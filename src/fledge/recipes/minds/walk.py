@@ -40,20 +40,37 @@ class WalkFields(Protocol):
     def seed(self) -> int: ...
 
 
+class Reading(Protocol):
+    """Who reads the path action by action. steps: what was known, where they stood, what was
+    done.
+    """
+
+    @property
+    def steps(self) -> list[tuple[int, int, int]]: ...
+    @property
+    def foretold(self) -> float: ...
+    @property
+    def seen(self) -> int: ...
+    @property
+    def posterior(self) -> Tensor: ...
+    def update(self, batch: Any) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
 class WalkInquiry:
     """The posterior after each action is kept: film and table are of all of them."""
 
     unfinished = None
-    figure = "uncertainty"
+    figure = ranks = "uncertainty"
 
     def __init__(self, file: SceneFile, config: WalkFields) -> None:
         self.scene: WalkScene = read_walk(file)
         self.config = config
         self.planned: Planned = plan_minds(self.scene)
+        self.filter: Reading = InversePlanning(self.planned)
         if config.inference == "particles":
             self.filter = ParticleFilter(self.planned, config.particles, config.seed)
-        else:
-            self.filter = InversePlanning(self.planned)
         self.total = len(self.scene.path)
         check_explained(self.planned)
         costs = read_costs(file)
@@ -63,9 +80,12 @@ class WalkInquiry:
 
     def update(self, batch: Any, between_steps: Callable[[], None] = lambda: None) -> Figures:
         figures = self.filter.update(batch)
+        self.keep()
+        return figures
+
+    def keep(self) -> None:
         self.kept.append(self.filter.posterior)
         self.foretold.append(self.filter.foretold)
-        return figures
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -114,10 +134,7 @@ class WalkInquiry:
     def foretell(self) -> dict[str, Any] | None:
         """None where the walk is over."""
         seen = self.filter.seen
-        steps = self.filter.exact.steps if isinstance(self.filter, ParticleFilter) else (
-            self.filter.steps
-        )  # fmt: skip
-        known, place, act = steps[seen - 1]
+        known, place, act = self.filter.steps[seen - 1]
         if act == TAKE:
             return None
         place = int(self.scene.after[act, place])
@@ -138,7 +155,7 @@ class WalkInquiry:
         assert self.helper is not None
         return [
             self.helper.weigh(kept, known, place)
-            for kept, (known, place, _) in zip(self.kept, self.scene.follow(), strict=False)
+            for kept, (known, place, _) in zip(self.kept, self.scene.steps, strict=False)
         ]
 
     def name_thing(self, place: int) -> str:
@@ -191,7 +208,7 @@ class WalkInquiry:
     def draw(self) -> str:
         """The film."""
         corners = self.scene.floor.nonzero().tolist()
-        steps = [*self.scene.follow()[: self.filter.seen]]
+        steps = [*self.scene.steps[: self.filter.seen]]
         frames, seen = [], len(steps)
         for number, posterior in enumerate(self.kept):
             if number < seen:
