@@ -67,7 +67,7 @@ class PreparedAdamW(AdamW):
         for p in own:
             if not self.state[p]:
                 self.state[p] = {
-                    "step": torch.zeros((), device=p.device),
+                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
                     "exp_avg": torch.zeros_like(p),
                     "exp_avg_sq": torch.zeros_like(p),
                 }

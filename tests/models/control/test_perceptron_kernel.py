@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from fledge.models.control.mlp import Perceptron, Tanh, mlp
 from fledge.models.control.perceptron_kernel import load_kernel
@@ -101,8 +102,12 @@ def test_what_is_frozen_is_given_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["float64", "wide", "hook", "autocast", "vmap", "no rows", "three dimensions", "sliced"]
-)
+    "case",
+    [
+        "float64", "wide", "hook", "hook between", "spectral norm", "autocast", "vmap", "no rows",
+        "three dimensions", "sliced",
+    ],
+)  # fmt: skip
 def test_torch_computes_what_the_kernel_does_not(case: str) -> None:
     own, x = network(3, 8, 2), torch.randn(4, 3, generator=seeded(7))
     if case == "float64":
@@ -111,6 +116,11 @@ def test_torch_computes_what_the_kernel_does_not(case: str) -> None:
         own = network(3, 200, 2)
     if case == "hook":
         own[0].register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
+    if case == "hook between":
+        own[1].register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
+    if case == "spectral norm":
+        spectral_norm(own[0])
+        own.eval()  # in training each call says another norm
     if case == "no rows":
         x = x[:0]
     if case == "three dimensions":
@@ -126,3 +136,21 @@ def test_torch_computes_what_the_kernel_does_not(case: str) -> None:
     else:
         assert own.kernel_form(x) is None
         assert torch.equal(own(x), plain(x))
+
+
+def test_rows_of_another_width_are_refused_as_torch_refuses_them() -> None:
+    for width in (2, 4):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            network(3, 8, 2)(torch.ones(4, width))
+
+
+def test_what_torch_makes_by_default_is_nothing_to_it() -> None:
+    """A notebook may have set another type of numbers."""
+    own, x = network(3, 8, 2), torch.randn(4, 3, generator=seeded(7)).requires_grad_()
+    before = [own(x).detach(), *slopes_of(own, x, torch.ones(4, 2))]
+    try:
+        torch.set_default_dtype(torch.float64)
+        after = [own(x).detach(), *slopes_of(own, x, torch.ones(4, 2, dtype=torch.float32))]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, before, after))

@@ -116,7 +116,7 @@ def _fit(
     numbers, actor_hidden = say(encoded, *actor)
     value, critic_hidden = say(encoded, *critic)
     slopes, value_slope = torch.empty_like(numbers), torch.empty_like(value)
-    sums = torch.empty(1 + len(MARKS), dtype=torch.float64)
+    sums = numbers.new_empty(1 + len(MARKS), dtype=torch.float64)
     action = rows.action.contiguous()
     held = [  # as long as C reads them
         numbers, log_std, None if log_std is None else (-log_std).exp(), value,

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fledge.models.control.perceptron_kernel import go_through, list_weights, suits_kernel
+from fledge.models.control.perceptron_kernel import (
+    go_through,
+    is_watched_by_none,
+    list_weights,
+    suits_kernel,
+)
 
 
 class Tanh(nn.Module):
@@ -42,6 +47,8 @@ class Perceptron(nn.Sequential):
         layers: Any = list(self._modules.values())
         kinds = set(map(type, layers[1::2]))
         if len(kinds) != 1 or len(layers) % 2 == 0 or not suits_kernel(x, layers[::2]):
+            return None
+        if not all(map(is_watched_by_none, layers[1::2])):
             return None
         kind = ACTIVATIONS.get(kinds.pop())
         return None if kind is None else (list_weights(layers[::2]), kind)

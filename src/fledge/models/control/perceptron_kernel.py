@@ -63,6 +63,9 @@ def suits_kernel(x: Tensor, layers: Sequence[nn.Linear]) -> bool:
         and x.ndim == 2
         and 0 < len(x) <= MOST_ROWS
         and all(map(_is_plain, layers))
+        # C reads as many numbers as the weights ask for, whatever is given.
+        and [x.shape[1], *(layer.out_features for layer in layers[:-1])]
+        == [layer.in_features for layer in layers]
         and not torch.is_autocast_enabled("cpu")
         # Whoever differentiates forwards, or many rows at once, sees torch's operations.
         and not torch._C._are_functorch_transforms_active()
@@ -73,15 +76,24 @@ def suits_kernel(x: Tensor, layers: Sequence[nn.Linear]) -> bool:
 
 
 def _is_plain(layer: nn.Linear) -> bool:
-    weight, bias = layer._parameters["weight"], layer._parameters["bias"]
     return (
         type(layer) is nn.Linear
         and max(layer.in_features, layer.out_features) <= WIDEST
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and is_watched_by_none(layer)
         and all(
             type(p) is nn.Parameter and p.dtype == torch.float32 and p.is_cpu and p.is_contiguous()
-            for p in (weight, bias)
+            for p in map(layer._parameters.get, ("weight", "bias"))
         )
+    )
+
+
+def is_watched_by_none(module: nn.Module) -> bool:
+    """Whether nobody is told of what it computes."""
+    return not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )
 
 
@@ -102,10 +114,10 @@ def list_weights(layers: Sequence[nn.Linear]) -> list[Tensor]:
 def say(x: Tensor, weights: Sequence[Tensor], activation: str) -> tuple[Tensor, Tensor]:
     """Without history.  [N, I] -> [N, O], and what the hidden layers say, one behind the other"""
     shape, rows = _read_shape(weights), len(x)
-    out = torch.empty(rows, shape[-1][3])
-    hidden = torch.empty(rows * sum(layer[3] for layer in shape[:-1]))
     x = x.detach().contiguous()
-    room = torch.empty(_count_room(shape, rows))
+    out = x.new_empty(rows, shape[-1][3])
+    hidden = x.new_empty(rows * sum(layer[3] for layer in shape[:-1]))
+    room = x.new_empty(_count_room(shape, rows))
     work = _make_work(
         shape, rows, activation, inside=x.data_ptr(), hidden=hidden.data_ptr(),
         outside=out.data_ptr(), room=room.data_ptr(),
@@ -127,7 +139,7 @@ def learn(
     rows [N, I]: written where there is room for it.
     """
     shape, x, slope = _read_shape(weights), x.contiguous(), slope.contiguous()
-    room = torch.empty(_count_room(shape, len(x)))
+    room = x.new_empty(_count_room(shape, len(x)))
     work = _make_work(
         shape, len(x), activation, inside=x.data_ptr(), hidden=hidden.data_ptr(),
         slope_outside=slope.data_ptr(), gradient=None if gradient is None else gradient.data_ptr(),
@@ -150,8 +162,8 @@ class _Through(torch.autograd.Function):
         of_rows, _, *of_weights = ctx.needs_input_grad
         if torch.is_grad_enabled():  # what comes of it will be differentiated itself
             return _differentiate_again(ctx, x, weights, slope)
-        gradient = torch.empty(sum(p.numel() for p in weights)) if any(of_weights) else None
-        below = torch.empty(x.shape) if of_rows else None
+        gradient = x.new_empty(sum(p.numel() for p in weights)) if any(of_weights) else None
+        below = x.new_empty(x.shape) if of_rows else None
         learn(x, hidden, slope, weights, ctx.activation, gradient, below)
         if gradient is None:
             return below, None, *(None for _ in weights)
