@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from fledge.algorithms.policy.alphazero import soft_nll
 from fledge.algorithms.policy.muzero import MuZero
 from fledge.errors import UserError
-from fledge.models.control.latent_board import LatentBoardNetwork
+from fledge.models.control.latent_board import LatentBoardNetwork, scale_latent
 from fledge.plan.search.latent_model import LatentModel
 from fledge.plan.search.searching import Search, SearchSettings
 from fledge.runs.checkpoint import load_state, save_state
@@ -152,6 +152,7 @@ def test_latent_boards_stay_of_one_size() -> None:
         latent = network.follow(latent, torch.tensor([action])).detach()
         assert float(latent.min()) == 0
         assert float(latent.square().mean()) == pytest.approx(1, rel=1e-4)
+    assert scale_latent(latent[:0]).shape == latent[:0].shape
     assert not torch.equal(*(
         network.follow(network.represent(seen), F.one_hot(torch.tensor([a])).argmax(1))
         for a in (0, 8)

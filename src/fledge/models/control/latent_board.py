@@ -19,7 +19,8 @@ from fledge.models.control.board_network import Block, Heads, Trunk, draw_weight
 
 def scale_latent(x: Tensor) -> Tensor:
     """Each row to a root mean square of 1.  [N, …] -> [N, …]"""
-    return F.rms_norm(x.flatten(1), (x[0].numel(),), eps=1e-6).view_as(x)
+    rows = x.flatten(1)
+    return F.rms_norm(rows, rows.shape[1:], eps=1e-6).view_as(x)
 
 
 class LatentBoardNetwork(nn.Module):
