@@ -150,6 +150,20 @@ def test_reinforce_is_exact_and_as_noisy_as_itself() -> None:
     assert ruling.second.agrees
 
 
+class Idle(Reinforce):
+    """Adds nothing, whatever it is shown."""
+
+    def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
+        return 0 * super().answer(rollout)
+
+
+def test_who_adds_nothing_is_a_row() -> None:
+    """Its variance, scaled to go as far as the gradient, is no number."""
+    problem = world_problem("actor", 0.9)
+    ruling = rule_world(WorldHearing("stub:idle", {}, "", "", "actor", problem, Idle))
+    assert (ruling.scale, ruling.as_json()["variance"]) == (0, None)
+
+
 def test_a_step_that_only_resets_stands_between_two_episodes() -> None:
     """From where an episode ended to where the next begins; what is worth nothing is learned."""
     ends = (False, True, False)

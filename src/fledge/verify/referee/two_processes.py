@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fledge.errors import UserError
@@ -55,7 +56,7 @@ def compare_ranks(hearing: Hearing, peer: Peer) -> float | None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        place = Path(folder) / "step.pt"
+        place = Path(folder) / "step.safetensors"
         asked = [hearing.peer, json.dumps(hearing.setting), str(place)]
         running = [
             subprocess.Popen(
@@ -77,6 +78,8 @@ def compare_ranks(hearing: Hearing, peer: Peer) -> float | None:
         ]
         try:
             said = [process.communicate(timeout=PATIENCE_S)[1] for process in running]
+        except subprocess.TimeoutExpired:
+            said = [f"Error: they waited for more than {PATIENCE_S} s"]
         finally:
             for process in running:
                 process.kill()
@@ -87,7 +90,7 @@ def compare_ranks(hearing: Hearing, peer: Peer) -> float | None:
                 f"{hearing.peer} took no step in two processes of this machine ({told}): give a "
                 "setting of its own, for which that is not tried."
             )
-        return distance(torch.load(place), alone)
+        return distance(load_file(place)["added"], alone)
 
 
 def take_step(build: Callable[..., Any], **more: Any) -> Tensor:
@@ -109,7 +112,7 @@ def main(peer: str, setting: str, place: str) -> None:
     rank = int(os.environ["RANK"])
     added = built.step_once(rank, int(os.environ["WORLD_SIZE"]))
     if rank == 0:
-        torch.save(added, place)
+        save_file({"added": added}, place)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ beside the exact gradient, and its variance beside plain REINFORCE's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,9 +52,11 @@ class Expectation:
 
     @property
     def variance(self) -> float:
-        """E‖ĝ − E ĝ‖² of one episode, as far along the true gradient as that is long."""
+        """E‖ĝ − E ĝ‖² of one episode, as far along the true gradient as that is long; infinite
+        where it goes nowhere along it.
+        """
         apart = (self.answers - self.mean).square().sum(1)
-        return float((self.masses * apart).sum()) / self.scale**2
+        return float((self.masses * apart).sum()) / self.scale**2 if self.scale else math.inf
 
     def sample(self) -> SecondWay:
         """The scale again, from episodes that are drawn."""
