@@ -36,7 +36,8 @@ def render_page(rows: Sequence[Mapping[str, Any]], measured: str, candidates: in
     count = (
         f"{len(rows)} rows of {len(peers)} trainers from {len(packages)} packages, ours among "
         "them; "
-        f"{sum(bool(row['faults']) for row in rows)} rows differ from what is claimed, "
+        f"{sum(bool(row['faults']) for row in rows)} rows differ from what is claimed, or change "
+        "with how a batch is cut, padded, shared or resumed; "
         f"{sum(bool(row['second']['by']) for row in rows)} are checked by a second way."
     )
     lines = [
