@@ -129,6 +129,17 @@ def test_vectors_find_what_shares_no_word_and_ranks_are_fused(tmp_path: Path) ->
     assert MemoryStore(tmp_path / "m.db").search("crimson") == []
 
 
+def test_a_name_that_is_a_word_of_sqlites_is_a_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a database in memory, two connections would be two of them."""
+    monkeypatch.chdir(tmp_path)
+    store = MemoryStore(":memory:", Directions())
+    store.add_all(["red", "blue"], "test")
+    assert store.search("red", 1)[0].text == "red"
+    assert (tmp_path / ":memory:").is_file()
+
+
 def test_signs_then_vectors_find_the_nearest(tmp_path: Path) -> None:
     """Against all cosines at full precision, on memories enough that the signs must choose."""
     encoder, texts = Directions(), write_texts(2500, seed=1)

@@ -52,7 +52,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         # Transactions are ours to begin. Threads: a server asks from several, behind a lock.
         database = sqlite3.connect(
-            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+            path.absolute(), timeout=WAIT_S, isolation_level=None, check_same_thread=False
         )
         database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _make_tables(database)
@@ -74,7 +74,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A second connection to a file that is open, to be asked beside the first, with few pages of
     its own in memory. Raises sqlite3.DatabaseError.
     """
-    database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
+    database = sqlite3.connect(path.absolute(), timeout=WAIT_S, check_same_thread=False)
     database.execute("PRAGMA query_only = ON")
     database.execute(f"PRAGMA cache_size = -{READER_KIB}")
     return database
