@@ -40,11 +40,14 @@ class FlatGradient:
 
     def offer(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Room for the gradient of these parameters, one behind the other; None where they are not
-        all that learn, in their order, or do not lie in one piece.
+        all that learn, in their order, or do not lie in one piece, or somebody is to be told of the
+        gradient of one.
         """
         if self._buffer is None or len(parameters) != len(self.parameters):
             return None
         if any(p is not own for p, own in zip(parameters, self.parameters, strict=True)):
+            return None
+        if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
             return None
         used = any(p.grad is not None for p in self.parameters)
         return torch.empty_like(self._buffer) if used else self._buffer

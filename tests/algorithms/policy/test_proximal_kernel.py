@@ -169,7 +169,8 @@ def test_what_is_not_its_own_is_left_to_torch() -> None:
     policy = policy_over("choice")
     rows, settings = draw_rows("choice", policy), PPO.InWorlds()
     count = torch.tensor(40.0)
-    for name in ("frozen", "another network", "other learner"):
+    hooked = ("hook of a network", "hook of a weight")
+    for name in ("frozen", "another network", "other learner", *hooked):
         policy = policy_over("choice")
         learner = Learner(policy, Schedule(1e-3, 10))
         if name == "frozen":
@@ -180,6 +181,10 @@ def test_what_is_not_its_own_is_left_to_torch() -> None:
             learner = Learner(policy, Schedule(1e-3, 10))
         if name == "other learner":
             learner = Learner(policy.critic, Schedule(1e-3, 10))
+        if name == "hook of a network":
+            policy.actor.register_forward_hook(lambda module, given, said: said)
+        if name == "hook of a weight":
+            next(policy.critic.parameters()).register_hook(lambda slope: 2 * slope)
         assert fit_by_kernel(policy, rows, settings, count, learner) is None
         assert not learner.gradient.added
         assert all(p.grad is None for p in policy.parameters())

@@ -20,7 +20,7 @@ from fledge.learner import Learner
 from fledge.models.control.action_heads import DiagonalGaussian, OneChoice
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.models.control.mlp import Perceptron
-from fledge.models.control.perceptron_kernel import learn, say
+from fledge.models.control.perceptron_kernel import is_watched_by_none, learn, say
 
 if TYPE_CHECKING:
     from fledge.algorithms.policy.ppo import PPO, Proximal
@@ -67,7 +67,9 @@ def fit_by_kernel(
     with torch.no_grad():
         encoded = actor_critic.encoder(rows.obs[:, :-1].flatten(0, 1))
         actor, critic = (
-            part.kernel_form(encoded) if isinstance(part, Perceptron) else None
+            part.kernel_form(encoded)
+            if isinstance(part, Perceptron) and is_watched_by_none(part)
+            else None
             for part in (actor_critic.actor, actor_critic.critic)
         )
         if actor is None or critic is None or load_kernel() is None:
