@@ -77,6 +77,19 @@ def test_pictures_go_in_and_come_out(shape: tuple[int, ...]) -> None:
     assert all(each.shape == (2,) and bool(each.isfinite().all()) for each in nats)
 
 
+def test_a_pixel_is_a_gaussian_of_a_fifth_of_all_that_there_is() -> None:
+    """Nats of a picture are those of torch's Gaussian, less those of a picture that is met."""
+    shape = (1, 16, 16)
+    box = Box(*(torch.full(shape, n, dtype=torch.uint8) for n in (0, 255)))
+    world = made(box)
+    obs = torch.randint(256, (2, 3, *shape), generator=seeded(5), dtype=torch.uint8)
+    nats, states = world.losses(windows(obs))
+    shown = world.out(states.flatten(0, 1)).view(obs.shape)
+    seen, pixel = obs.double() / 255 - 0.5, Normal(shown.double(), 0.2)
+    expected = (pixel.log_prob(shown.double()) - pixel.log_prob(seen)).flatten(1).sum(1)
+    torch.testing.assert_close(nats.seen.double(), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_what_was_seen_before_is_carried_along() -> None:
     """A number that goes up or down by ⅓ a step, wherever it began: no single observation says
     which. Foretold after three of them, one to three steps ahead, it is off by less than half of
