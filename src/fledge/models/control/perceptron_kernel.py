@@ -34,6 +34,7 @@ class _Layer(Structure):
 class _Work(Structure):
     """As `Work` of perceptron.c."""
 
+    kept: Array[_Layer]
     _fields_ = [
         *((name, c_void_p) for name in (
             "layers", "inside", "hidden", "outside", "slope_outside", "gradient", "slope_inside",
@@ -202,7 +203,9 @@ def _count_room(shape: Shape, rows: int) -> int:
 
 def _make_work(shape: Shape, rows: int, activation: str, **held: int | None) -> _Work:
     """held: where each lies, as long as C reads it."""
-    layers = addressof(_lay_out(shape))
-    return _Work(
-        layers=layers, depth=len(shape), rows=rows, activation=KINDS[activation], **held
-    )  # fmt: skip
+    layers = _lay_out(shape)
+    work = _Work(
+        layers=addressof(layers), depth=len(shape), rows=rows, activation=KINDS[activation], **held
+    )
+    work.kept = layers  # other threads may push it out of the cache while C reads it
+    return work
