@@ -118,6 +118,18 @@ def test_how_far_two_are_apart_is_the_sum_over_minds() -> None:
     assert float(said) == pytest.approx(0.6931471805599453, abs=1e-6)
 
 
+def test_a_mind_that_the_network_all_but_excludes_is_told_in_numbers() -> None:
+    """e^-900 is 0 in float64: the distance is 900 nats of a mind's chance, and no infinity."""
+    planned = make("up")
+    network = MindNetwork(planned, 8)
+    with torch.no_grad():
+        network.minds.bias[0] = -900.0
+    reading = NetworkReading(planned, network)
+    chance = float(reading.exact[0, 0].exp())
+    assert reading.update(0)["nats_apart"] == pytest.approx(900 * chance, abs=2)
+    assert chance > 0.01
+
+
 def test_learning_goes_on_from_its_state() -> None:
     one, other = learn(6, 0.2), learn(6, 0.2, seed=7)
     other.held_out, other.exact = one.held_out, one.exact
