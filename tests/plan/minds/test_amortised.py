@@ -13,6 +13,7 @@ import torch
 from scipy.stats import chi2
 
 from fledge.exact.walking_mind import ACTS, EnumeratedScene
+from fledge.plan.minds import simulated_walks
 from fledge.plan.minds.amortised import (
     Learning,
     MindLearner,
@@ -43,11 +44,13 @@ def generator(seed: int) -> torch.Generator:
 
 @pytest.mark.parametrize("change", [0.0, 0.2])
 def test_posteriors_of_simulated_walks_are_bayes_over_all_minds(
-    change: float, oracle: EnumeratedScene
+    change: float, oracle: EnumeratedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = make("up", change)
     walks = Simulator(planned, 5).draw(6, generator(1))
     said = follow_exactly(planned, walks).exp()
+    monkeypatch.setattr(simulated_walks, "AT_ONCE", 1)  # one walk at a time
+    torch.testing.assert_close(follow_exactly(planned, walks).exp(), said)
     for row in range(6):
         words = [
             ACTS[act] for act, real in zip(walks.act[row], walks.chosen[row], strict=True) if real
