@@ -97,8 +97,8 @@ class AdversarialImitation:
         self.settings = settings or AdversarialImitation.Settings()
         if self.settings.absorbing and self.settings.gamma >= 1:
             raise UserError(
-                "absorbing=true was given with gamma=1, by which what is earned for ever has no "
-                "sum: give gamma=0.99."
+                "absorbing=true (airl's default) and gamma=1: what is earned for ever has no sum "
+                "then. Give gamma=0.99, or absorbing=false."
             )
         self.discriminator_learner, self.stopwatch = discriminator_learner, stopwatch
         self.generator = generator
