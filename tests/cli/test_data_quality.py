@@ -12,6 +12,8 @@ from tests.curate.sentences import SENTENCES
 from tests.curate.texts import write_text
 
 from fledge.curate.languages import BUILT_IN
+from fledge.errors import UserError
+from fledge.recipes.data.quality import DataQualityConfig, check_numbers
 
 QUALITY = "data quality good=good.jsonl plain=plain.jsonl epochs=2"
 CLEAN = "data clean mixed.jsonl rules=none copies=none spans=0"
@@ -120,6 +122,12 @@ def test_the_built_in_profiles_say_where_they_are_from() -> None:
     assert "Universal Declaration of Human Rights" in content["source"]
     assert "public domain" in content["source"]
     assert {len(runs) for runs in content["profiles"].values()} == {300}
+
+
+def test_documents_that_are_all_held_out_leave_nothing_to_learn_from() -> None:
+    config = DataQualityConfig(good="long/", plain="web/")
+    with pytest.raises(UserError, match="good=long/ leaves nothing to learn from"):
+        check_numbers(config, {"train": [40, 0], "validation": [12, 12], "test": [12, 12]})
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_packed_is_told(cli: Cli, texts: Path) -> None:
-    done = cli(f"{PACKED} data=a.jsonl out=told", folder=texts)
+    done = cli(f"{PACKED} objective=next_token data=a.jsonl out=told", folder=texts)
     assert done.code == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if "packed by best fit" in line]
     padding = float(line.split(" padding")[0].split()[-1].rstrip("%"))
@@ -77,6 +77,7 @@ def test_killed_it_ends_with_the_same_bits(cli: Cli, texts: Path) -> None:
         ("curriculum=quality", "curriculum=quality are by a model: give curriculum_model="),
         ("curriculum_model=here", "give curriculum_model= with them, and only with them"),
         ("objective=fim", "packing=best_fit lays whole documents into rows, and objective=fim"),
+        ("architecture=t5", "and objective=spans makes its rows another way"),
         ("architecture=lstm carry=true", "and carry=true makes its rows another way"),
         ("architecture=lstm backward=true", "and backward=true makes its rows another way"),
         ("curriculum=quality curriculum_model=.", "has no quality.safetensors: give the folder"),

@@ -79,6 +79,8 @@ def test_a_long_text_is_known_by_three_stretches() -> None:
     assert len(first) == len(middle) == len(last) == 150
     mixed = " ".join([*SENTENCES["de"] * 2, *SENTENCES["fr"] * 40])
     assert Languages.load().tell(mixed) == "fr"
+    ruled = "-" * 200 + " ".join(SENTENCES["de"] * 3)  # no letter stands in the first stretch
+    assert Languages.load().tell(ruled) == "de"
 
 
 def test_profiles_go_through_a_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fledge.score.pair_words import find_common_words
+from fledge.score.pair_words import count_words, find_common_words
 
 
 def test_words_are_counted_by_hand() -> None:
@@ -19,3 +19,7 @@ def test_words_are_counted_by_hand() -> None:
     assert torch.allclose(raw[0], torch.tensor(first).double())
     assert torch.allclose(raw[1], torch.tensor([0.0, 1.0, 0.0, math.log(2)]).double())
     assert float(words.compare(pairs).square().sum(1).mean()) == pytest.approx(1)
+
+
+def test_signs_beside_latin_words_stand_alone_too() -> None:
+    assert list(count_words("用Python编程, 3x")) == ["用", "python", "编", "程", ",", "3x"]

@@ -16,8 +16,12 @@ from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.preferences import read_preference
 from fledge.serve.api_errors import ApiError
-from fledge.serve.comparisons import ComparedBody, Comparisons, read_comparisons
-from fledge.serve.verb import ServeConfig, open_comparisons
+from fledge.serve.comparisons import (
+    ComparedBody,
+    Comparisons,
+    open_comparisons,
+    read_comparisons,
+)
 from fledge.serve.votes import VoteFile
 from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
@@ -100,13 +104,14 @@ def test_votes_in_another_shape_and_a_torn_line_are_read(tmp_path: Path) -> None
     """Of a file that somebody has begun by hand, and a server's that was killed as it wrote."""
     rows = make_pairs()
     write(tmp_path / "pairs.jsonl", rows)
-    write(tmp_path / "votes.jsonl", [rows[0] | {"metadata": "by hand"}])
+    same = {"prompt": "day 3?", "chosen": "alike", "rejected": "alike"}
+    write(tmp_path / "votes.jsonl", [rows[0] | {"metadata": "by hand"}, same])
     with (tmp_path / "votes.jsonl").open("a") as file:
         file.write('{"prompt": [{"role": "us')
     kept = open_all(tmp_path)
     assert (kept.tell()["answered"], kept.tell()["left"]) == (1, 11)
     prefer(kept, kept.pairs[1].key, "sunny warm")
-    assert len(read(tmp_path / "votes.jsonl")) == 2
+    assert len(read(tmp_path / "votes.jsonl")) == 3
 
 
 def test_which_side_is_shown_first_tells_nothing(tmp_path: Path) -> None:
@@ -191,6 +196,7 @@ def test_a_person_compares_on_the_page_and_a_restart_goes_on(
     ("row", "votes", "said"),
     [
         ({"prompt": "a?"}, None, "give votes=votes.jsonl too"),
+        ({"prompt": "a?"}, "pairs.jsonl", "give each a file of its own"),
         ({"question": "a?"}, "votes.jsonl", "has no `prompt`"),
         ({"prompt": "a?", "chosen": "b", "rejected": "b"}, "votes.jsonl", "no pair and no prompt"),
     ],
@@ -199,8 +205,5 @@ def test_a_mistake_is_one_sentence(
     row: dict[str, Any], votes: str | None, said: str, tmp_path: Path
 ) -> None:
     pairs = write(tmp_path / "pairs.jsonl", [row])
-    given: dict[str, Any] = {"base": "model", "compare": pairs}
-    if votes is not None:
-        given["votes"] = tmp_path / votes
     with pytest.raises(UserError, match=said):
-        open_comparisons(ServeConfig.model_validate(given))
+        open_comparisons(pairs, None if votes is None else tmp_path / votes)

@@ -83,7 +83,7 @@ class Languages:
         """The name of a profile, or `UNKNOWN` for fewer than `FEWEST_LETTERS` letters and for
         what none is near.
         """
-        if sum(map(str.isalpha, text[:STRETCH])) < FEWEST_LETTERS:
+        if sum(map(str.isalpha, choose_stretches(text))) < FEWEST_LETTERS:
             return UNKNOWN
         apart = self.measure(text)
         best = int(np.argmin(apart))

@@ -22,7 +22,7 @@ def draw_budget_curves(summary: dict[str, Any]) -> list[Drawn]:
     drawn, unit = [], "of what is held out, means over seeds with 95 % intervals"
     for first in range(1, max(2, len(series)), AT_A_TIME):
         shown = [series[0], *series[first : first + AT_A_TIME]]
-        said = " · ".join(f"{one.name} {100 * one.y[-1]:.1f} %" for one in shown)
+        said = " · ".join(f"{one.name} {100 * one.y[-1]:.1f}\u00a0%" for one in shown)
         svg = draw_line_chart(
             shown, x_label="labels", description=f"Accuracy over labels: {said}", percent=True,
             exact=True,

@@ -4,7 +4,7 @@ that are longer than a row (Ding et al. 2024, "Fewer Truncations Improve Languag
 What is longer is cut into full rows and a rest, which opens its row's place with <|begin|> as a
 document does: attention goes over no border. Rows that are not full end in <|begin|>s, which are no
 targets. Best-fit decreasing: the longest piece first, into the open row with the least room that it
-fits in. Held of a piece are 16 bytes.
+fits in. Held of a piece are 25 bytes.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from torch import Tensor
 MOST = 128  # words: with 300, hh-rlhf's pairs are told apart no better
 
 # Of Chinese and Japanese each character, since nothing stands between words there.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+|[^\w\s]")
+_SIGNS = r"\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_SIGNS}]|[^\W_{_SIGNS}]+|[^\w\s]")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.likelihood.bradley_terry import RewardPosterior, fit_bradley_terry
-from fledge.rows.census import Census, Reading
+from fledge.errors import UserError
+from fledge.rows.census import Census, Reading, Unusable
 from fledge.rows.preferences import SIDES, read_preference
 from fledge.score.pair_choice import average_chances, choose_pairs
 from fledge.score.pair_words import CommonWords, find_common_words
@@ -96,7 +97,9 @@ class Comparisons:
         self.rounds = 0
         self.unanswerable = 0  # prompts that the served model has no room for
         self.lock, self.writing = threading.RLock(), asyncio.Lock()
-        self._known: Known | None = None
+        # Of all pairs, until there are more; of what was said, until more is.
+        self._features: tuple[CommonWords, Tensor] | None = None
+        self._posterior: RewardPosterior | None = None
 
     @property
     def open(self) -> list[int]:
@@ -106,19 +109,21 @@ class Comparisons:
     def fit(self) -> Known:
         """To all that was said so far; which words are common, all pairs say that are here."""
         with self.lock:
-            if self._known is None:
+            if self._features is None:
                 given = [pair.answers for pair in self.pairs]
                 words = find_common_words(given)
-                posterior = fit_bradley_terry(words.compare(self.said), PENALTY)
-                self._known = Known(words, words.compare(given), posterior)
-            return self._known
+                self._features, self._posterior = (words, words.compare(given)), None
+            words, d = self._features
+            if self._posterior is None:
+                self._posterior = fit_bradley_terry(words.compare(self.said), PENALTY)
+            return Known(words, d, self._posterior)
 
     def learn(self, row: dict[str, Any]) -> None:
         """A row of the file of votes, from whichever view it came."""
         chosen, rejected = (row[side][0]["content"] for side in SIDES)
         with self.lock:
             self.said.append((chosen, rejected))
-            self._known = None
+            self._posterior = None
             key = name_pair(row["prompt"], (chosen, rejected))
             self.closed.add(key)
             match row.get("metadata"):
@@ -132,7 +137,7 @@ class Comparisons:
                 return
             self.place[pair.key] = len(self.pairs)
             self.pairs.append(pair)
-            self._known = None
+            self._features = None
 
     def choose(self, choice: Choice) -> Candidate | None:
         """None where none is left."""
@@ -191,6 +196,21 @@ class Comparisons:
         }  # fmt: skip
 
 
+def open_comparisons(source: Path | None, votes: Path | None) -> Comparisons | None:
+    """None without a source. Raises UserError for a file that holds neither pairs nor prompts, and
+    without votes.
+    """
+    if source is None:
+        return None
+    if votes is None:
+        raise UserError(
+            f"compare={source} was given and no file for what is said: give votes=votes.jsonl too."
+        )
+    if source.absolute() == votes.absolute():
+        raise UserError(f"compare and votes are both {source}: give each a file of its own.")
+    return read_comparisons(source, votes, VoteFile(votes, "votes"))
+
+
 def read_comparisons(source: Path, votes: Path, file: VoteFile) -> Comparisons:
     """source: a .jsonl of pairs, or of prompts. file: that of the votes. Raises UserError for rows
     that are neither, and for votes that cannot be read.
@@ -208,7 +228,10 @@ def read_comparisons(source: Path, votes: Path, file: VoteFile) -> Comparisons:
     kept.prompts = [each for each in kept.prompts if json.dumps(each) not in done]
     census = Census(str(votes), Reading(), rows="pairs")
     for number, row in enumerate(read_kept(votes), start=1):
-        pair = read_preference(row, f"line {number} of {votes}", census)
+        try:
+            pair = read_preference(row, f"line {number} of {votes}", census)
+        except Unusable:  # it says nothing about two answers: whoever trains on it tells that
+            continue
         turns = [*pair.prompt, pair.preferred, pair.rejected]
         if is_plain(turns):  # in whichever shape somebody has written it
             *prompt, better, other = [strip(turn) for turn in turns]

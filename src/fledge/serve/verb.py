@@ -18,7 +18,6 @@ from fledge.recipes.prompting.memory_fields import MemoryFields
 from fledge.runs.show import Show
 
 if TYPE_CHECKING:
-    from fledge.serve.comparisons import Comparisons
     from fledge.serve.served import ServedModels
     from fledge.serve.service import Options
 
@@ -92,13 +91,14 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     model, an address that cannot be had, and one beyond this machine without a key.
     """
     from fledge.serve.app import build_app
+    from fledge.serve.comparisons import open_comparisons
     from fledge.serve.http_server import open_socket, run_app
     from fledge.serve.service import ServedMemory
 
     config.use_family()
     options = make_options(config)
     check_places(config)
-    comparisons = open_comparisons(config)
+    comparisons = open_comparisons(config.compare, config.votes)
     store = config.open_memory()
     memory = (
         None if store is None else ServedMemory(store, config.memory_shown, config.memory_tools)
@@ -166,21 +166,6 @@ def check_places(config: ServeConfig) -> None:
             raise UserError(f"{field}={file} can be no file: give one, such as {field}.jsonl.")
     if config.votes is not None and config.votes == config.thumbs:
         raise UserError(f"votes and thumbs are both {config.votes}: give each a file of its own.")
-
-
-def open_comparisons(config: ServeConfig) -> Comparisons | None:
-    """Raises UserError for a file that holds neither pairs nor prompts, and without votes."""
-    from fledge.serve.comparisons import read_comparisons
-    from fledge.serve.votes import VoteFile
-
-    if config.compare is None:
-        return None
-    if config.votes is None:
-        raise UserError(
-            f"compare={config.compare} was given and no file for what is said: give "
-            "votes=votes.jsonl too."
-        )
-    return read_comparisons(config.compare, config.votes, VoteFile(config.votes, "votes"))
 
 
 def read_key(file: Path | None) -> bytes | None:

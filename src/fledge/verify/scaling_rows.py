@@ -30,7 +30,7 @@ def make_runs(law: Law) -> Points:
 
 
 def fit_row() -> TableRow:
-    """Every parameter of every law, relative; the largest budget a hundred times over, too."""
+    """Every parameter of every law, relative."""
     error = 0.0
     for law in LAWS:
         fitted = fit_law(make_runs(law), 0.03).law

@@ -18,6 +18,7 @@ from fledge.algorithms.policy.adversarial_imitation import (
     AdversarialImitation,
     Attributed,
 )
+from fledge.errors import UserError
 from fledge.models.control.actor_critic import ActorCritic, Encoder
 from fledge.models.control.discriminator import PlainDiscriminator, RewardDiscriminator
 from fledge.runs.checkpoint import load_state, save_state
@@ -186,6 +187,11 @@ def test_the_absorbing_state_is_told_by_how_often_either_comes_there_and_earns_f
     more = made.reward(ours) - plain.reward(ours)
     expected = torch.where(ours.terminated, 9 * math.log(1 / 3), 0.0)
     torch.testing.assert_close(more, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_earned_for_ever_has_no_sum_without_a_discount() -> None:
+    with pytest.raises(UserError, match=r"absorbing=true \(airl's default\) and gamma=1"):
+        make(AIRL.replace(**{**SMALL, "gamma": 1.0}))
 
 
 @pytest.mark.parametrize("settings", [GAIL, AIRL], ids=["gail", "airl"])

@@ -48,14 +48,14 @@ def test_the_errors_are_those_of_another_optimiser() -> None:
             return np.log(np.exp(e) + np.exp(a - alpha * np.log(of.parameters / 1e4))
                           + np.exp(b - beta * np.log(of.tokens / 1e6)))  # fmt: skip
 
-        found = optimize.least_squares(
+        fitted = optimize.least_squares(
             lambda t, r=rest: say(t, r) - np.log(r.loss), [0.0, 0.4, -0.5, 0.35, 0.33],
             loss="huber", f_scale=HUBER_OF_FEW, xtol=1e-12, ftol=1e-12, gtol=1e-12,
         ).x  # fmt: skip
-        error = np.log(these.loss) - say(found, these)
+        error = np.log(these.loss) - say(fitted, these)
         assert tested.error[at] == pytest.approx(float(np.sqrt((error**2).mean())), rel=0.02)
 
-        def slope(of: Points, at: np.ndarray = found) -> np.ndarray:
+        def slope(of: Points, at: np.ndarray = fitted) -> np.ndarray:
             step = 1e-5 * np.eye(5)
             return np.stack([(say(at + d, of) - say(at - d, of)) / 2e-5 for d in step], 1)
 

@@ -13,6 +13,7 @@ import torch
 from scipy.stats import chi2
 
 from fledge.exact.walking_mind import ACTS, EnumeratedScene
+from fledge.plan.minds import simulated_walks
 from fledge.plan.minds.amortised import (
     Learning,
     MindLearner,
@@ -43,11 +44,13 @@ def generator(seed: int) -> torch.Generator:
 
 @pytest.mark.parametrize("change", [0.0, 0.2])
 def test_posteriors_of_simulated_walks_are_bayes_over_all_minds(
-    change: float, oracle: EnumeratedScene
+    change: float, oracle: EnumeratedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = make("up", change)
     walks = Simulator(planned, 5).draw(6, generator(1))
     said = follow_exactly(planned, walks).exp()
+    monkeypatch.setattr(simulated_walks, "AT_ONCE", 1)  # one walk at a time
+    torch.testing.assert_close(follow_exactly(planned, walks).exp(), said)
     for row in range(6):
         words = [
             ACTS[act] for act, real in zip(walks.act[row], walks.chosen[row], strict=True) if real
@@ -116,6 +119,18 @@ def test_how_far_two_are_apart_is_the_sum_over_minds() -> None:
     p, q = [0.5, 0.5, 0.0], [0.25, 0.25, 0.5]
     said = tell_apart(torch.tensor(p).double().log(), torch.tensor(q).log())
     assert float(said) == pytest.approx(0.6931471805599453, abs=1e-6)
+
+
+def test_a_mind_that_the_network_all_but_excludes_is_told_in_numbers() -> None:
+    """e^-900 is 0 in float64: the distance is 900 nats of a mind's chance, and no infinity."""
+    planned = make("up")
+    network = MindNetwork(planned, 8)
+    with torch.no_grad():
+        network.minds.bias[0] = -900.0
+    reading = NetworkReading(planned, network)
+    chance = float(reading.exact[0, 0].exp())
+    assert reading.update(0)["nats_apart"] == pytest.approx(900 * chance, abs=2)
+    assert chance > 0.01
 
 
 def test_learning_goes_on_from_its_state() -> None:

@@ -185,6 +185,7 @@ def test_a_mistake_in_a_scene_of_two_is_one_sentence(before: str, after: str, sa
     ("before", "after", "said"),
     [
         ('chose = "give"', 'chose = "take"', "choices 2 of three says chose = 'take'"),
+        ('chose = "give"', 'chose = ["give"]', "says chose = ['give']: give one of give, not"),
         ("{ Bob = 2 }", "{ Cy = 2 }", "a number for some of self, Ann, Bob"),
         ("between.not = {}", "", "no choice between two or more"),
         ("self = [1, 2, 3]", "self = [1]", "3 numbers of 0 or more"),

@@ -151,14 +151,15 @@ class NetworkReading:
         self.steps = self.scene.steps
         known, place, act = torch.tensor(self.steps).T
         with torch.no_grad():
-            self.every = network(known[None], place[None], act[None])[0].double().exp()
+            # Kept in logs: of a mind that is all but excluded the chance itself would be 0.
+            self.every = network(known[None], place[None], act[None])[0].double()
         walk = Walks(act[None], known[None], place[None], act[None], (act >= 0)[None])
         self.exact = follow_exactly(planned, walk)[0]
         self.seen, self.foretold = 0, 1.0
 
     @property
     def posterior(self) -> Tensor:
-        return self.every[self.seen - 1] if self.seen else self.planned.prior
+        return self.every[self.seen - 1].exp() if self.seen else self.planned.prior
 
     def update(self, batch: int, between_steps: Callable[[], None] = lambda: None) -> Any:
         """Take in the next action."""
@@ -172,8 +173,8 @@ class NetworkReading:
     def say_apart(self) -> tuple[list[float], list[float]]:
         """KL(exact ‖ network) in nats, and the total variation, after each action that was read."""
         exact, said = self.exact[: self.seen], self.every[: self.seen]
-        nats = tell_apart(exact, said.log())
-        return nats.tolist(), (0.5 * (exact.exp() - said).abs().sum(1)).tolist()
+        moved = 0.5 * (exact.exp() - said.exp()).abs().sum(1)
+        return tell_apart(exact, said).tolist(), moved.tolist()
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self.seen, "foretold": self.foretold}

@@ -13,7 +13,9 @@ from fledge.plan.minds.inverse_planning import filter_minds
 from fledge.plan.minds.particles import change_minds, draw_minds
 from fledge.plan.minds.planned import Planned
 from fledge.plan.minds.prediction import list_ahead, tabulate_looks
-from fledge.plan.minds.walk_scene import TAKE
+from fledge.plan.minds.walk_scene import ACTS, TAKE
+
+AT_ONCE = 10_000_000  # chances of actions that are worked out together: 80 MB
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Simulator:
 
 def follow_exactly(planned: Planned, walks: Walks) -> Tensor:
     """log P(mind | actions so far) of each walk, by enumeration of all minds.  -> [B, T, M]"""
-    likely = planned.log_likelihood(walks.known, walks.place, walks.act)
-    log_p, _ = filter_minds(planned, likely)
-    return log_p[..., 1:].permute(1, 2, 0)
+    B, T = walks.act.shape
+    rows = max(1, AT_ONCE // (len(planned.minds) * len(ACTS) * T))
+    parts = []
+    for a in range(0, B, rows):
+        some = (each[a : a + rows] for each in (walks.known, walks.place, walks.act))
+        log_p, _ = filter_minds(planned, planned.log_likelihood(*some))
+        parts.append(log_p[..., 1:].permute(1, 2, 0))
+    return torch.cat(parts)

@@ -130,7 +130,7 @@ def read_choice(
                 f"{alternative!r} in {which} of {file.name} gives {goods!r}: give a number for "
                 f"some of {', '.join(people)}."
             )
-    if chosen and given.get("chose") not in between:
+    if chosen and given.get("chose") not in list(between):
         raise UserError(
             f"{which} of {file.name} says chose = {given.get('chose')!r}: give one of "
             f"{', '.join(between)}."

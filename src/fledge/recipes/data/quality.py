@@ -136,6 +136,12 @@ def count_pieces(sides: list[Corpus], split: Split) -> list[int]:
 
 def check_numbers(config: DataQualityConfig, numbers: dict[Split, list[int]]) -> None:
     """Raises UserError."""
+    for kind, number in zip(KINDS, numbers["train"], strict=True):
+        if not number:
+            raise UserError(
+                f"{kind}={getattr(config, kind)} leaves nothing to learn from, all of it is held "
+                "out: give more documents."
+            )
     for split in ("validation", "test"):
         for kind, number in zip(KINDS, numbers[split], strict=True):
             if number < FEWEST:

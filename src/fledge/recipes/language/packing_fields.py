@@ -34,11 +34,12 @@ class PackingFields(BaseModel):
         "`fledge data quality` for quality",
     )
 
-    def check_packing(self, order: str, objective: str | None, begin: int | None) -> None:
+    def check_packing(self, order: str, objective: str, begin: int | None) -> None:
         """order: in which a recurrent model reads, "" for the usual. begin: the token
         that opens documents. Raises UserError for what does not go together.
         """
-        whole = f"{order}=true" if order else f"objective={objective}" if objective else ""
+        other = "" if objective == "next_token" else f"objective={objective}"
+        whole = f"{order}=true" if order else other
         models = ("perplexity", "quality")
         if (self.curriculum_model is not None) != (self.curriculum in models):
             raise UserError(

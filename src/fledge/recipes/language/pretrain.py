@@ -136,7 +136,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
     config.check_order(policy.network, config.objective)
-    config.check_packing(config.reading_order, config.objective, tokenizer.begin)
+    objective = config.choose_objective(paired)
+    config.check_packing(config.reading_order, objective, tokenizer.begin)
     backward = reads_backward(policy.network)
     row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     speaks = read_pair_tokenizer(tokenizer, sizes) if paired else tokenizer

@@ -95,7 +95,9 @@ export function openCompare(place) {
   };
 
   document.addEventListener("keydown", (event) => {
-    if (place.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A key that is held down would answer pairs that nobody has read.
+    if (place.hidden || event.repeat) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input, textarea, select, dialog")) return;
     const at = ["a", "b", "s"].indexOf(event.key.toLowerCase());
     if (at >= 0) say([0, 1, null][at]);
