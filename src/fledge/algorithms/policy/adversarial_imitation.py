@@ -21,7 +21,7 @@ from fledge.errors import UserError
 from fledge.fit import total
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
-from fledge.models.control.discriminator import Discriminator
+from fledge.models.control.discriminator import Discriminator, say_end
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
@@ -164,7 +164,7 @@ class AdversarialImitation:
             logit, marked = self.logit(rows), Marked(rows.chosen, rows.expert)
             if self.settings.absorbing:
                 # One step there for each drawn step that leads there, whoever took it.
-                end = self.discriminator.end.to(logit.dtype).expand_as(logit)
+                end = say_end(self.discriminator.end).to(logit.dtype).expand_as(logit)
                 logit, marked = torch.cat([logit, end], 1), rows.with_ends()
             nats = total(softplus(torch.where(marked.expert, -logit, logit)), marked.chosen, count)
             right = ((logit > 0) == marked.expert).to(logit.dtype)
@@ -194,7 +194,7 @@ class AdversarialImitation:
         (reward,) = self.discriminator_learner.map(ask, batch)
         if self.settings.absorbing:
             gamma = self.settings.gamma
-            later = gamma / (1 - gamma) * self.discriminator.reward(self.discriminator.end)
+            later = gamma / (1 - gamma) * self.discriminator.reward(say_end(self.discriminator.end))
             reward = reward + torch.where(batch.terminated, later.to(reward), 0.0)
         return torch.where(batch.chosen, reward, 0.0)
 

@@ -1,9 +1,9 @@
 """Networks that tell an expert's steps from a policy's: a plain one (GAIL, Ho & Ermon 2016), and
 one whose parts are a reward and its shaping (AIRL, Fu, Luo & Levine 2018, eq. 4).
 
-D = σ(logit) is the chance that a step is the expert's. `end` is the logit of a step in the state
-that a termination leads to, and that nothing leaves (Kostrikov, Agrawal, Dwibedi, Levine & Tompson
-2019, section 4.2).
+D = σ(logit) is the chance that a step is the expert's. A step in the state that a termination leads
+to, and that nothing leaves (Kostrikov, Agrawal, Dwibedi, Levine & Tompson 2019, section 4.2), has a
+logit of its own, `say_end`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,18 @@ from fledge.models.control.actor_critic import Encoder
 from fledge.models.control.mlp import mlp
 from fledge.worlds.world import Space
 
+# The logit of the absorbing state is one number, which AdamW moves by the learning rate a step at
+# most: networks were so much faster that an early end went on to pay, and AIRL came to 9 of CartPole's
+# 500. Where the expert never ends nothing else bounds it, and it is earned 1/(1 − γ) times.
+END_SPEED, END_MOST = 100.0, 5.0
+
+
+def say_end(end: Tensor) -> Tensor:
+    """The logit of a step in the absorbing state, from -5 to 5, out of the number that is learned.
+    [] -> []
+    """
+    return END_MOST * torch.tanh(END_SPEED / END_MOST * end)
+
 
 class PlainDiscriminator(nn.Module):
     """logit(s, a), of any kind."""
@@ -29,7 +41,7 @@ class PlainDiscriminator(nn.Module):
         self.encoder, self.action = encoder, Encoder(action, normalise=False)
         width = encoder.width + self.action.width
         self.network = mlp((width, *widths, 1), generator=generator)
-        self.end = nn.Parameter(torch.zeros(()))
+        self.end = nn.Parameter(torch.zeros(()))  # as `say_end` reads it
 
     def logit(
         self, obs: Tensor, action: Tensor, next_obs: Tensor, terminated: Tensor, logp: Tensor
@@ -72,7 +84,8 @@ class RewardDiscriminator(nn.Module):
         width = encoder.width + (0 if state_only else self.action.width)
         self.g = mlp((width, *widths, 1), generator=generator)
         self.h = mlp((encoder.width, *widths, 1), generator=generator)
-        self.end = nn.Parameter(torch.zeros(()))  # g there: h is 0, and there is nothing to choose
+        # g there, as `say_end` reads it: h is 0, and there is nothing to choose
+        self.end = nn.Parameter(torch.zeros(()))
 
     def learned_reward(self, obs: Tensor, action: Tensor) -> Tensor:
         """g.  [N, *O], [N, *A] -> [N]"""
