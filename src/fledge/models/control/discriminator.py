@@ -18,8 +18,8 @@ from fledge.models.control.mlp import mlp
 from fledge.worlds.world import Space
 
 # The logit of the absorbing state is one number, which AdamW moves by the learning rate a step at
-# most: networks were so much faster that an early end went on to pay, and AIRL came to 9 of CartPole's
-# 500. Where the expert never ends nothing else bounds it, and it is earned 1/(1 − γ) times.
+# most: networks were so much faster that an early end went on to pay, and AIRL came to 9 of the 500
+# of CartPole. Where the expert never ends nothing else bounds it, and it is earned 1/(1 − γ) times.
 END_SPEED, END_MOST = 100.0, 5.0
 
 
