@@ -257,10 +257,12 @@ def test_many_at_once_and_one_too_many(client: Any, server: Server, model: Model
 
     async def run() -> list[str]:
         ask = {"model": "tiny", "messages": QUESTION, "extra_body": {"ignore_eos": True}}
-        streams = [
-            await many.chat.completions.create(**ask, max_tokens=200, stream=True, seed=i)
+        # All at once: one after the other, the first has ended on a busy machine before the last.
+        opening = (
+            many.chat.completions.create(**ask, max_tokens=200, stream=True, seed=i)
             for i in range(12)
-        ]
+        )
+        streams = await asyncio.gather(*opening)
         with pytest.raises(openai.RateLimitError):
             await many.chat.completions.create(**ask, max_tokens=4)
         for stream in streams[1:]:
