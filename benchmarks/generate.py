@@ -146,7 +146,7 @@ def batched(model: Any, asked: Made, rows: int, cache: str = "") -> Callable[[],
     how: dict[str, Any] = {"cache_implementation": "static", "disable_compile": True}
     if "compiled" in cache:
         compiling = CompileConfig(fullgraph=False, dynamic=False, mode="default")
-        compiling._compile_all_devices = True
+        compiling._compile_all_devices = True  # pyright: ignore[reportAttributeAccessIssue]
         how |= {"disable_compile": False, "compile_config": compiling}
 
     def work() -> None:

@@ -11,10 +11,14 @@ def test_the_posterior_is_where_its_gradient_is_nothing_and_as_wide_as_its_curva
     d = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     posterior = fit_bradley_terry(d, 0.5)
     w = posterior.mean.clone().requires_grad_(True)
-    loss = lambda w: torch.log1p(torch.exp(-(d @ w))).sum() + 0.25 * (w * w).sum()  # noqa: E731
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return torch.log1p(torch.exp(-(d @ w))).sum() + 0.25 * (w * w).sum()
+
     [slope] = torch.autograd.grad(loss(w), w)
     assert float(slope.abs().max()) < 1e-7
     curve = torch.autograd.functional.hessian(loss, posterior.mean)
+    assert isinstance(curve, torch.Tensor)
     assert torch.allclose(posterior.covariance @ curve, torch.eye(3).double(), atol=1e-8)
     prior = fit_bradley_terry(d[:0], 0.5)
     assert prior.mean.tolist() == [0, 0, 0]

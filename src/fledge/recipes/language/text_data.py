@@ -5,7 +5,7 @@ the run folder, and rows of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -104,7 +104,7 @@ def make_sampler(
     text.
     """
     sources, streams = split_sources(data), stream.of_sources()
-    sizes: dict[str, int] = {"rows_per_step": rows_per_step, "context": context, "seed": seed}
+    sizes: dict[str, Any] = {"rows_per_step": rows_per_step, "context": context, "seed": seed}
     if carry:
         return StreamRows(stream, begin, **sizes)
     if len(streams) == 1:
