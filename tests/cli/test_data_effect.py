@@ -71,6 +71,24 @@ def test_what_shares_a_passage_is_not_held_out(tmp_path: Path) -> None:
     assert chosen[0] in read_texts(tmp_path / "with.jsonl")
 
 
+def test_dedup_takes_copies_and_shared_passages(tmp_path: Path) -> None:
+    """One text twice, and one whose sixty words stand in another again: the side with the step
+    has neither twice.
+    """
+    texts = [write_text(seed, 200) for seed in range(400)]
+    passage = write_text(2000, 60)
+    more = [texts[0], f"{passage} {write_text(2001, 80)}", f"{write_text(2002, 80)} {passage}"]
+    rows = [json.dumps({"text": text}) + "\n" for text in (*texts, *more)]
+    (tmp_path / "corpus.jsonl").write_text("".join(rows))
+    config = DataEffectConfig(data=str(tmp_path / "corpus.jsonl"), step="dedup")
+    write_sides(tmp_path, config)
+    kept = "\n".join(read_texts(tmp_path / "with.jsonl") + read_texts(tmp_path / "held.jsonl"))
+    whole = "\n".join(read_texts(tmp_path / "without.jsonl"))
+    assert kept.count(texts[0]) == 1
+    assert kept.count(passage) == 1
+    assert whole.count(passage) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -29,7 +29,8 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.text.documents import Document, LongDocument, read_documents
 
-Step = Literal["gopher", "c4", "fineweb", "exact", "near", "spans"]
+Step = Literal["gopher", "c4", "fineweb", "exact", "near", "spans", "dedup"]
+COPIES: dict[Step, Copies] = {"exact": "exact", "near": "near", "dedup": "near"}
 Side = Literal["with", "without"]
 SIDES: tuple[Side, Side] = ("without", "with")
 HELD_OUT = 20  # one document in so many
@@ -46,7 +47,10 @@ class DataEffectConfig(ProxyFields):
     )
 
     data: str = Field(description="text, as `pretrain` takes it")
-    step: Step = Field(default="near", description="gopher, c4, fineweb, exact, near or spans")
+    step: Step = Field(
+        default="near",
+        description="gopher, c4, fineweb, exact, near, spans, or dedup: near and spans",
+    )
     seeds: int = Field(default=3, ge=2, le=100, description="models on each side")
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/data-effect, …"
@@ -124,13 +128,13 @@ def write_sides(folder: Path, config: DataEffectConfig) -> dict[str, int]:
     if path.exists():
         return read_json(path, dict[str, int])
     rules = [config.step] if config.step in ("gopher", "c4", "fineweb") else []
-    copies: Copies = config.step if config.step == "exact" or config.step == "near" else "none"
+    copies: Copies = COPIES.get(config.step, "none")
     filters = Filters(rules=rules)
     quiet = lambda _: None  # noqa: E731
     verdicts = judge_all(read(config), filters, copies, quiet)
     spans: dict[int, list[int]] = {}
     shared = set[int]()  # whose passages stand again in others, which only one side keeps whole
-    if config.step == "spans":
+    if config.step in ("spans", "dedup"):
         numbers, words, copied = find_spans(read(config), filters, verdicts, folder, SPAN, quiet)
         shared = set(copied.tolist())
         for number, word in zip(numbers.tolist(), words.tolist(), strict=True):
