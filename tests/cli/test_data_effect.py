@@ -72,10 +72,10 @@ def test_what_shares_a_passage_is_not_held_out(tmp_path: Path) -> None:
 
 
 def test_dedup_takes_copies_and_shared_passages(tmp_path: Path) -> None:
-    """One text twice, and one whose sixty words stand in another again: the side with the step
-    has neither twice.
+    """One text of forty words twice, too short for a passage, and sixty words that stand in two:
+    the side with the step has neither twice.
     """
-    texts = [write_text(seed, 200) for seed in range(400)]
+    texts = [write_text(seed, 200 if seed else 40) for seed in range(400)]
     passage = write_text(2000, 60)
     more = [texts[0], f"{passage} {write_text(2001, 80)}", f"{write_text(2002, 80)} {passage}"]
     rows = [json.dumps({"text": text}) + "\n" for text in (*texts, *more)]
