@@ -1,5 +1,5 @@
 """Whether the best learning rate of a narrow transformer is that of one four times as wide: the
-loss over a grid of rates at widths 64 and 256 (or --wide), under parameterization=standard and =mup.
+loss over a grid of rates at widths 64 and 256, or --wide, under parameterization=standard and =mup.
 
 Three layers with heads of 16 learn the bytes of Python's own help topics (pydoc_data), 96 steps of
 512 bytes; the loss is of the last tenth of the text, which is held out.
