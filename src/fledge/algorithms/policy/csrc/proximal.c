@@ -15,7 +15,7 @@ typedef struct {
     const uint8_t *chosen; /* [rows] */
     const float *old_logp, *advantage, *target, *old_value;       /* [rows] */
     float *numbers_slope, *log_std_slope, *value_slope; /* of the whole loss, as they are above */
-    double *sums; /* each / count: loss, policy loss, value loss, rows outside the clip, KL, entropy */
+    double *sums; /* each / count: loss, policy loss, value loss, clipped rows, KL, entropy */
     int64_t rows, width;
     double count, clip_low, clip_high, value_clip, value_coefficient, entropy_coefficient;
 } Step; /* value_clip: infinity where the value may move freely */
