@@ -523,6 +523,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge data clean web.jsonl rules=gopher,c4,fineweb against=questions.jsonl",
     ),
     "DataEffectConfig": (
+        "fledge data effect step=dedup",
         "fledge data effect web.jsonl step=near",
         "fledge data effect web/ step=gopher seeds=5 steps=1000",
     ),

@@ -69,7 +69,10 @@ class Languages:
 
     def measure(self, text: str) -> NDArray[np.float64]:
         """The distance of the text to each profile, of the greatest possible one.  [languages]"""
-        own = rank_runs(find_runs(choose_stretches(text)))
+        return self._measure(_write_codes(choose_stretches(text)))
+
+    def _measure(self, codes: Hashes) -> NDArray[np.float64]:
+        own = rank_runs(find_runs(codes))
         if not len(own):
             return np.ones(len(self.names))
         place = np.minimum(np.searchsorted(self._runs, own), len(self._runs) - 1)
@@ -80,12 +83,13 @@ class Languages:
         return (apart.sum(0) / LENGTH + len(own) - len(known)) / len(own)
 
     def tell(self, text: str) -> str:
-        """The name of a profile, or `UNKNOWN` for fewer than `FEWEST_LETTERS` letters and for
-        what none is near.
+        """The name of a profile, or `UNKNOWN` for fewer than `FEWEST_LETTERS` letters (their marks
+        count) and for what none is near.
         """
-        if sum(map(str.isalpha, choose_stretches(text))) < FEWEST_LETTERS:
+        codes = _write_codes(choose_stretches(text))
+        if np.count_nonzero(codes != _BLANK) < FEWEST_LETTERS:
             return UNKNOWN
-        apart = self.measure(text)
+        apart = self._measure(codes)
         best = int(np.argmin(apart))
         return self.names[best] if apart[best] <= FARTHEST else UNKNOWN
 
@@ -98,9 +102,10 @@ def choose_stretches(text: str) -> str:
     return " ".join(text[at * step : at * step + STRETCH] for at in range(STRETCHES))
 
 
-def find_runs(text: str) -> Hashes:
-    """The hashes of all runs of 1 to 5 letters, each as often as it stands there."""
-    codes = _write_codes(text)
+def find_runs(codes: Hashes) -> Hashes:
+    """The hashes of all runs of 1 to 5 letters of what `_write_codes` wrote, each as often as it
+    stands there.
+    """
     blanks = np.cumsum(codes == _BLANK)
     hashed, parts = codes, [codes[codes != _BLANK]]
     for length in range(2, LONGEST + 1):

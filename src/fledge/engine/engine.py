@@ -9,6 +9,7 @@ its neighbours, nor on its slot.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -220,13 +221,10 @@ class Engine:
         rules = batch.rules if first == 0 else group_by_rule(rows)
         raw = compute_raw_logits(batch.network, hidden, self.forbidden)
         logits = apply_rules(raw, rows, rules)
-        best = logits.amax(-1)
-        lost = ~best.isfinite()  # no token is left, or a logit is no number
-        stuck = {i: float(best[i]) for i in lost.nonzero().flatten().tolist()}
-        if stuck:
-            logits = logits.masked_fill(lost[:, None], 0.0)
-            batch.spoilt |= any(top != float("-inf") for top in stuck.values())
         choice = draw_tokens(raw, logits, slots.take_uniform(first, len(rows)), rows, rules)
+        # no token is left, or a logit is no number
+        stuck = {i: top for i, top in enumerate(choice.top.tolist()) if not math.isfinite(top)}
+        batch.spoilt |= any(top != float("-inf") for top in stuck.values())
         ended = slots.write(first, choice)  # whose row has come to its stop token or its limit
         told = [None if i in stuck else row for i, row in enumerate(rows)] if stuck else rows
         self._watch(told, first, choice, raw)

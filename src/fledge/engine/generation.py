@@ -39,9 +39,9 @@ from fledge.models.language.transformer import Transformer
 # Of the weights' products; the residual stream stays in float32. With int4 the unembedding is in
 # int8: the logits hang on every one of its numbers.
 Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
-# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in
-# float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
-# 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
+# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and for
+# torch's kernels in float32, whose small products take half the time of those in bfloat16. Above it
+# is memory (torch 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
 SMALL_LAYER = 12_000_000
 
 
@@ -113,7 +113,7 @@ class GenerationTransformer:
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
         half, native = precision in ("bf16", "int4"), can_be_native(network, precision)
         self.compute = torch.bfloat16 if half else weight.dtype
-        self.narrow = torch.bfloat16 if half else real
+        self.narrow = torch.bfloat16 if half or (native and precision == "int8") else real
         if native and precision != "int4":
             self.compute = real  # a native product rounds by itself
         make, make_last = choose_products(precision, self.compute, native)
@@ -173,7 +173,7 @@ class GenerationTransformer:
             return self.narrow, round_up(positions)
         layer = 2 * slots * c.kv_heads * positions * c.head_width * self.real.itemsize
         if layer <= SMALL_LAYER:
-            return self.real, round_up(positions)
+            return self.narrow if self.attends else self.real, round_up(positions)
         return self.narrow, min(BLOCK, round_up(positions))
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor | None]]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.engine.native_draw import can_draw, draw_natively
 from fledge.engine.row import Row
 from fledge.log_prob import PLAIN, Decoding, draw, restrict
 from fledge.policy import TokenPolicy
@@ -23,6 +24,7 @@ class Choice:
     token: Tensor
     logp: Tensor  # under the distribution that was sampled; 0 where the rule is greedy
     raw_logp: Tensor  # under the model, over all tokens that are actions
+    top: Tensor  # the greatest logit; where it is no finite number there is no token to choose
 
 
 def apply_rules(
@@ -80,24 +82,28 @@ def draw_tokens(
     rows: Sequence[Row],
     rules: Mapping[Decoding, Sequence[int]],
 ) -> Choice:
-    """raw, logits [B, V] (of `apply_rules`); uniform [B]. A row of −∞ alone has no token: the
-    caller has taken it out.
+    """raw, logits [B, V] (of `apply_rules`); uniform [B]. Of a row without a token to choose the
+    token is any.
     """
     greedy = [i for rule, members in rules.items() if rule.greedy for i in members]
     if len(greedy) == len(uniform):
-        token = logits.argmax(-1)
-        logp = torch.zeros(len(token), dtype=logits.dtype, device=logits.device)
+        top, token = logits.max(-1)
+        logp = torch.zeros_like(top)
+    elif can_draw(logits):
+        token, logp, top = draw_natively(logits, uniform)
     else:
-        token, logp = draw(logits, uniform)
-        if greedy:
-            token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
+        top = logits.amax(-1)
+        lost = ~top.isfinite()
+        token, logp = draw(logits.masked_fill(lost[:, None], 0.0) if lost.any() else logits, uniform)
+    if 0 < len(greedy) < len(uniform):
+        token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
     raw_logp = logp
-    if other := [
-        i for i, row in enumerate(rows) if row.needs_processing or row.request.rule != PLAIN
-    ]:
+    other = {i for i, row in enumerate(rows) if row.needs_processing}
+    other.update(i for rule, members in rules.items() if rule != PLAIN for i in members)
+    if other := sorted(other):
         chance = raw[other].log_softmax(-1).gather(-1, token[other, None]).squeeze(-1)
         raw_logp = logp.index_put((torch.tensor(other, device=logp.device),), chance)
-    return Choice(token, logp, raw_logp)
+    return Choice(token, logp, raw_logp, top)
 
 
 def list_forbidden(policy: TokenPolicy) -> Tensor | None:

@@ -38,6 +38,7 @@ def load_native() -> Any:
     ]  # fmt: skip
     library.attend.argtypes = [c_void_p]
     library.read_layers.argtypes = [c_void_p, c_void_p]
+    library.draw.argtypes = [c_void_p, c_int]
     os.register_at_fork(after_in_child=library.begin_anew)
     return library
 

@@ -486,7 +486,7 @@ def data_clean(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedR
     return run_verb("data clean", {"data": data, **fields}, verbose)
 
 
-def data_effect(data: Texts, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+def data_effect(data: Texts = "python", *, verbose: bool = False, **fields: Any) -> TrainedRun:
     """What a step of curation buys: models with and without it, in bits per byte of held-out
     documents, with an interval over seeds and documents.
     """

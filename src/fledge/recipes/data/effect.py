@@ -46,7 +46,7 @@ class DataEffectConfig(ProxyFields):
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
 
-    data: str = Field(description="text, as `pretrain` takes it")
+    data: str = Field(default="python", description="text, as `pretrain` takes it")
     step: Step = Field(
         default="near",
         description="gopher, c4, fineweb, exact, near, spans, or dedup: near and spans",
