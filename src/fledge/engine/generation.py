@@ -39,7 +39,7 @@ from fledge.models.language.transformer import Transformer
 # Of the weights' products; the residual stream stays in float32. With int4 the unembedding is in
 # int8: the logits hang on every one of its numbers.
 Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
-# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and for
+# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, for
 # torch's kernels in float32, whose small products take half the time of those in bfloat16. Above it
 # is memory (torch 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
 SMALL_LAYER = 12_000_000

@@ -94,7 +94,9 @@ def draw_tokens(
     else:
         top = logits.amax(-1)
         lost = ~top.isfinite()
-        token, logp = draw(logits.masked_fill(lost[:, None], 0.0) if lost.any() else logits, uniform)
+        token, logp = draw(
+            logits.masked_fill(lost[:, None], 0.0) if lost.any() else logits, uniform
+        )
     if 0 < len(greedy) < len(uniform):
         token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
     raw_logp = logp
