@@ -1,5 +1,7 @@
 """How many threads compute the steps of some work: watched, and tried anew where steps come to take
-another time than usual, for other programs have come or gone.
+another time than usual, for other programs have come or gone. Where fewer compute than there are it
+is tried from time to time whether more would be faster: one thread does not feel it when a program
+that was beside it ends.
 
 A trial is made of real steps, a few with each number of threads and a few as before, twice, the
 second time in the other order: steps that cost more and more, as those of longer and longer texts
@@ -46,12 +48,13 @@ def list_choices(most: int) -> list[int]:
 @dataclass
 class _Trial:
     """present: the threads before it. last: its last step. numbers: of threads that are tried.
-    Seconds and work of each.
+    unasked: steps gave no reason for it. Seconds and work of each.
     """
 
     present: int
     last: int
     numbers: set[int]
+    unasked: bool
     seconds: dict[int, float] = field(default_factory=dict)
     work: dict[int, float] = field(default_factory=dict)
 
@@ -88,7 +91,8 @@ class Pace:
         self._keep, self._say, self._eager, self._clock = keep, say, eager, clock
         self._trial: _Trial | None = None
         self._steps: deque[tuple[float, float]] = deque(maxlen=4 * MOST)  # seconds, work
-        self._wait, self._since = AGAIN_S, -math.inf
+        self._wait, self._since = AGAIN_S, -math.inf  # from trial to trial, and the last one
+        self._patience, self._begun = AGAIN_S, clock()  # with fewer threads than there are
 
     def threads_at(self, step: int) -> int:
         """How many threads compute a step."""
@@ -114,8 +118,9 @@ class Pace:
             if not self.choices or early or len(self._steps) < KNOWN:
                 return
             each = self._count_enough()
-            if self._eager or self._has_reason(each):
-                self._try(step, each)
+            asked = self._eager or self._has_reason(each)
+            if asked or self._could_be_more(step):
+                self._try(step, each, unasked=not asked)
 
     def _count_enough(self) -> int:
         """How many steps of one kind tell how fast they are."""
@@ -129,7 +134,12 @@ class Pace:
         usual, recent = statistics.median(costs), statistics.median(costs[-each:])
         return recent >= SLOWER * usual or recent <= FASTER * usual
 
-    def _try(self, step: int, each: int) -> None:
+    def _could_be_more(self, step: int) -> bool:
+        """Whether fewer threads compute than might, and none was tried for long."""
+        fewer = self.threads_at(step) < max(self.choices)
+        return fewer and self._clock() - max(self._since, self._begun) >= self._patience
+
+    def _try(self, step: int, each: int, unasked: bool) -> None:
         """Plan so many steps with each of the others, half of them there and half on the way back,
         and as many as before for comparison, half of them first and half last.
         """
@@ -139,7 +149,7 @@ class Pace:
         for number, (before, n) in enumerate(itertools.pairwise(order), start=1):
             if n != before:
                 self.changes.append((step + 1 + number * half, n))
-        self._trial = _Trial(present, step + half * len(order), set(order))
+        self._trial = _Trial(present, step + half * len(order), set(order), unasked)
         self._keep()
 
     def _decide(self, step: int, trial: _Trial) -> None:
@@ -150,9 +160,12 @@ class Pace:
         known = trial.numbers == trial.seconds.keys()
         gain = trial.cost(present) / trial.cost(best) if known else 1.0
         if gain < GAIN:
-            self._wait = min(SELDOM_S, 2 * self._wait)
+            if trial.unasked:  # the next reason is no further off for that
+                self._patience = min(SELDOM_S, 2 * self._patience)
+            else:
+                self._wait = min(SELDOM_S, 2 * self._wait)
             return
-        self._wait = AGAIN_S
+        self._wait = self._patience = AGAIN_S
         self.changes.append((step + 1, best))
         self._keep()
         self._say(
