@@ -3,7 +3,8 @@
 PPO: world steps a second while it trains, the same copies, steps a batch, minibatches and passes on
 all sides. DQN and SAC: optimizer steps a second at equal batch and widths, of ours and of SB3 alone
 (`train`), and of CleanRL, whose files have no function for one, beside our whole loop: one step of
-the world and one update. Two threads or one, whichever a side is faster with.
+the world and one update. CleanRL's DQN has layers of 120 and 84, and so has ours beside it. Two
+threads or one, whichever a side is faster with.
 
 --cleanrl FOLDER: `cleanrl/` of a checkout of vwxyzjn/cleanrl, whose files are run as they are, each
 as a program in this process; they want tyro and tensorboard.
@@ -141,7 +142,9 @@ def cleanrl_sides(folder: Path, quick: int) -> dict[str, Callable[[], float]]:
         )  # fmt: skip
 
     def steps(fields: Mapping[str, Any]) -> int:
-        return fields["learning_starts"] + max(400, 800 // quick)  # it tells every 100
+        # It tells every 100, and asks for what gymnasium 1.0 has renamed as an episode of 1,000
+        # steps ends.
+        return min(fields["learning_starts"] + max(400, 800 // quick), 990)
 
     return {
         "PPO CartPole-v1, CleanRL": ppo("ppo.py", "CartPole-v1", 1, 2 + 80 // quick),
@@ -176,7 +179,8 @@ def list_sides(folder: Path | None, quick: int) -> dict[str, Callable[[], float]
             their_updates, algorithm, 480 // quick
         )
         if folder is not None:
-            sides[f"{algorithm} loop, ours"] = functools.partial(our_loop, fields, 640 // quick)
+            loop = {**fields, "widths": (120, 84)} if algorithm == "DQN" else fields
+            sides[f"{algorithm} loop, ours"] = functools.partial(our_loop, loop, 640 // quick)
     return sides | (cleanrl_sides(folder, quick) if folder else {})
 
 

@@ -1,7 +1,7 @@
 """How many threads compute the steps of some work: watched, and tried anew where steps come to take
-another time than usual, for other programs have come or gone. Where fewer compute than there are it
-is tried from time to time whether more would be faster: one thread does not feel it when a program
-that was beside it ends.
+another time than usual, for other programs have come or gone. Where fewer compute than there are
+other numbers are tried from time to time: one thread does not feel it when a program that was
+beside it ends.
 
 A trial is made of real steps, a few with each number of threads and a few as before, twice, the
 second time in the other order: steps that cost more and more, as those of longer and longer texts
@@ -31,6 +31,7 @@ FEWEST, MOST = 3, 100  # steps of one kind
 KNOWN = 10  # steps from which their usual time is told
 # From trial to trial; after each that changed nothing twice as long.
 AGAIN_S, SELDOM_S = 10.0, 600.0
+SHARE = 20  # times what a trial without a reason takes: as long passes before the next
 
 Change = tuple[int, int]  # the first step, and how many threads compute it and those after it
 
@@ -92,7 +93,8 @@ class Pace:
         self._trial: _Trial | None = None
         self._steps: deque[tuple[float, float]] = deque(maxlen=4 * MOST)  # seconds, work
         self._wait, self._since = AGAIN_S, -math.inf  # from trial to trial, and the last one
-        self._patience, self._begun = AGAIN_S, clock()  # with fewer threads than there are
+        # With fewer threads than there are; seconds that others took in the last trial.
+        self._patience, self._begun, self._tried = AGAIN_S, clock(), 0.0
 
     def threads_at(self, step: int) -> int:
         """How many threads compute a step."""
@@ -119,7 +121,7 @@ class Pace:
                 return
             each = self._count_enough()
             asked = self._eager or self._has_reason(each)
-            if asked or self._could_be_more(step):
+            if asked or self._could_be_more(step, each):
                 self._try(step, each, unasked=not asked)
 
     def _count_enough(self) -> int:
@@ -134,10 +136,16 @@ class Pace:
         usual, recent = statistics.median(costs), statistics.median(costs[-each:])
         return recent >= SLOWER * usual or recent <= FASTER * usual
 
-    def _could_be_more(self, step: int) -> bool:
+    def _could_be_more(self, step: int, each: int) -> bool:
         """Whether fewer threads compute than might, and none was tried for long."""
         fewer = self.threads_at(step) < max(self.choices)
-        return fewer and self._clock() - max(self._since, self._begun) >= self._patience
+        if not fewer:
+            return False
+        # Steps that others compute are a twentieth of the time, however long they take.
+        usual = statistics.median(seconds for seconds, _ in self._steps)
+        others = 2 * math.ceil(each / 2) * (len(self.choices) - 1) * usual
+        waited = self._clock() - max(self._since, self._begun)
+        return waited >= max(self._patience, SHARE * max(others, self._tried))
 
     def _try(self, step: int, each: int, unasked: bool) -> None:
         """Plan so many steps with each of the others, half of them there and half on the way back,
@@ -156,11 +164,12 @@ class Pace:
         self._trial, self._eager, self._since = None, False, self._clock()
         self._steps.clear()
         best, present = min(trial.seconds, key=trial.cost), trial.present
+        self._tried = sum(trial.seconds.values()) - trial.seconds.get(present, 0.0)
         # Of a number whose steps were all left out nothing is known.
         known = trial.numbers == trial.seconds.keys()
         gain = trial.cost(present) / trial.cost(best) if known else 1.0
         if gain < GAIN:
-            if trial.unasked:  # the next reason is no further off for that
+            if trial.unasked:
                 self._patience = min(SELDOM_S, 2 * self._patience)
             else:
                 self._wait = min(SELDOM_S, 2 * self._wait)

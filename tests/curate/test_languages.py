@@ -19,6 +19,7 @@ from fledge.curate.languages import (
     hash_run,
     learn_profile,
     rank_runs,
+    write_codes,
     write_profiles,
 )
 from fledge.errors import UserError
@@ -35,14 +36,14 @@ def test_runs_are_those_of_each_word_with_a_blank_on_either_side() -> None:
                 for at in range(len(padded) - length + 1)
                 if padded[at : at + length].strip()
             )
-    assert Counter(find_runs("Don't... 12 ÜBER, 日本!").tolist()) == wanted
+    assert Counter(find_runs(write_codes("Don't... 12 ÜBER, 日本!")).tolist()) == wanted
 
 
 def test_the_distance_is_the_papers_out_of_place_measure() -> None:
     """The drawing of Cavnar and Trenkle: 'the' of two texts at other ranks, one run missing."""
     languages = Languages({"a": [" t", "th", "e "], "b": ["zz", "th"]})
     text = "the the the"
-    own = rank_runs(find_runs(text)).tolist()
+    own = rank_runs(find_runs(write_codes(text))).tolist()
     place = {run: own.index(hash_run(run)) for run in (" t", "th", "e ")}
     missing = len(own) - 3
     apart = sum(abs(place[run] - at) for at, run in enumerate((" t", "th", "e ")))
@@ -67,7 +68,12 @@ def test_everyday_sentences_are_told() -> None:
     assert sum(both) >= 27
 
 
-@pytest.mark.parametrize("text", ["", "12 + 30 = 42 !!! " * 20, "Too short.", "ꆈꌠꁱꂷ" * 20])
+SIGNS = ["Danke " + "😀" * 20, "ok " + "𝟙" * 20]  # few letters among signs beyond 65,536
+
+
+@pytest.mark.parametrize(
+    "text", ["", "12 + 30 = 42 !!! " * 20, "Too short.", "ꆈꌠꁱꂷ" * 20, *SIGNS]
+)
 def test_what_no_profile_knows_is_unknown(text: str) -> None:
     assert Languages.load().tell(text) == UNKNOWN
 

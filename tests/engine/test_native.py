@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import threading
+from ctypes import c_int
 from typing import Any
 
 import pytest
@@ -60,6 +61,34 @@ def test_a_product_is_the_matrix_product_with_the_norm_before_it_and_what_follow
         torch.testing.assert_close(y, gate * gate.sigmoid() * up, atol=0.0, rtol=10)
         error = (y - gate * gate.sigmoid() * up).abs()
         assert bool((error <= 2 * bound * (1 + gate.abs() + up.abs())).all())
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+@pytest.mark.parametrize("shape", [*SHAPES, (64, 33, 100)])
+def test_pairs_of_bfloat16_are_multiplied_or_taken_apart(
+    apart: int, shape: tuple[int, int, int]
+) -> None:
+    """As processors of one maker or another do it. Of weights that bfloat16 has, what is left is
+    how x is rounded: to bfloat16, or not at all.
+    """
+    needs("bf16")
+    outputs, inputs, rows = shape
+    weight, x = numbers(outputs, inputs).bfloat16().float(), numbers(rows, inputs)
+    chosen = c_int.in_dll(load_native(), "pairs_apart")
+    before = chosen.value
+    try:
+        chosen.value = apart
+        made = NativeProduct(weight, "bf16")
+        y, normed = made(x), made(x, 1e-3)
+    finally:
+        chosen.value = before
+    root = (x.double().square().mean(-1, keepdim=True) + 1e-3).sqrt()
+    for said, read in ((y, x), (normed, (x.double() / root).float())):
+        exact = (read if apart else read.bfloat16()).double() @ weight.double().T
+        torch.testing.assert_close(said.double(), exact, atol=2**-20 * 40 * inputs**0.5, rtol=0)
+        if inputs > 1:
+            other = (read.bfloat16() if apart else read).double() @ weight.double().T
+            assert float((said - other).abs().max()) > 2**-10
 
 
 @pytest.mark.parametrize("kind", KINDS)

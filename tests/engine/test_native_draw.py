@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from fledge.engine.logits import draw_tokens
 from fledge.engine.native import load_native
 from fledge.engine.native_draw import draw_natively
+from fledge.engine.request import Request
+from fledge.engine.row import Row
+from fledge.log_prob import PLAIN, Decoding
 
 pytestmark = pytest.mark.skipif(load_native() is None, reason="no library of C here")
 
@@ -25,7 +29,7 @@ def make_logits(rows: int, size: int, scale: float, seed: int) -> torch.Tensor:
     return logits.masked_fill(gone, -INFINITE)
 
 
-@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 255, 256, 257, 4096, 50_257, 262_147])
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 1023, 1024, 1025, 4096, 50_257, 262_147])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 30.0])
 def test_it_is_the_token_where_the_cumulative_distribution_passes(size: int, scale: float) -> None:
     """In float64, by NumPy; where the number lies within rounding of a border it may be either of
@@ -86,6 +90,45 @@ def test_a_row_is_drawn_alike_by_any_number_of_threads() -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_rows_of_every_kind_are_chosen_for_side_by_side(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampled, greedy, without a token and with one that is no number: by the library and
+    without it.
+    """
+    if not native:
+        monkeypatch.setattr("fledge.engine.logits.can_draw", lambda logits: False)
+    logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(3))
+    logits[2], logits[3, 4] = -INFINITE, float("nan")
+    raw, uniform = logits.clone(), torch.linspace(0, 0.99, 6, dtype=torch.float64)
+    greedy, warm = Decoding(temperature=0), Decoding(temperature=0.5)
+    rules = {PLAIN: [0, 2, 3], greedy: [1, 5], warm: [4]}
+    by_row = {i: rule for rule, members in rules.items() for i in members}
+    rows = [Row(i, Request([1], 4, rule=by_row[i]), [1], 4) for i in range(6)]
+    logits[4] /= 0.5
+    choice = draw_tokens(raw, logits, uniform, rows, rules)
+    for i in (1, 5):
+        assert int(choice.token[i]) == int(raw[i].argmax())
+        assert float(choice.logp[i]) == 0
+    for i in (0, 4):
+        ends = logits[i].double().softmax(-1).cumsum(-1)
+        assert int(choice.token[i]) == int(torch.searchsorted(ends, uniform[i], right=True))
+        chance = logits[i].double().log_softmax(-1)[choice.token[i]]
+        assert float(choice.logp[i]) == pytest.approx(float(chance), abs=1e-6)
+    for i in (0, 1, 4, 5):
+        chance = raw[i].double().log_softmax(-1)[choice.token[i]]
+        assert float(choice.raw_logp[i]) == pytest.approx(float(chance), abs=1e-6)
+    assert choice.top.isfinite().tolist() == [True, True, False, False, True, True]
+    assert choice.top[2] == -INFINITE
+
+
 def test_a_number_for_each_row_is_wanted() -> None:
-    with pytest.raises(ValueError, match="3 rows"):
-        draw_natively(torch.zeros(3, 4), torch.zeros(2, dtype=torch.float64))
+    numbers = torch.zeros(3, dtype=torch.float64)
+    for logits, some in (
+        (torch.zeros(3, 4), numbers[:2]),
+        (torch.zeros(3, 4).double(), numbers),
+        (torch.zeros(3, 4).bfloat16(), numbers),
+    ):
+        with pytest.raises(ValueError, match="float32"):
+            draw_natively(logits, some)

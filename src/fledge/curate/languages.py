@@ -69,7 +69,7 @@ class Languages:
 
     def measure(self, text: str) -> NDArray[np.float64]:
         """The distance of the text to each profile, of the greatest possible one.  [languages]"""
-        return self._measure(_write_codes(choose_stretches(text)))
+        return self._measure(write_codes(choose_stretches(text)))
 
     def _measure(self, codes: Hashes) -> NDArray[np.float64]:
         own = rank_runs(find_runs(codes))
@@ -86,8 +86,8 @@ class Languages:
         """The name of a profile, or `UNKNOWN` for fewer than `FEWEST_LETTERS` letters (their marks
         count) and for what none is near.
         """
-        codes = _write_codes(choose_stretches(text))
-        if np.count_nonzero(codes != _BLANK) < FEWEST_LETTERS:
+        codes = write_codes(choose_stretches(text))
+        if count_letters(codes) < FEWEST_LETTERS:
             return UNKNOWN
         apart = self._measure(codes)
         best = int(np.argmin(apart))
@@ -102,8 +102,17 @@ def choose_stretches(text: str) -> str:
     return " ".join(text[at * step : at * step + STRETCH] for at in range(STRETCHES))
 
 
+def write_codes(text: str) -> Hashes:
+    """Small letters and their marks; whatever stands between words is one blank."""
+    spaced = f" {text.lower()} ".encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(spaced, dtype="<u4")
+    codes = np.where(_list_letters()[np.minimum(codes, 0xFFFF)], codes, _BLANK)
+    again = (codes[1:] == _BLANK) & (codes[:-1] == _BLANK)
+    return codes[np.concatenate([[True], ~again])].astype(np.uint64)
+
+
 def find_runs(codes: Hashes) -> Hashes:
-    """The hashes of all runs of 1 to 5 letters of what `_write_codes` wrote, each as often as it
+    """The hashes of all runs of 1 to 5 letters of what `write_codes` wrote, each as often as it
     stands there.
     """
     blanks = np.cumsum(codes == _BLANK)
@@ -115,6 +124,13 @@ def find_runs(codes: Hashes) -> Hashes:
         inside = blanks[length - 2 : len(blanks) - 1] - blanks[: len(ends)]
         parts.append(hashed[inside == 0])
     return np.concatenate(parts)
+
+
+def count_letters(codes: Hashes) -> int:
+    """Letters and their marks: beyond the first 65,536 characters `write_codes` keeps others."""
+    beyond = codes[codes >= 0xFFFF]
+    letters = sum(chr(code).isalpha() for code in beyond.tolist())
+    return int(np.count_nonzero(codes != _BLANK)) - len(beyond) + letters
 
 
 def rank_runs(runs: Hashes) -> Hashes:
@@ -140,7 +156,7 @@ def learn_profile(texts: Iterable[str]) -> list[str]:
     """The commonest runs of the texts, by `LENGTH`; of equally common ones the shorter first."""
     times = Counter[str]()
     for text in texts:
-        letters = "".join(map(chr, _write_codes(text).tolist()))
+        letters = "".join(map(chr, write_codes(text).tolist()))
         for word in letters.split():
             padded = f" {word} "
             for length in range(1, LONGEST + 1):
@@ -159,15 +175,6 @@ def write_profiles(path: Path, profiles: Mapping[str, Sequence[str]], source: st
     head = json.dumps(source, ensure_ascii=False)
     text = f'{{"source": {head},\n "profiles": {{\n{lines}\n}}}}\n'
     path.write_text(text, encoding="utf-8")
-
-
-def _write_codes(text: str) -> Hashes:
-    """Small letters and their marks; whatever stands between words is one blank."""
-    spaced = f" {text.lower()} ".encode("utf-32-le", "surrogatepass")
-    codes = np.frombuffer(spaced, dtype="<u4")
-    codes = np.where(_list_letters()[np.minimum(codes, 0xFFFF)], codes, _BLANK)
-    again = (codes[1:] == _BLANK) & (codes[:-1] == _BLANK)
-    return codes[np.concatenate([[True], ~again])].astype(np.uint64)
 
 
 @cache

@@ -113,7 +113,9 @@ class GenerationTransformer:
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
         half, native = precision in ("bf16", "int4"), can_be_native(network, precision)
         self.compute = torch.bfloat16 if half else weight.dtype
-        self.narrow = torch.bfloat16 if half or (native and precision == "int8") else real
+        self.attends = native and can_attend(c)
+        narrow = half or (self.attends and precision == "int8")
+        self.narrow = torch.bfloat16 if narrow else real
         if native and precision != "int4":
             self.compute = real  # a native product rounds by itself
         make, make_last = choose_products(precision, self.compute, native)
@@ -138,7 +140,6 @@ class GenerationTransformer:
         self.unembed = Affine(last, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
-        self.attends = native and can_attend(c)
         self.packs = self.attends
         one_call = self.attends and can_be_one_call(self.layers)
         self.native_layers = NativeLayers(self.layers, self.tables) if one_call else None

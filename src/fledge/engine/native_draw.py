@@ -32,13 +32,16 @@ def draw_natively(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tens
     """
     logits, uniform = logits.contiguous(), uniform.double().contiguous()
     rows, size = logits.shape
-    if uniform.shape != (rows,):
-        raise ValueError(f"{rows} rows, and numbers for {list(uniform.shape)}")
-    token = torch.empty(rows, dtype=torch.int64)
-    logp, top = torch.empty(rows), torch.empty(rows)
+    if logits.dtype != torch.float32 or uniform.shape != (rows,):
+        raise ValueError(f"float32 {[rows, size]}, not {logits.dtype}, and {[*uniform.shape]}")
+    if not (logits.is_cpu and uniform.is_cpu):
+        raise ValueError(f"logits and numbers on the CPU, not on {logits.device}")
+    token = logits.new_empty(rows, dtype=torch.int64)
+    logp, top = logits.new_empty(rows), logits.new_empty(rows)
     job = _Draw(
         logits.data_ptr(), uniform.data_ptr(), rows, size, token.data_ptr(), logp.data_ptr(),
         top.data_ptr(),
     )  # fmt: skip
-    load_native().draw(byref(job), torch.get_num_threads())
+    if load_native().draw(byref(job), torch.get_num_threads()):
+        raise ValueError(f"no draw from {size} tokens")
     return token, logp, top

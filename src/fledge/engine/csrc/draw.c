@@ -1,18 +1,19 @@
 /* One token of each row of logits, by inverting the cumulative distribution, and its log-probability,
- * in two passes over the row and no room beside it.
+ * in two passes over the row.
  */
 #include "numbers.h"
 
 #ifdef __AVX512F__
 
-enum { PIECE = 256 }; /* tokens whose probabilities are summed up on their own */
+enum { PIECE = 1024, PIECES = 4096 }; /* tokens whose probabilities are summed up on their own */
 
 struct Draw {
     const float *logits;   /* [rows, size] */
     const double *uniform; /* [rows], in [0, 1) */
     int64_t rows, size;
     int64_t *token;
-    float *logp, *top;     /* [rows]; top: the greatest logit, NaN where one is no number */
+    float *logp, *top;     /* [rows]; top: the greatest logit; where it is no finite number, or any
+                            * logit is NaN, it is none either */
 };
 
 static inline __mmask16 take(long left) {
@@ -59,11 +60,7 @@ static void draw_row(const void *argument, long row) {
     const float *z = job->logits + row * n, top = find_top(z, n);
     job->token[row] = 0, job->logp[row] = 0, job->top[row] = top;
     if (!isfinite(top)) return;
-    float few[1024], *mass = pieces <= 1024 ? few : malloc(pieces * sizeof(float));
-    if (mass == NULL) { /* said by a number that is none */
-        job->top[row] = NAN;
-        return;
-    }
+    float mass[PIECES];
     double whole = 0;
     for (long piece = 0; piece < pieces; piece++) {
         const long end = (piece + 1) * PIECE < n ? (piece + 1) * PIECE : n;
@@ -72,25 +69,28 @@ static void draw_row(const void *argument, long row) {
             sum = _mm512_add_ps(sum, weigh(z + i, take(end - i), _mm512_set1_ps(top)));
         whole += mass[piece] = _mm512_reduce_add_ps(sum);
     }
-    if (isnan(whole)) job->top[row] = NAN;
-    else {
-        const double point = job->uniform[row] * whole;
-        double here = 0, before = 0;
-        long chosen = 0;
-        for (long piece = 0; piece < pieces && here <= point; piece++)
-            if (mass[piece] > 0) chosen = piece, before = here, here += mass[piece];
-        const long begin = chosen * PIECE, left = n - begin < PIECE ? n - begin : PIECE;
-        const double share = (point - before) / mass[chosen];
-        job->token[row] = begin + find_place(z + begin, left, top, share < 0 ? 0 : share);
-        job->logp[row] = (float)(z[job->token[row]] - top - log(whole));
+    if (isnan(whole)) {
+        job->top[row] = NAN;
+        return;
     }
-    if (mass != few) free(mass);
+    const double point = job->uniform[row] * whole;
+    double here = 0, before = 0;
+    long chosen = 0;
+    for (long piece = 0; piece < pieces && here <= point; piece++)
+        if (mass[piece] > 0) chosen = piece, before = here, here += mass[piece];
+    const long begin = chosen * PIECE, left = n - begin < PIECE ? n - begin : PIECE;
+    const double share = (point - before) / mass[chosen];
+    job->token[row] = begin + find_place(z + begin, left, top, share < 0 ? 0 : share);
+    job->logp[row] = (float)(z[job->token[row]] - top - log(whole));
 }
 
 enum { NUMBERS_A_THREAD = 20000 }; /* of logits */
 
-void draw(const struct Draw *job, int threads) {
+/* -> 0, or 1 where there are more tokens than can be told apart */
+int draw(const struct Draw *job, int threads) {
+    if (job->size > (long)PIECE * PIECES) return 1;
     run_pieces(draw_row, job, job->rows, job->rows * job->size > NUMBERS_A_THREAD ? threads : 1);
+    return 0;
 }
 
 #endif

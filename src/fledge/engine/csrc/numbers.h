@@ -1,4 +1,4 @@
-/* What products, packing, attention and layers share: what they are handed, work on several threads,
+/* What products, packing, attention, layers and draws share: what they are handed, work on several threads,
  * and a few functions of rows of numbers.
  */
 #include <float.h>
