@@ -43,7 +43,7 @@ BATCHES = {"CartPole-v1": 256, "HalfCheetah-v5": 2048}  # world steps between up
 OUR_DQN: dict[str, Any] = {
     "algorithm": "dqn", "world": "CartPole-v1", "copies": 1, "widths": (256, 256),
     "rows_per_update": 64, "steps_per_batch": 32, "updates_per_step": 32, "learning_starts": 256,
-    "double": False, "n_step": 1,
+    "double": False, "n_step": 1, "prioritised": False,
 }  # fmt: skip
 OUR_SAC: dict[str, Any] = {
     "algorithm": "sac", "world": "HalfCheetah-v5", "copies": 1, "widths": (256, 256),
