@@ -91,6 +91,23 @@ def test_each_planted_document_comes_out_for_its_reason(cli: Cli, tmp_path: Path
     assert "passed gopher" in page
 
 
+@pytest.mark.parametrize("data", ["python", "rows-*.jsonl"])
+def test_text_is_named_as_everywhere(cli: Cli, tmp_path: Path, data: str) -> None:
+    """The prose of this Python, and a pattern; what was read is in the lineage."""
+    for part in (0, 1):
+        rows = [json.dumps({"text": prose(part + 2 * seed)}) + "\n" for seed in range(5)]
+        (tmp_path / f"rows-{part}.jsonl").write_text("".join(rows))
+    done = cli(
+        ["data", "clean", data, "rules=c4", "copies=exact", "spans=0", "out=clean", "--json"],
+        folder=tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    read = json.loads((tmp_path / "clean/lineage.json").read_text())["data"]
+    assert len(read) == (0 if data == "python" else 2)
+    kept = done.result["documents"]["kept"]
+    assert kept > 100 if data == "python" else kept == 10
+
+
 def test_killed_at_any_stage_it_ends_with_the_same_bits(cli: Cli, tmp_path: Path) -> None:
     write_corpus(tmp_path)
     assert cli(f"{CLEAN} out=whole", folder=tmp_path).code == 0
@@ -114,7 +131,7 @@ def test_killed_at_any_stage_it_ends_with_the_same_bits(cli: Cli, tmp_path: Path
     [
         ("data clean corpus.jsonl rules=gofer", "rules=gofer names 'gofer': give some of gopher"),
         ("data clean corpus.jsonl most_bits=3", "model= and most_bits= go together"),
-        ("data clean nothing.jsonl", "a file or folder is not there (nothing.jsonl)"),
+        ("data clean nothing.jsonl", "nothing.jsonl does not exist"),
         ("data clean folder", "part-2.jsonl.gz is not a whole gzip file"),
         ("data clean empty.txt", "empty.txt is empty"),
         ("data clean short.txt", "nothing of the 1 documents of short.txt is kept"),

@@ -37,6 +37,7 @@ from fledge.next_command import write_command
 from fledge.recipes.course import Summary
 from fledge.recipes.data.clean_fields import DataCleanConfig
 from fledge.recipes.data.examples import draw_page
+from fledge.recipes.inputs import choose_files
 from fledge.report.figures import format_size
 from fledge.report.show_page import check_show_page, write_show_page
 from fledge.runs.atomic import write_json
@@ -57,9 +58,10 @@ def data_clean(config: DataCleanConfig, show: Show, run: Run | None = None) -> S
     against = [] if config.against is None else [config.against]
     parents = [parent for parent in (config.model, config.quality) if parent is not None]
     against += [] if config.profiles is None else [str(config.profiles)]
+    fields = config.model_dump(mode="json")
     with Run.create(
-        config.out, "data clean", config.model_dump(mode="json"), seed=config.seed,
-        parents=parents, data=[config.data, *against],
+        config.out, "data clean", fields, seed=config.seed, parents=parents,
+        data=[config.data, *against], files_of=choose_files(fields),
     ) as made:  # fmt: skip
         try:
             return clean_in(made, config, show)

@@ -23,6 +23,7 @@ from fledge.json_file import read_json
 from fledge.loop import Interrupted
 from fledge.recipes.course import Summary
 from fledge.recipes.data.proxy import Measured, ProxyFields, train_proxy
+from fledge.recipes.inputs import choose_files
 from fledge.report.show_page import Page, ShowChapter, check_show_page, write_show_page
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
@@ -66,8 +67,9 @@ def data_effect(config: DataEffectConfig, show: Show, run: Run | None = None) ->
         return measure_in(run, config, show)
     fields = config.model_dump(mode="json")
     with Run.create(
-        config.out, "data effect", fields, seed=config.seed, data=[config.data]
-    ) as made:
+        config.out, "data effect", fields, seed=config.seed, data=[config.data],
+        files_of=choose_files(fields),
+    ) as made:  # fmt: skip
         try:
             return measure_in(made, config, show)
         except UserError:

@@ -20,6 +20,7 @@ from fledge.recipes.course import Summary
 from fledge.recipes.data.effect import compare_sides
 from fledge.recipes.data.mixture_sources import write_sources
 from fledge.recipes.data.proxy import Measured, ProxyFields, train_proxy
+from fledge.recipes.inputs import choose_files
 from fledge.report.page import Picture
 from fledge.report.show_page import Page, ShowChapter, check_show_page, write_show_page
 from fledge.report.whiskers import Whisker, draw_whiskers
@@ -100,9 +101,10 @@ def data_mixture(config: DataMixtureConfig, show: Show, run: Run | None = None) 
         return measure_in(run, config, show)
     sources = config.list_sources()
     config.list_counts(len(sources))
+    fields = config.model_dump(mode="json")
     with Run.create(
-        config.out, "data mixture", config.model_dump(mode="json"), seed=config.seed,
-        data=[config.data],
+        config.out, "data mixture", fields, seed=config.seed, data=[config.data],
+        files_of=choose_files(fields),
     ) as made:  # fmt: skip
         try:
             return measure_in(made, config, show)

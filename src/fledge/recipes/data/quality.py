@@ -18,6 +18,7 @@ from fledge.errors import UserError
 from fledge.evaluate.calibration import Calibration, measure_calibration
 from fledge.next_command import write_command
 from fledge.recipes.course import Summary
+from fledge.recipes.inputs import choose_files
 from fledge.recipes.language.text_data import TextFields
 from fledge.report.show_page import Page, ShowChapter, check_show_page, write_show_page
 from fledge.runs.folder import Run
@@ -67,9 +68,10 @@ def data_quality(config: DataQualityConfig, show: Show, run: Run | None = None) 
         return learn_in(run, config, show)
     if config.good == config.plain:
         raise UserError(f"good= and plain= are both {config.good}: give two sets of files.")
+    fields = config.model_dump(mode="json")
     with Run.create(
-        config.out, "data quality", config.model_dump(mode="json"), seed=config.seed,
-        data=[config.good, config.plain],
+        config.out, "data quality", fields, seed=config.seed, data=[config.good, config.plain],
+        files_of=choose_files(fields),
     ) as made:  # fmt: skip
         try:
             return learn_in(made, config, show)

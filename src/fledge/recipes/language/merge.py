@@ -19,6 +19,7 @@ from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.hub.merged_weights import add_agreeing, add_tasks, average, go_along_circle
 from fledge.next_command import write_command
 from fledge.recipes.course import Summary
+from fledge.recipes.inputs import choose_files
 from fledge.recipes.language.text_data import read_corpus
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -103,9 +104,10 @@ def merge(config: MergeConfig, show: Show, run: Run | None = None) -> Summary:
         return merge_in(run, config, paths, show)
     parents = [*paths, *([] if config.base is None else [config.base])]
     data = [] if config.data is None else [config.data]
+    fields = config.model_dump(mode="json")
     with Run.create(
-        config.out, "merge", config.model_dump(mode="json"), seed=config.seed, parents=parents,
-        data=data,
+        config.out, "merge", fields, seed=config.seed, parents=parents, data=data,
+        files_of=choose_files(fields),
     ) as made:  # fmt: skip
         try:
             return merge_in(made, config, paths, show)
