@@ -79,7 +79,7 @@ DEFINE_TILE(tile_bfloat16, __m512, _mm512_setzero_ps(), 64, _mm512_loadu_si512, 
 DEFINE_ROWS(tile_bfloat16)
 
 /* Intel's processors make one product of pairs where they make two of floats, and x would be rounded:
- * there pairs are taken apart. Two Xeon cores without AMX: 128 rows in 0.7 of the time. */
+ * there pairs are taken apart. A Xeon core without AMX: 128 rows in 0.7 of the time. */
 int pairs_apart = -1; /* tests set it: every machine computes as another would */
 static int takes_pairs_apart(void) {
     return pairs_apart >= 0 ? pairs_apart : __builtin_cpu_is("intel") != 0;
