@@ -141,7 +141,7 @@ class Pace:
         fewer = self.threads_at(step) < max(self.choices)
         if not fewer:
             return False
-        # Steps that others compute are a twentieth of the time, however long they take.
+        # Steps that others compute are to be a twentieth of the time, as far as is known of them.
         usual = statistics.median(seconds for seconds, _ in self._steps)
         others = 2 * math.ceil(each / 2) * (len(self.choices) - 1) * usual
         waited = self._clock() - max(self._since, self._begun)
