@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from fledge.evaluate.judged_episodes import play_episodes, steering_seed
+from fledge.models.control.perceptron_kernel import use_threads
 from fledge.recipes.control.agent_run import is_small, observe_after_updates
 from fledge.recipes.control.builders import Making
 from fledge.recipes.control.config import ControlConfig, fill_in
@@ -81,6 +82,7 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     built = kind.build(making, making.settings)
     sampler = kind.sampler(world, built, stopwatch, config)
     before = torch.get_num_threads()
+    use_threads(before)
     if is_small(config, torch.device("cpu")):
         torch.set_num_threads(1)
     try:

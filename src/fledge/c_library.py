@@ -1,5 +1,5 @@
-"""Libraries of C, each of a folder of sources, compiled once for the machine at hand where it has a
-C compiler.
+"""Libraries of C, each of a folder of sources and of the threads they share, compiled once for the
+machine at hand where it has a C compiler.
 
 What was compiled is kept in the cache folder of the user. Where it cannot be kept, that is said.
 """
@@ -24,6 +24,7 @@ FLAGS = (
     "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv", "-shared",
     "-fPIC", "-pthread",
 )  # fmt: skip
+SHARED = Path(__file__).with_name("csrc")  # part of every library
 SIGNED = 32  # bytes at the end of a library
 COMPILE_S = 60  # seconds until the compiler is given up; it takes one
 DAY_S = 86_400
@@ -81,7 +82,9 @@ def _name_library(compiler: str | None, folder: Path) -> Path:
     if information.is_file():
         lines = information.read_text(errors="replace").splitlines()
         flags += [next((line for line in lines if line.startswith("flags")), "")]
-    sources = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    sources = b"".join(
+        path.read_bytes() for place in (folder, SHARED) for path in sorted(place.iterdir())
+    )
     name = hashlib.sha256(sources + "\n".join(flags).encode()).hexdigest()[:24]
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache_home) / "fledge" / "native" / f"{name}.so"
@@ -127,8 +130,9 @@ def compile_native(compiler: str, path: Path, folder: Path) -> None:
     _refuse_others(path.parent, path.parent.lstat())
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         beside = Path(place) / path.name
+        sources = sorted(str(source) for part in (folder, SHARED) for source in part.glob("*.c"))
         subprocess.run(
-            [compiler, *FLAGS, *sorted(map(str, folder.glob("*.c"))), "-o", str(beside), "-lm"],
+            [compiler, *FLAGS, f"-I{SHARED}", *sources, "-o", str(beside), "-lm"],
             check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMPILE_S,
         )  # fmt: skip
         with beside.open("ab") as file:

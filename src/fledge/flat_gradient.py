@@ -14,6 +14,8 @@ from fledge.sharded import is_part
 
 # Numbers of a network that is small: to copy more of them takes longer than the calls it saves.
 MOST = 100_000
+# Whoever writes a gradient where it belongs copies nothing.
+MOST_OFFERED = 1_000_000
 
 
 class FlatGradient:
@@ -75,6 +77,9 @@ class FlatGradient:
         if buffer is None or len(own) < len(self.parameters) or any(g.is_sparse for g in own):
             return rank_sums.total_norm(own)
         if not self._whole or any(g is not v for g, v in zip(own, self._views, strict=True)):
+            if buffer.numel() > MOST:
+                self._whole = False
+                return rank_sums.total_norm(own)
             buffer.copy_(torch.cat([g.reshape(-1) for g in own]))  # of which it may hold some
             self._adopt()
         return torch.linalg.vector_norm(buffer)
@@ -96,7 +101,7 @@ class FlatGradient:
 def _suits(parameters: Sequence[nn.Parameter]) -> bool:
     return (
         len(parameters) > 1
-        and sum(p.numel() for p in parameters) <= MOST
+        and sum(p.numel() for p in parameters) <= MOST_OFFERED
         and len({p.dtype for p in parameters}) == 1
         # Moments lie as their weights do, and a gradient must too.
         and all(p.device.type == "cpu" and not is_part(p) and p.is_contiguous() for p in parameters)

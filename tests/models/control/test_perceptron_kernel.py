@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fledge.models.control.mlp import Perceptron, Tanh, mlp
-from fledge.models.control.perceptron_kernel import load_kernel
+from fledge.models.control.perceptron_kernel import go_through, learn, load_kernel, say, use_threads
+from fledge.models.control.q_network import QNetwork
+from fledge.worlds.world import Box, Choices
 from tests.subjects import seeded
 
 pytestmark = pytest.mark.skipif(load_kernel() is None, reason="no compiler")
-CLOSE = 4e-6  # of the largest number, or of 1: sums of 250 products, each rounded by 6e-8
+CLOSE = 4e-6  # of the largest number, or of 1: sums of 300 products, each rounded by 6e-8
 KINDS: dict[type[nn.Module], type[nn.Module]] = {Tanh: nn.Tanh, nn.ReLU: nn.ReLU}
 
 
@@ -44,7 +46,10 @@ def slopes_of(own: nn.Module, x: Tensor, slope: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("activation", KINDS)
 @pytest.mark.parametrize("rows", [1, 8, 13, 64, 257])
-@pytest.mark.parametrize("widths", [(17, 64, 64, 6), (4, 64, 64, 1), (3, 5, 2), (33, 128, 16, 7)])
+@pytest.mark.parametrize(
+    "widths",
+    [(17, 64, 64, 6), (4, 64, 64, 1), (3, 5, 2), (33, 128, 16, 7), (23, 256, 300, 1), (5, 47, 31)],
+)
 def test_values_and_slopes_are_those_of_float64(
     widths: tuple[int, ...], rows: int, activation: type[nn.Module]
 ) -> None:
@@ -59,6 +64,91 @@ def test_values_and_slopes_are_those_of_float64(
     exact = slopes_of(twin, exact_x, slope.double())
     for mine, other in zip(slopes_of(own, x, slope), exact, strict=True):
         assert far(mine, other) < CLOSE
+
+
+def q_network(*widths: int, layer_norm: bool = True) -> QNetwork:
+    seen = Box(-torch.ones(9), torch.ones(9))
+    made = QNetwork(seen, Choices((4,)), generator=seeded(0), widths=widths, layer_norm=layer_norm)
+    with torch.no_grad():
+        for i, p in enumerate(made.parameters()):
+            p.add_(0.2 * torch.randn(p.shape, generator=seeded(i)))
+    return made
+
+
+@pytest.mark.parametrize("rows", [1, 13, 64, 257])
+@pytest.mark.parametrize("widths", [(64, 64), (256, 256), (33, 7, 300), (5,), ()])
+def test_normalised_layers_and_their_slopes_are_those_of_float64(
+    widths: tuple[int, ...], rows: int
+) -> None:
+    own = q_network(*widths)
+    x = torch.randn(rows, 9, generator=seeded(7))
+    slope = torch.randn(rows, 4, generator=seeded(8))
+    weights = own.kernel_form(x)
+    assert weights is not None
+    twin = copy.deepcopy(own).double()
+
+    def exact(rows: Tensor) -> Tensor:
+        return twin.streams[0](twin.trunk[1](rows))
+
+    x.requires_grad_()
+    exact_x = x.detach().double().requires_grad_()
+    assert far(own(x).detach(), exact(exact_x).detach()) < CLOSE
+    mine = torch.autograd.grad(go_through(x, weights, "relu"), [x, *own.parameters()], slope)
+    other = torch.autograd.grad(exact(exact_x), [exact_x, *twin.parameters()], slope.double())
+    for one, its in zip(mine, other, strict=True):
+        assert far(one, its) < CLOSE
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_threads_change_no_bit(layer_norm: bool) -> None:
+    """Of 300 rows through layers of 256, whose products they share."""
+    own = q_network(256, 256, layer_norm=layer_norm)
+    x = torch.randn(300, 9, generator=seeded(7))
+    slope = torch.randn(300, 4, generator=seeded(8))
+    weights = own.kernel_form(x)
+    assert weights is not None
+    answers = []
+    for threads in (1, 2, 3, 2, 1):
+        use_threads(threads)
+        try:
+            said, hidden = say(x, weights, "relu")
+            gradient, below = torch.empty(sum(p.numel() for p in weights)), torch.empty_like(x)
+            learn(x, hidden, slope, weights, "relu", gradient, below)
+        finally:
+            use_threads(1)
+        answers.append((said, gradient, below))
+    for answer in answers[1:]:
+        assert all(map(torch.equal, answer, answers[0]))
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["other epsilon", "no shift", "hook", "hook between", "two streams", "pictures", "order"],
+)
+def test_torch_computes_what_the_kernel_does_not_of_normalised_layers(case: str) -> None:
+    own = q_network(8, 8)
+    norm = own.streams[0][1]
+    assert isinstance(norm, nn.LayerNorm)
+    x = torch.randn(4, 9, generator=seeded(7))
+    if case == "other epsilon":
+        norm.eps = 1e-3
+    if case == "no shift":
+        own.streams[0][1] = nn.LayerNorm(8, bias=False)
+    if case == "hook":
+        norm.register_forward_hook(lambda module, given, said: 2 * said)
+    if case == "hook between":
+        own.streams[0][2].register_forward_hook(lambda module, given, said: 2 * said)
+    if case == "order":
+        stream = own.streams[0]
+        stream[1], stream[2] = stream[2], stream[1]
+    if case == "two streams":
+        own = QNetwork(
+            Box(-torch.ones(9), torch.ones(9)), Choices((4,)), generator=seeded(0), widths=(8, 8),
+            dueling=True,
+        )  # fmt: skip
+    if case == "pictures":
+        x = x[:, None]
+    assert own.kernel_form(x) is None
 
 
 def test_far_out_tanh_is_one_and_what_is_no_number_stays_none() -> None:
@@ -113,7 +203,7 @@ def test_torch_computes_what_the_kernel_does_not(case: str) -> None:
     if case == "float64":
         own, x = own.double(), x.double()
     if case == "wide":
-        own = network(3, 200, 2)
+        own = network(3, 600, 2)
     if case == "hook":
         own[0].register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
     if case == "hook between":

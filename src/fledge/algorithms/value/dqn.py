@@ -21,6 +21,7 @@ from torch import Tensor
 from fledge.algorithms.parts.exploration import Exploration, ExploringSettings
 from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
+from fledge.algorithms.value.losses_kernel import fit_choices_by_kernel
 from fledge.learner import Learner
 from fledge.models.control.q_network import QNetwork
 from fledge.sample.replay import Replay, Transitions
@@ -118,6 +119,16 @@ class DQN:
         errors: list[Tensor] = []
 
         def loss(rows: Transitions) -> tuple[Tensor, Mapping[str, Tensor]]:
+            nets = (self.network, self.target_network.network)
+            # Whoever has a target of their own is asked for it.
+            usual = getattr(self.target, "__func__", None) is DQN.target
+            fitted = (
+                fit_choices_by_kernel(*nets, rows, s.double, count, self.learner) if usual else None
+            )
+            if fitted is not None:
+                share, marks, error = fitted
+                errors.append(error)
+                return share, marks
             q = self.network(rows.obs).gather(-1, rows.action[:, None]).squeeze(-1)  # [N]
             target = self.target(rows)
             errors.append((q.detach() - target).abs())

@@ -6,18 +6,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import Array, Structure, addressof, byref, c_float, c_int64, c_void_p
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fledge.c_library import load_sources
+from fledge.algorithms.value.library import load_kernel
 from fledge.models.control.world_ensemble import SIGMAS, MemberLayers, WorldEnsemble
 from fledge.plan.rolling_out import Dynamics, TerminalValue, roll_out
-
-SOURCES = Path(__file__).with_name("csrc")
 
 
 class _Layer(Structure):
@@ -43,15 +39,6 @@ class _Work(Structure):
         )),
         ("gamma", c_float), ("farthest", c_float),
     ]  # fmt: skip
-
-
-@cache
-def load_kernel() -> Any:
-    """The library, or None where it cannot be had."""
-    library = load_sources(SOURCES, "the C of planning", "torch's kernels do its work")
-    if library is not None:
-        library.follow_sequences.argtypes = [c_void_p, c_int64, c_int64]
-    return library
 
 
 def weigh_sequences(

@@ -1,5 +1,5 @@
-/* What products, packing, attention, layers and draws share: what they are handed, work on several threads,
- * and a few functions of rows of numbers.
+/* What products, packing, attention, layers and draws share: what they are handed, and a few functions of
+ * rows of numbers.
  */
 #include <float.h>
 #include <immintrin.h>
@@ -9,13 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "threads.h"
+
 enum { FLOAT32, FLOAT16, BFLOAT16, INT8 }; /* KINDS in native.py */
 enum { TILE = 32 };                        /* outputs side by side in memory */
-
-typedef void (*Piece)(const void *job, long piece);
-
-/* All pieces, on up to so many threads; on this one alone where another caller has them. */
-void run_pieces(Piece run, const void *job, long pieces, int threads);
 
 /* What lies ready of a weight. */
 struct Weight {

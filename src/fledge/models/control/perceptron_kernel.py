@@ -1,12 +1,15 @@
-"""A small perceptron by the C of `csrc/`, forward and backward in one call each, where that can be
+"""A perceptron by the C of `csrc/`, forward and backward in one call each, where that can be
 compiled; elsewhere, and where more is asked for than values and slopes, by torch's operations.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from ctypes import Array, Structure, addressof, byref, c_int64, c_void_p
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +19,34 @@ from torch import Tensor, nn
 from fledge.c_library import load_sources
 
 SOURCES = Path(__file__).with_name("csrc")
-# A layer wider than that is bound by its products, which torch's library makes as fast or faster.
-WIDEST = 128
+# A wider layer is bound by its products, which torch's library makes as fast.
+WIDEST = 512
 MOST_ROWS = 4096
 KINDS = {"tanh": 0, "relu": 1}  # of activation, as in perceptron.c
-Shape = tuple[tuple[int, int, int, int], ...]  # of each layer: weight, bias, inside, outside
+EPS = 1e-5  # of a norm, as in norms.c
+# Of each layer: where its weight, bias, gain and shift are (0: none), inside, outside.
+Shape = tuple[tuple[int, ...], ...]
+_threads = 1
 
 
 class _Layer(Structure):
     """As `Layer` of perceptron.c."""
 
     _fields_ = [
-        ("weight", c_void_p), ("bias", c_void_p), ("inside", c_int64), ("outside", c_int64),
+        *((name, c_void_p) for name in ("weight", "bias", "gain", "shift")),
+        ("inside", c_int64), ("outside", c_int64),
     ]  # fmt: skip
 
 
 class _Work(Structure):
     """As `Work` of perceptron.c."""
 
-    kept: Array[_Layer]
     _fields_ = [
         *((name, c_void_p) for name in (
             "layers", "inside", "hidden", "outside", "slope_outside", "gradient", "slope_inside",
             "room",
         )),
-        *((name, c_int64) for name in ("depth", "rows", "activation")),
+        *((name, c_int64) for name in ("depth", "rows", "activation", "threads")),
     ]  # fmt: skip
 
 
@@ -49,14 +55,28 @@ def load_kernel() -> Any:
     """The library, or None where it cannot be had."""
     library = load_sources(SOURCES, "the C of small networks", "torch's kernels do its work")
     if library is not None:
-        library.say.argtypes = library.learn.argtypes = library.count_room.argtypes = [c_void_p]
+        for name in ("say", "learn", "count_room", "count_hidden"):
+            getattr(library, name).argtypes = [c_void_p]
         library.say.restype = library.learn.restype = None
-        library.count_room.restype = c_int64
+        library.count_room.restype = library.count_hidden.restype = c_int64
+        os.register_at_fork(after_in_child=library.begin_anew)
     return library
 
 
-def suits_kernel(x: Tensor, layers: Sequence[nn.Linear]) -> bool:
-    """Whether rows [N, I] go through these layers, as they are now, by the library."""
+def use_threads(count: int) -> None:
+    """From here on up to so many threads share the products of wide layers: never the numbers, and
+    none waits for one that other programs keep from coming.
+    """
+    global _threads
+    _threads = count
+
+
+def suits_kernel(
+    x: Tensor, layers: Sequence[nn.Linear], norms: Sequence[nn.LayerNorm] = ()
+) -> bool:
+    """Whether rows [N, I] go through these layers, as they are now, by the library. norms: of what
+    each layer says but the last; or none at all.
+    """
     return (
         type(x) is Tensor
         and x.dtype == torch.float32
@@ -64,6 +84,8 @@ def suits_kernel(x: Tensor, layers: Sequence[nn.Linear]) -> bool:
         and x.ndim == 2
         and 0 < len(x) <= MOST_ROWS
         and all(map(_is_plain, layers))
+        and all(map(_is_plain_norm, norms, layers))
+        and len(norms) in (0, len(layers) - 1)
         # C reads as many numbers as the weights ask for, whatever is given.
         and [x.shape[1], *(layer.out_features for layer in layers[:-1])]
         == [layer.in_features for layer in layers]
@@ -81,17 +103,31 @@ def _is_plain(layer: nn.Linear) -> bool:
         type(layer) is nn.Linear
         and max(layer.in_features, layer.out_features) <= WIDEST
         and is_watched_by_none(layer)
-        and all(
-            type(p) is nn.Parameter and p.dtype == torch.float32 and p.is_cpu and p.is_contiguous()
-            for p in map(layer._parameters.get, ("weight", "bias"))
-        )
+        and _is_plain_number(layer._parameters["weight"])
+        and _is_plain_number(layer._parameters["bias"])
     )
 
 
+def _is_plain_norm(norm: nn.LayerNorm, layer: nn.Linear) -> bool:
+    return (
+        type(norm) is nn.LayerNorm
+        and norm.normalized_shape == (layer.out_features,)
+        and norm.eps == EPS
+        and is_watched_by_none(norm)
+        and _is_plain_number(norm._parameters["weight"])
+        and _is_plain_number(norm._parameters["bias"])
+    )
+
+
+def _is_plain_number(p: nn.Parameter | None) -> bool:
+    return type(p) is nn.Parameter and p.dtype == torch.float32 and p.is_cpu and p.is_contiguous()
+
+
 def is_watched_by_none(module: nn.Module) -> bool:
-    """Whether nobody is told of what it computes."""
+    """Whether nobody is told of what it computes, nor computes it in its place."""
     return not (
-        module._forward_hooks
+        "forward" in module.__dict__
+        or module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
@@ -99,29 +135,32 @@ def is_watched_by_none(module: nn.Module) -> bool:
 
 
 def go_through(x: Tensor, weights: Sequence[Tensor], activation: str) -> Tensor:
-    """Linear layers with an activation of KINDS between them; weights: of each layer, and its bias.
-    [N, I] -> [N, O]
+    """Linear layers with an activation of KINDS between them; weights: as `list_weights` gives
+    them.  [N, I] -> [N, O]
     """
     if torch.is_grad_enabled():
         return _Through.apply(x, activation, *weights)  # pyright: ignore[reportReturnType]
     return say(x, weights, activation)[0]
 
 
-def list_weights(layers: Sequence[nn.Linear]) -> list[Tensor]:
-    """Weight and bias of each."""
-    return [p for layer in layers for p in (layer.weight, layer.bias)]
+def list_weights(layers: Sequence[nn.Linear], norms: Sequence[nn.LayerNorm] = ()) -> list[Tensor]:
+    """Weight and bias of each, and of the norm behind it, where there is one."""
+    each = zip_longest(layers, norms)
+    return [
+        p for pair in each for part in pair if part is not None for p in (part.weight, part.bias)
+    ]
 
 
 def say(x: Tensor, weights: Sequence[Tensor], activation: str) -> tuple[Tensor, Tensor]:
-    """Without history.  [N, I] -> [N, O], and what the hidden layers say, one behind the other"""
-    shape, rows = _read_shape(weights), len(x)
+    """Without history.  [N, I] -> [N, O], and what the hidden layers leave for `learn`"""
     x = x.detach().contiguous()
-    out = x.new_empty(rows, shape[-1][3])
-    hidden = x.new_empty(rows * sum(layer[3] for layer in shape[:-1]))
-    room = x.new_empty(_count_room(shape, rows))
-    work = _make_work(
-        shape, rows, activation, inside=x.data_ptr(), hidden=hidden.data_ptr(),
-        outside=out.data_ptr(), room=room.data_ptr(),
+    rows = x.shape[0]
+    plan = _make_plan(_read_shape(weights), rows)
+    out = x.new_empty(rows, plan.outside)
+    hidden, room = x.new_empty(plan.hidden), x.new_empty(plan.room)
+    work = _Work(
+        plan.place, x.data_ptr(), hidden.data_ptr(), out.data_ptr(), None, None, None,
+        room.data_ptr(), plan.depth, rows, KINDS[activation], _threads,
     )  # fmt: skip
     load_kernel().say(byref(work))
     return out, hidden
@@ -139,12 +178,15 @@ def learn(
     """What the slope [N, O] of what was said is for the weights, one behind the other, and for the
     rows [N, I]: written where there is room for it.
     """
-    shape, x, slope = _read_shape(weights), x.contiguous(), slope.contiguous()
-    room = x.new_empty(_count_room(shape, len(x)))
-    work = _make_work(
-        shape, len(x), activation, inside=x.data_ptr(), hidden=hidden.data_ptr(),
-        slope_outside=slope.data_ptr(), gradient=None if gradient is None else gradient.data_ptr(),
-        slope_inside=None if below is None else below.data_ptr(), room=room.data_ptr(),
+    x, slope = x.contiguous(), slope.contiguous()
+    rows = x.shape[0]
+    plan = _make_plan(_read_shape(weights), rows)
+    room = x.new_empty(plan.room)
+    work = _Work(
+        plan.place, x.data_ptr(), hidden.data_ptr(), None, slope.data_ptr(),
+        None if gradient is None else gradient.data_ptr(),
+        None if below is None else below.data_ptr(),
+        room.data_ptr(), plan.depth, rows, KINDS[activation], _threads,
     )  # fmt: skip
     load_kernel().learn(byref(work))
 
@@ -175,10 +217,11 @@ class _Through(torch.autograd.Function):
 
 def _differentiate_again(ctx: Any, x: Tensor, weights: Sequence[Tensor], slope: Tensor) -> Any:
     """The same slopes by torch's operations, which know their own."""
-    h = x
-    for i, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
+    h, layers = x, _part(weights)
+    for i, (weight, bias, *norm) in enumerate(layers):
         h = nn.functional.linear(h, weight, bias)
-        if 2 * i + 2 < len(weights):
+        if i + 1 < len(layers):
+            h = nn.functional.layer_norm(h, h.shape[-1:], *norm, eps=EPS) if norm else h
             h = h.tanh() if ctx.activation == "tanh" else h.relu()
     given = (x, x, *weights)  # the second place is of the activation, which has no slope
     asked = [t for t, needed in zip(given, ctx.needs_input_grad, strict=True) if needed]
@@ -186,26 +229,45 @@ def _differentiate_again(ctx: Any, x: Tensor, weights: Sequence[Tensor], slope: 
     return tuple(next(slopes) if needed else None for needed in ctx.needs_input_grad)
 
 
+def _part(weights: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Those of each layer: only its matrix has two dimensions."""
+    layers: list[list[Tensor]] = []
+    for p in weights:
+        if p.ndim == 2:
+            layers.append([])
+        layers[-1].append(p)
+    return layers
+
+
 def _read_shape(weights: Sequence[Tensor]) -> Shape:
-    pairs = zip(weights[::2], weights[1::2], strict=True)
-    return tuple((w.data_ptr(), b.data_ptr(), w.shape[1], w.shape[0]) for w, b in pairs)
+    shape: list[tuple[int, ...]] = []
+    for i, p in enumerate(weights):
+        if p.ndim == 2:
+            normed = i + 2 < len(weights) and weights[i + 2].ndim == 1
+            norm = weights[i + 2 : i + 4] if normed else ()
+            places = [q.data_ptr() for q in norm] or (0, 0)
+            shape.append((p.data_ptr(), weights[i + 1].data_ptr(), *places, p.shape[1], p.shape[0]))
+    return tuple(shape)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What C is told of layers and how many rows go through them; numbers of the room it works in,
+    and of what the hidden layers leave.
+    """
+
+    layers: Array[_Layer]
+    place: int
+    depth: int
+    outside: int
+    room: int
+    hidden: int
 
 
 @lru_cache(maxsize=256)
-def _lay_out(shape: Shape) -> Array[_Layer]:
-    return (_Layer * len(shape))(*(_Layer(*layer) for layer in shape))
-
-
-@lru_cache(maxsize=256)
-def _count_room(shape: Shape, rows: int) -> int:
-    return load_kernel().count_room(byref(_make_work(shape, rows, "tanh")))
-
-
-def _make_work(shape: Shape, rows: int, activation: str, **held: int | None) -> _Work:
-    """held: where each lies, as long as C reads it."""
-    layers = _lay_out(shape)
-    work = _Work(
-        layers=addressof(layers), depth=len(shape), rows=rows, activation=KINDS[activation], **held
-    )
-    work.kept = layers  # other threads may push it out of the cache while C reads it
-    return work
+def _make_plan(shape: Shape, rows: int) -> _Plan:
+    layers = (_Layer * len(shape))(*(_Layer(*layer) for layer in shape))
+    place, depth = addressof(layers), len(shape)
+    work = byref(_Work(layers=place, depth=depth, rows=rows))
+    counts = load_kernel().count_room(work), load_kernel().count_hidden(work)
+    return _Plan(layers, place, depth, shape[-1][-1], *counts)

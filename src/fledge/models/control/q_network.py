@@ -13,12 +13,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.control.actor_critic import Encoder
+from fledge.models.control.perceptron_kernel import (
+    go_through,
+    is_watched_by_none,
+    list_weights,
+    suits_kernel,
+)
 from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
 
@@ -150,7 +157,32 @@ class QNetwork(nn.Module):
         return first if isinstance(first, Encoder) else None
 
     def forward(self, obs: Tensor) -> Tensor:
-        """[N, *O] -> [N, A]"""
+        """[N, *O] -> [N, A]; perceptrons of one stream by `perceptron_kernel`."""
+        if len(self.streams) == 1 and is_watched_by_none(self.trunk):
+            encoded = self.trunk[0](obs)
+            weights = self.kernel_form(encoded)
+            if weights is not None:
+                return go_through(encoded, weights, "relu")
+            return self.streams[0](self.trunk[1](encoded))
         shared = self.trunk(obs)
         each = [stream(shared) for stream in self.streams]  # [N, A], and [N, 1] where it duels
         return each[0] if len(each) == 1 else each[1] + each[0] - each[0].mean(-1, keepdim=True)
+
+    def kernel_form(self, x: Tensor) -> list[Tensor] | None:
+        """The weights behind the encoder as the kernel takes them, where rows [N, I] are its to
+        compute with.
+        """
+        chains = (self.trunk[1], *self.streams)
+        if len(chains) != 2 or not all(map(is_watched_by_none, chains)):
+            return None
+        parts: list[Any] = [part for chain in chains for part in chain._modules.values()]
+        kinds = [type(part) for part in parts]
+        normed = nn.LayerNorm in kinds
+        layer = [nn.Linear, nn.LayerNorm, nn.ReLU] if normed else [nn.Linear, nn.ReLU]
+        size = len(layer)
+        if kinds != [*layer * (len(kinds) // size), nn.Linear]:
+            return None
+        if not all(map(is_watched_by_none, parts[size - 1 :: size])):
+            return None
+        layers, norms = parts[::size], parts[1::size] if normed else []
+        return list_weights(layers, norms) if suits_kernel(x, layers, norms) else None

@@ -19,6 +19,7 @@ from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.judged_episodes import Played, play_episodes, steering_seed
 from fledge.generators import seed_generators
+from fledge.models.control.perceptron_kernel import use_threads
 from fledge.pace import Pace
 from fledge.recipes.control.agent_files import (
     Card,
@@ -49,8 +50,8 @@ from fledge.worlds.world import Box, World
 
 # times 1, up or down: Pendulum, Acrobot and MuJoCo's bodies show numbers of up to 30 and learn
 FAR = 50.0
-# units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside
-# another process loses all
+# units of the widest hidden layer: up to there a second thread of torch gains a fifth at best, and
+# beside another process loses all
 SMALL = 256
 
 
@@ -191,6 +192,8 @@ def pace_agent(config: ControlConfig, device: torch.device, course: Course) -> P
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    # Those of the C, a small network's too, change no number and wait for no other program.
+    use_threads(torch.get_num_threads())
     threads = config.threads or (1 if is_small(config, device) else torch.get_num_threads())
     record: dict[str, Any] = {"precision": "fp32", "compile": False, "threads": threads}
     watched = not is_small(config, device) and threads_are_open(config.threads, device.type)

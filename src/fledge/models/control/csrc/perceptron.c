@@ -1,35 +1,23 @@
-/* A small perceptron, forward and backward, each in one call: of 64 rows through two layers of 64
- * torch's dozens of operations cost several times what they compute.
- *
- * Matrices lie row by row. A product is made of tiles of ROWS x 2 vectors, which stay in registers
- * along the inner dimension; the matrix on its right lies in rows of whole vectors, for which
- * narrower ones are copied, with zeros behind. Every sum runs in one order: the same rows give the
- * same bits.
+/* A perceptron, forward and backward, each in one call: torch's dozens of operations cost several
+ * times what they compute of 64 rows through two layers of 64, and as much as they compute of 64
+ * through two of 256. Layers may be normalised before their activation. Larger products are shared
+ * by threads, panel by panel, which changes no number: the same rows give the same bits.
  */
-
-#include <stdint.h>
-#include <string.h>
-
-#ifdef __AVX512F__
-enum { WIDE = 16, ROWS = 8 };
-#else
-enum { WIDE = 8, ROWS = 4 };
-#endif
-
-typedef float vector __attribute__((vector_size(WIDE * 4)));
-typedef float loose __attribute__((vector_size(WIDE * 4), aligned(4), may_alias));
-typedef int32_t whole __attribute__((vector_size(WIDE * 4)));
+#include "numbers.h"
 
 enum { TANH = 0, RELU = 1 };
+enum { SHARED = 1 << 20 }; /* products of two numbers below which it takes longer to share them */
 
 typedef struct {
     const float *weight, *bias; /* [outside, inside], [outside] */
+    const float *gain, *shift;  /* [outside] each: of the norm; or none */
     int64_t inside, outside;
 } Layer;
 
-/* hidden: what each layer but the last says, [rows, outside], one behind the other. gradient: of
- * each layer's weight, then of its bias, one behind the other; or none. slope_inside: or none.
- * room: for the largest matrix copied, a bias, and two of rows x the widest layer.
+/* hidden: of each layer but the last what it says, [rows, outside]; where there is a norm, what it
+ * made, [rows, outside], and what it multiplied by, [rows]; one behind the other. gradient: of each
+ * layer's weight, bias, gain and shift, one behind the other; or none. slope_inside: or none.
+ * hidden and room: as much as count_hidden and count_room say.
  */
 typedef struct {
     const Layer *layers;
@@ -37,18 +25,18 @@ typedef struct {
     float *hidden, *outside;
     const float *slope_outside;
     float *gradient, *slope_inside, *room;
-    int64_t depth, rows, activation;
+    int64_t depth, rows, activation, threads;
 } Work;
 
-static int64_t fill_up(int64_t n) { return (n + WIDE - 1) / WIDE * WIDE; }
+typedef struct {
+    const Work *work;
+    Product forward, slopes, gradients; /* of one layer; m = 0: is not asked for */
+    const float *slope, *said;          /* of this layer, and what came into it */
+    float *bias;
+    int activates;
+} Step;
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* Number by number: `yes` where the mask is set, bit by bit. */
-static inline vector choose(whole mask, vector yes, vector no)
-{
-    return (vector)((mask & (whole)yes) | (~mask & (whole)no));
-}
 
 /* e^x within +-18: 2^n times a polynomial (Cephes' expf). */
 static inline vector exponential(vector x)
@@ -88,113 +76,33 @@ static inline vector pull_back(vector slope, vector said, int64_t activation)
     return slope * (1.0f - said * said);
 }
 
-static inline vector load(const float *from, int64_t count)
+/* Numbers that the panels of a layer want, and those that it keeps of its rows for the way back. */
+static int64_t count_copied(int64_t columns, int64_t inner)
 {
-    vector x = {0};
-    memcpy(&x, from, (count < WIDE ? count : WIDE) * sizeof(float));
-    return x;
+    return count_panels(columns) * 2 * WIDE * inner;
 }
 
-static inline void store(float *to, vector x, int64_t count)
+static int64_t count_kept(const Layer *layer, int64_t rows)
 {
-    if (count >= WIDE)
-        *(loose *)to = x;
-    else
-        memcpy(to, &x, count * sizeof(float));
+    return rows * (layer->gain ? 2 * layer->outside + 1 : layer->outside);
 }
 
-/* `rows` x `wide` vectors of A B + bias, of which `left` columns are wanted. */
-static inline __attribute__((always_inline)) void multiply_tile(
-    const int rows, const int wide, int64_t inner, const float *a, int64_t a_row, int64_t a_column,
-    const float *b, int64_t b_row, const float *bias, float *c, int64_t c_row, int64_t left)
+static int64_t count_gradient(const Layer *layer)
 {
-    vector sum[ROWS][2];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < wide; j++)
-            sum[i][j] = bias ? load(bias + j * WIDE, WIDE) : (vector){0};
-    for (int64_t t = 0; t < inner; t++) {
-        vector right[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < wide; j++)
-            right[j] = *(const loose *)(b + t * b_row + j * WIDE);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            float one = a[i * a_row + t * a_column];
-#pragma GCC unroll 2
-            for (int j = 0; j < wide; j++)
-                sum[i][j] += one * right[j];
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < wide; j++)
-            store(c + i * c_row + j * WIDE, sum[i][j], left - j * WIDE);
+    return layer->outside * (layer->inside + (layer->gain ? 3 : 1));
 }
 
-/* C [n, m] = A [n, inner] B [inner, m] + bias [m]; B and bias in whole vectors. */
-static void multiply(
-    int64_t n, int64_t m, int64_t inner, const float *a, int64_t a_row, int64_t a_column,
-    const float *b, int64_t b_row, const float *bias, float *c, int64_t c_row)
-{
-#define TILE(rows, wide)                                                                           \
-    multiply_tile(rows, wide, inner, a + i * a_row, a_row, a_column, b + j, b_row,                 \
-                  bias ? bias + j : 0, c + i * c_row + j, c_row, m - j)
-    for (int64_t j = 0; j < m;) {
-        int two = m - j > WIDE;
-        int64_t i = 0;
-        for (; i + ROWS <= n; i += ROWS)
-            if (two)
-                TILE(ROWS, 2);
-            else
-                TILE(ROWS, 1);
-        for (; i < n; i++)
-            if (two)
-                TILE(1, 2);
-            else
-                TILE(1, 1);
-        j += two ? 2 * WIDE : WIDE;
-    }
-#undef TILE
-}
-
-/* The matrix [n, m] in rows of whole vectors: itself, or a copy in `room`. */
-static const float *widen(const float *x, int64_t n, int64_t m, float *room, int64_t *row)
-{
-    *row = fill_up(m);
-    if (*row == m)
-        return x;
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(room + i * *row, x + i * m, m * sizeof(float));
-        memset(room + i * *row + m, 0, (*row - m) * sizeof(float));
-    }
-    return room;
-}
-
-/* W' [inside, outside] in rows of whole vectors. */
-static const float *turn(const Layer *layer, float *room, int64_t *row)
-{
-    *row = fill_up(layer->outside);
-    for (int64_t i = 0; i < layer->inside; i++) {
-        for (int64_t o = 0; o < layer->outside; o++)
-            room[i * *row + o] = layer->weight[o * layer->inside + i];
-        memset(room + i * *row + layer->outside, 0, (*row - layer->outside) * sizeof(float));
-    }
-    return room;
-}
-
-/* Numbers of the largest matrix that is copied, and of the widest layer. */
+/* Of the layer that wants most, and numbers of the widest layer. */
 static int64_t measure(const Work *work, int64_t *widest)
 {
     int64_t most = 0;
     *widest = 0;
     for (int64_t l = 0; l < work->depth; l++) {
         const Layer *layer = work->layers + l;
-        int64_t wide = larger(fill_up(layer->inside), fill_up(layer->outside));
-        *widest = larger(*widest, wide);
-        most = larger(most, wide * larger(work->rows, larger(layer->inside, layer->outside)));
+        *widest = larger(*widest, larger(layer->inside, layer->outside));
+        most = larger(most, count_copied(layer->outside, layer->inside));
+        most = larger(most, count_copied(layer->inside, layer->outside) +
+                                count_copied(layer->inside, work->rows));
     }
     return most;
 }
@@ -203,68 +111,140 @@ static int64_t measure(const Work *work, int64_t *widest)
 int64_t count_room(const Work *work)
 {
     int64_t widest, most = measure(work, &widest);
-    return most + widest + 2 * work->rows * widest;
+    return most + 2 * work->rows * widest;
+}
+
+/* How many numbers `hidden` is to have. */
+int64_t count_hidden(const Work *work)
+{
+    int64_t numbers = 0;
+    for (int64_t l = 0; l + 1 < work->depth; l++)
+        numbers += count_kept(work->layers + l, work->rows);
+    return numbers;
+}
+
+static int count_threads(const Work *work, const Layer *layer)
+{
+    return work->rows * layer->inside * layer->outside < SHARED ? 1 : (int)work->threads;
+}
+
+/* A panel of what a layer says. */
+static void say_piece(const void *job, long piece)
+{
+    const Step *step = job;
+    const Product *p = &step->forward;
+    multiply_panel(p, piece);
+    if (!step->activates)
+        return;
+    const int64_t j = piece * 2 * WIDE, end = j + 2 * WIDE < p->m ? j + 2 * WIDE : p->m;
+    for (int64_t r = 0; r < p->n; r++)
+        for (int64_t i = j; i < end; i += WIDE) {
+            float *at = p->c + r * p->m + i;
+            store(at, activate(load(at, end - i), step->work->activation), end - i);
+        }
 }
 
 void say(const Work *work)
 {
-    int64_t widest, most = measure(work, &widest);
-    float *bias = work->room + most;
+    const int64_t rows = work->rows;
     const float *x = work->inside;
     float *said = work->hidden;
     for (int64_t l = 0; l < work->depth; l++) {
         const Layer *layer = work->layers + l;
-        int64_t row, last = l + 1 == work->depth, numbers = work->rows * layer->outside;
+        const int64_t last = l + 1 == work->depth, width = layer->outside;
         float *out = last ? work->outside : said;
-        const float *right = turn(layer, work->room, &row);
-        memcpy(bias, layer->bias, layer->outside * sizeof(float));
-        memset(bias + layer->outside, 0, (row - layer->outside) * sizeof(float));
-        multiply(work->rows, layer->outside, layer->inside, x, layer->inside, 1, right, row, bias,
-                 out, layer->outside);
-        if (!last)
-            for (int64_t i = 0; i < numbers; i += WIDE)
-                store(out + i, activate(load(out + i, numbers - i), work->activation),
-                      numbers - i);
+        const Step step = {
+            .work = work,
+            .activates = !last && !layer->gain,
+            .forward = {rows, width, layer->inside, x, layer->inside, 1, layer->weight,
+                        layer->inside, 1, layer->bias, out, work->room},
+        };
+        run_pieces(say_piece, &step, count_panels(width), count_threads(work, layer));
+        if (!last && layer->gain) {
+            float *between = out + rows * width;
+            normalise(out, between, between + rows * width, rows, width);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t i = 0; i < width; i += WIDE) {
+                    const int64_t at = r * width + i, left = width - i;
+                    vector y = load(between + at, left) * load(layer->gain + i, left);
+                    y += load(layer->shift + i, left);
+                    store(out + at, activate(y, work->activation), left);
+                }
+        }
         x = out;
-        said += numbers;
+        said += last ? 0 : count_kept(layer, rows);
     }
+}
+
+/* The panels of a layer's gradient, its bias, then the panels of the slope of what came in. */
+static void learn_piece(const void *job, long piece)
+{
+    const Step *step = job;
+    const Product *g = &step->gradients, *s = &step->slopes;
+    const int64_t panels = g->m ? count_panels(g->m) : 0;
+    if (piece < panels) {
+        multiply_panel(g, piece);
+        return;
+    }
+    piece -= panels;
+    if (g->m && !piece) {
+        const int64_t width = g->n, rows = g->inner;
+        for (int64_t i = 0; i < width; i += WIDE) {
+            vector sum = {0};
+            for (int64_t r = 0; r < rows; r++)
+                sum += load(step->slope + r * width + i, width - i);
+            store(step->bias + i, sum, width - i);
+        }
+        return;
+    }
+    piece -= g->m ? 1 : 0;
+    multiply_panel(s, piece);
+    if (!step->said)
+        return;
+    const int64_t j = piece * 2 * WIDE, end = j + 2 * WIDE < s->m ? j + 2 * WIDE : s->m;
+    for (int64_t r = 0; r < s->n; r++)
+        for (int64_t i = j; i < end; i += WIDE) {
+            float *at = s->c + r * s->m + i;
+            const vector said = load(step->said + r * s->m + i, end - i);
+            store(at, pull_back(load(at, end - i), said, step->work->activation), end - i);
+        }
 }
 
 void learn(const Work *work)
 {
     int64_t widest, most = measure(work, &widest), rows = work->rows;
-    float *slopes[2] = {work->room + most + widest, work->room + most + widest + rows * widest};
-    const float *slope = work->slope_outside;
-    float *said = work->hidden, *gradient = work->gradient;
-    for (int64_t l = 0; l < work->depth; l++) {
-        const Layer *layer = work->layers + l;
-        said += l + 1 < work->depth ? rows * layer->outside : 0;
-        gradient += gradient ? layer->outside * (layer->inside + 1) : 0;
-    }
+    float *slopes[2] = {work->room + most, work->room + most + rows * widest};
+    float *hidden = work->hidden + count_hidden(work), *gradient = work->gradient, *slope = 0;
+    for (int64_t l = 0; gradient && l < work->depth; l++)
+        gradient += count_gradient(work->layers + l);
     for (int64_t l = work->depth - 1; l >= 0; l--) {
         const Layer *layer = work->layers + l;
-        int64_t row, inside = layer->inside, outside = layer->outside, numbers = rows * inside;
-        said -= l ? numbers : 0;
+        const int64_t inside = layer->inside, outside = layer->outside;
+        float *bias = 0;
         if (gradient) {
-            gradient -= outside * (inside + 1);
-            float *bias = gradient + outside * inside;
-            const float *x = widen(l ? said : work->inside, rows, inside, work->room, &row);
-            multiply(outside, inside, rows, slope, 1, outside, x, row, 0, gradient, inside);
-            memset(bias, 0, outside * sizeof(float));
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t o = 0; o < outside; o++)
-                    bias[o] += slope[i * outside + o];
+            gradient -= count_gradient(layer);
+            bias = gradient + outside * inside;
         }
-        if (!l && !work->slope_inside)
-            break;
-        float *below = l ? slopes[l % 2] : work->slope_inside;
-        const float *weight = widen(layer->weight, outside, inside, work->room, &row);
-        multiply(rows, inside, outside, slope, outside, 1, weight, row, 0, below, inside);
+        if (slope && layer->gain) { /* `hidden` is where this layer's lies */
+            const float *between = hidden + rows * outside;
+            pull_through_norm(slope, between, between + rows * outside, layer->gain,
+                              bias ? bias + outside : 0, bias ? bias + 2 * outside : 0, rows,
+                              outside);
+        }
         if (l)
-            for (int64_t i = 0; i < numbers; i += WIDE) {
-                vector x = load(below + i, numbers - i), y = load(said + i, numbers - i);
-                store(below + i, pull_back(x, y, work->activation), numbers - i);
-            }
-        slope = below;
+            hidden -= count_kept(layer - 1, rows);
+        const float *came = l ? hidden : work->inside, *now = slope ? slope : work->slope_outside;
+        const int down = l || work->slope_inside;
+        slope = l ? slopes[l % 2] : work->slope_inside;
+        const Step step = {
+            .work = work, .slope = now, .bias = bias, .said = l ? came : 0,
+            .gradients = {outside, gradient ? inside : 0, rows, now, 1, outside, came, inside, 0, 0,
+                          gradient, work->room + count_copied(inside, outside)},
+            .slopes = {rows, inside, outside, now, outside, 1, layer->weight, inside, 0, 0, slope,
+                       work->room},
+        };
+        const int64_t panels = count_panels(inside);
+        run_pieces(learn_piece, &step, (gradient ? panels + 1 : 0) + (down ? panels : 0),
+                   count_threads(work, layer));
     }
 }

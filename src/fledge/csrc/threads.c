@@ -7,9 +7,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <immintrin.h>
 #include <stdatomic.h>
 
-#include "numbers.h"
+#include "threads.h"
 
 static struct {
     pthread_mutex_t caller;  /* held by the one whose work it is */
