@@ -16,7 +16,7 @@ from fledge.algorithms.value.library import load_kernel
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import Encoder
 from fledge.models.control.mlp import Perceptron
-from fledge.models.control.perceptron_kernel import is_watched_by_none, learn, say
+from fledge.models.control.perceptron_kernel import Weights, is_watched_by_none, learn, say
 from fledge.models.control.q_network import QNetwork
 from fledge.models.control.squashed_actor import LEAST_LOG_STD, MOST_LOG_STD, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
@@ -25,7 +25,7 @@ from fledge.sample.replay import Transitions
 if TYPE_CHECKING:
     from fledge.algorithms.value.soft_actor_critic import Noisy, SoftActorCritic
 
-Form = tuple[list[Tensor], str]  # weights and activation of a perceptron
+Form = tuple[Weights, str]  # weights and activation of a perceptron
 Marks = Mapping[str, Tensor]
 
 

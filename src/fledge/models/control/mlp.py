@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fledge.models.control.perceptron_kernel import (
+    Weights,
     go_through,
     is_watched_by_none,
-    list_weights,
-    suits_kernel,
+    take_weights,
 )
 
 
@@ -40,18 +40,20 @@ class Perceptron(nn.Sequential):
         form = self.kernel_form(input)
         return super().forward(input) if form is None else go_through(input, *form)
 
-    def kernel_form(self, x: Tensor) -> tuple[list[Tensor], str] | None:
+    def kernel_form(self, x: Tensor) -> tuple[Weights, str] | None:
         """Weights and activation as the kernel takes them, where rows [N, I] are its to compute
         with.
         """
         layers: Any = list(self._modules.values())
         kinds = set(map(type, layers[1::2]))
-        if len(kinds) != 1 or len(layers) % 2 == 0 or not suits_kernel(x, layers[::2]):
+        if (
+            len(kinds) != 1
+            or len(layers) % 2 == 0
+            or not all(map(is_watched_by_none, layers[1::2]))
+        ):
             return None
-        if not all(map(is_watched_by_none, layers[1::2])):
-            return None
-        kind = ACTIVATIONS.get(kinds.pop())
-        return None if kind is None else (list_weights(layers[::2]), kind)
+        kind, weights = ACTIVATIONS.get(kinds.pop()), take_weights(x, layers[::2])
+        return None if kind is None or weights is None else (weights, kind)
 
 
 def mlp(

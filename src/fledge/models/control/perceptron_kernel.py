@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from ctypes import Array, Structure, addressof, byref, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -71,55 +70,59 @@ def use_threads(count: int) -> None:
     _threads = count
 
 
-def suits_kernel(
-    x: Tensor, layers: Sequence[nn.Linear], norms: Sequence[nn.LayerNorm] = ()
-) -> bool:
-    """Whether rows [N, I] go through these layers, as they are now, by the library. norms: of what
-    each layer says but the last; or none at all.
+class Weights(list[Tensor]):
+    """Of each layer its matrix, its bias and, where a norm follows, its gain and shift."""
+
+    shape: Shape | None = None
+
+
+def take_weights(
+    x: Tensor, layers: Sequence[nn.Module], norms: Sequence[nn.Module] = ()
+) -> Weights | None:
+    """Those of linear layers as the library takes them; None where rows [N, I] do not go through
+    them, as they are now, by it. norms: of what each layer says but the last; or none at all.
     """
+    if not _suits(x) or len(norms) not in (0, len(layers) - 1):
+        return None
+    weights, width = Weights(), x.shape[1]
+    for i, layer in enumerate(layers):
+        if type(layer) is not nn.Linear or not is_watched_by_none(layer):
+            return None
+        # C reads as many numbers as the weights ask for, whatever is given.
+        weight, bias = layer._parameters["weight"], layer._parameters["bias"]
+        if weight is None or bias is None or weight.shape != (len(bias), width):
+            return None
+        width = len(bias)
+        weights += (weight, bias)
+        if i < len(norms):
+            norm: Any = norms[i]
+            if type(norm) is not nn.LayerNorm or not is_watched_by_none(norm):
+                return None
+            gain, shift = norm._parameters["weight"], norm._parameters["bias"]
+            if gain is None or shift is None or norm.eps != EPS or gain.shape != (width,):
+                return None
+            weights += (gain, shift)
+    if max(p.shape[-1] for p in weights) > WIDEST or not all(map(_is_plain, weights)):
+        return None
+    return weights if load_kernel() is not None else None
+
+
+def _suits(x: Tensor) -> bool:
     return (
         type(x) is Tensor
         and x.dtype == torch.float32
         and x.is_cpu
         and x.ndim == 2
         and 0 < len(x) <= MOST_ROWS
-        and all(map(_is_plain, layers))
-        and all(map(_is_plain_norm, norms, layers))
-        and len(norms) in (0, len(layers) - 1)
-        # C reads as many numbers as the weights ask for, whatever is given.
-        and [x.shape[1], *(layer.out_features for layer in layers[:-1])]
-        == [layer.in_features for layer in layers]
         and not torch.is_autocast_enabled("cpu")
         # Whoever differentiates forwards, or many rows at once, sees torch's operations.
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
         and not torch.compiler.is_compiling()
-        and load_kernel() is not None
     )
 
 
-def _is_plain(layer: nn.Linear) -> bool:
-    return (
-        type(layer) is nn.Linear
-        and max(layer.in_features, layer.out_features) <= WIDEST
-        and is_watched_by_none(layer)
-        and _is_plain_number(layer._parameters["weight"])
-        and _is_plain_number(layer._parameters["bias"])
-    )
-
-
-def _is_plain_norm(norm: nn.LayerNorm, layer: nn.Linear) -> bool:
-    return (
-        type(norm) is nn.LayerNorm
-        and norm.normalized_shape == (layer.out_features,)
-        and norm.eps == EPS
-        and is_watched_by_none(norm)
-        and _is_plain_number(norm._parameters["weight"])
-        and _is_plain_number(norm._parameters["bias"])
-    )
-
-
-def _is_plain_number(p: nn.Parameter | None) -> bool:
+def _is_plain(p: Tensor) -> bool:
     return type(p) is nn.Parameter and p.dtype == torch.float32 and p.is_cpu and p.is_contiguous()
 
 
@@ -135,20 +138,12 @@ def is_watched_by_none(module: nn.Module) -> bool:
 
 
 def go_through(x: Tensor, weights: Sequence[Tensor], activation: str) -> Tensor:
-    """Linear layers with an activation of KINDS between them; weights: as `list_weights` gives
+    """Linear layers with an activation of KINDS between them; weights: as `take_weights` gives
     them.  [N, I] -> [N, O]
     """
     if torch.is_grad_enabled():
         return _Through.apply(x, activation, *weights)  # pyright: ignore[reportReturnType]
     return say(x, weights, activation)[0]
-
-
-def list_weights(layers: Sequence[nn.Linear], norms: Sequence[nn.LayerNorm] = ()) -> list[Tensor]:
-    """Weight and bias of each, and of the norm behind it, where there is one."""
-    each = zip_longest(layers, norms)
-    return [
-        p for pair in each for part in pair if part is not None for p in (part.weight, part.bias)
-    ]
 
 
 def say(x: Tensor, weights: Sequence[Tensor], activation: str) -> tuple[Tensor, Tensor]:
@@ -240,13 +235,17 @@ def _part(weights: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def _read_shape(weights: Sequence[Tensor]) -> Shape:
+    """As they were when they were asked for first: they stay where they are within a step."""
+    known = weights.shape if isinstance(weights, Weights) else None
+    if known is not None:
+        return known
     shape: list[tuple[int, ...]] = []
-    for i, p in enumerate(weights):
-        if p.ndim == 2:
-            normed = i + 2 < len(weights) and weights[i + 2].ndim == 1
-            norm = weights[i + 2 : i + 4] if normed else ()
-            places = [q.data_ptr() for q in norm] or (0, 0)
-            shape.append((p.data_ptr(), weights[i + 1].data_ptr(), *places, p.shape[1], p.shape[0]))
+    for weight, bias, *norm in _part(weights):
+        places = [p.data_ptr() for p in norm] or (0, 0)
+        outside, inside = weight.shape
+        shape.append((weight.data_ptr(), bias.data_ptr(), *places, inside, outside))
+    if isinstance(weights, Weights):
+        weights.shape = tuple(shape)
     return tuple(shape)
 
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from fledge.errors import UserError
 from fledge.models.control.actor_critic import Encoder
 from fledge.models.control.perceptron_kernel import (
+    Weights,
     go_through,
     is_watched_by_none,
-    list_weights,
-    suits_kernel,
+    take_weights,
 )
 from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
@@ -168,21 +168,21 @@ class QNetwork(nn.Module):
         each = [stream(shared) for stream in self.streams]  # [N, A], and [N, 1] where it duels
         return each[0] if len(each) == 1 else each[1] + each[0] - each[0].mean(-1, keepdim=True)
 
-    def kernel_form(self, x: Tensor) -> list[Tensor] | None:
+    def kernel_form(self, x: Tensor) -> Weights | None:
         """The weights behind the encoder as the kernel takes them, where rows [N, I] are its to
         compute with.
         """
-        chains = (self.trunk[1], *self.streams)
+        _, shared = self.trunk._modules.values()
+        chains: list[Any] = [shared, *self.streams._modules.values()]
         if len(chains) != 2 or not all(map(is_watched_by_none, chains)):
             return None
         parts: list[Any] = [part for chain in chains for part in chain._modules.values()]
-        kinds = [type(part) for part in parts]
-        normed = nn.LayerNorm in kinds
-        layer = [nn.Linear, nn.LayerNorm, nn.ReLU] if normed else [nn.Linear, nn.ReLU]
-        size = len(layer)
-        if kinds != [*layer * (len(kinds) // size), nn.Linear]:
+        size = 3 if len(parts) > 1 and type(parts[1]) is nn.LayerNorm else 2
+        between = parts[size - 1 :: size]
+        if len(parts) % size != 1 or not all(map(_is_plain_relu, between)):
             return None
-        if not all(map(is_watched_by_none, parts[size - 1 :: size])):
-            return None
-        layers, norms = parts[::size], parts[1::size] if normed else []
-        return list_weights(layers, norms) if suits_kernel(x, layers, norms) else None
+        return take_weights(x, parts[::size], parts[1::size] if size == 3 else ())
+
+
+def _is_plain_relu(part: nn.Module) -> bool:
+    return type(part) is nn.ReLU and is_watched_by_none(part)
