@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from ctypes import CDLL
+from ctypes import CDLL, c_void_p, cast
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ FLAGS = (
     "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv", "-shared",
     "-fPIC", "-pthread",
 )  # fmt: skip
-SHARED = Path(__file__).with_name("csrc")  # part of every library
+SHARED = Path(__file__).parent / "csrc" / "shared"  # part of every library
 SIGNED = 32  # bytes at the end of a library
 COMPILE_S = 60  # seconds until the compiler is given up; it takes one
 DAY_S = 86_400
@@ -49,6 +49,27 @@ def load_sources(folder: Path, name: str, instead: str) -> Any:
             "XDG_CACHE_HOME at a folder of yours to keep it in.",
             file=sys.stderr,
         )
+        return None
+
+
+def join_team(library: Any) -> None:
+    """From here on it computes on torch's own threads what it computes in a team."""
+    library.use_team.argtypes = [c_void_p]
+    library.use_team(_find_team())
+    os.register_at_fork(after_in_child=library.begin_anew)
+
+
+def _find_team() -> int | None:
+    """Where GOMP_parallel of the OpenMP is by which torch computes, or None: it computes by
+    another, or has not said so in a way that Linux tells.
+    """
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    places = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
+    if len(places) != 1:  # of two there is no telling which
+        return None
+    try:
+        return cast(CDLL(places.pop()).GOMP_parallel, c_void_p).value
+    except (OSError, AttributeError):
         return None
 
 

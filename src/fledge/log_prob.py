@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.log_prob_kernel import score_rows, slope_rows, suits_kernel
 from fledge.truncation import keep_nucleus, keep_top_k
 
 Unembed = Callable[[Tensor], Tensor]  # [N, D] -> [N, V]
@@ -174,7 +175,21 @@ class _ChunkedLogProb(torch.autograd.Function):
         slope = torch.empty_like(hidden) if fixed else None
         spared: list[Tensor] = []
 
+        # An action out of the vocabulary is torch's to refuse.
+        simple = not (rule.truncates or entropy or cap) and support is None
+        quick = simple and suits_kernel(hidden, weight) and _are_columns(action, weight)
+        scale = 1 / rule.temperature if rule.temperature not in (0, 1) else 1.0
+
         def score(part: slice) -> None:  # whose logits are gone before the next are made
+            if quick:
+                read = hidden[part] @ weight.T
+                logp[part], normaliser[part] = score_rows(read, banned, action[part], scale)
+                if slope is not None:
+                    away = slope_rows(read, banned, action[part], scale, normaliser[part])
+                    slope[part] = away @ weight
+                elif (part.start * len(weight) + read.numel()) * read.itemsize <= 4 * kept:
+                    spared.append(read)
+                return
             raw = cap_logits(hidden[part] @ weight.T, cap)
             logits = _logits(raw, rule, banned, action[part], _cut(support, part))
             logp[part] = logits.gather(-1, action[part, None]).squeeze(-1)
@@ -204,6 +219,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         else:
             ctx.save_for_backward(slope)
         ctx.rule, ctx.chunk, ctx.entropy, ctx.cap, ctx.fixed = rule, chunk, entropy, cap, fixed
+        ctx.quick = quick
         return logp - normaliser, spread
 
     @staticmethod
@@ -220,6 +236,14 @@ class _ChunkedLogProb(torch.autograd.Function):
         for number, a in enumerate(range(0, hidden.shape[0], chunk)):
             part = slice(a, a + chunk)
             h, slope = hidden[part], None
+            if ctx.quick:
+                read = spared[number] if number < len(spared) else h @ weight.T
+                g = slope_rows(
+                    read, banned, action[part], 1 / scale, normaliser[part], g_logp[part] / scale
+                )
+                g_hidden[part] = g @ weight
+                g_weight += g.T @ h
+                continue
             if number < len(spared):
                 g = spared[number] * -g_logp[part, None]  # not in place: it may be asked again
             else:
@@ -243,6 +267,14 @@ class _ChunkedLogProb(torch.autograd.Function):
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
         return g_hidden, g_weight.to(weight.dtype), *[None] * 9
+
+
+def _are_columns(action: Tensor, weight: Tensor) -> bool:
+    """Whether every action is a row of the weight."""
+    if not len(action):
+        return False
+    low, high = action.aminmax()
+    return bool(low >= 0) and bool(high < len(weight)) and action.dtype == torch.int64
 
 
 def size_chunk(chunk: int, weight: Tensor) -> int:

@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -89,7 +89,8 @@ def compare(
 
 
 def q_networks(**said: Any) -> tuple[QNetwork, TargetNetwork]:
-    network = QNetwork(SEEN, Choices((3,)), generator=seeded(0), **{"widths": (40, 24)} | said)
+    told: dict[str, Any] = {"widths": (40, 24)} | said
+    network = QNetwork(SEEN, Choices((3,)), generator=seeded(0), **told)
     shake(network, 0)
     target = TargetNetwork(network)
     shake(target.network, 100)
@@ -124,7 +125,7 @@ def test_dqn_is_that_of_its_equations(double: bool, said: dict[str, Any]) -> Non
     assert float((fitted[2] - size).abs().max()) < CLOSE * float(size.max())
 
 
-def plain(network: QNetwork, obs: Tensor) -> Tensor:
+def plain(network: Any, obs: Tensor) -> Tensor:
     return network.streams[0](network.trunk[1](obs))
 
 
@@ -142,10 +143,12 @@ def soft(micro: int | None = None) -> SoftActorCritic:
         last = actor.network[-1]
         assert isinstance(last, nn.Linear)
         last.bias[2:] += torch.tensor([2.0, -1.0])  # some deviations are held at e²
-    learners = [Learner(m, Schedule(1e-3, 10), rows_per_micro_batch=micro) for m in (actor, critic)]
+    learners: Any = [
+        Learner(m, Schedule(1e-3, 10), rows_per_micro_batch=micro) for m in (actor, critic)
+    ]
     algorithm = SoftActorCritic(
-        actor, critic, *learners, Stopwatch(), replay=Replay(100, generator=seeded(0)),
-        generator=seeded(5),
+        actor, critic, learners[0], learners[1], Stopwatch(),
+        replay=Replay(100, generator=seeded(0)), generator=seeded(5),
     )  # fmt: skip
     shake(algorithm.target_critic.network, 200)
     return algorithm
@@ -160,8 +163,8 @@ def noisy_rows() -> Noisy:
 
 def in_float64(
     algorithm: SoftActorCritic,
-) -> tuple[GaussianActor, TwinCritic, TwinCritic]:
-    parts = (algorithm.actor, algorithm.critic, algorithm.target_critic.network)
+) -> tuple[GaussianActor, TwinCritic, Any]:
+    parts: Any = (algorithm.actor, algorithm.critic, algorithm.target_critic.network)
     actor, critic, target = (copy.deepcopy(part).double() for part in parts)
     for part in (actor, critic):
         part.zero_grad()
@@ -228,7 +231,7 @@ def test_the_actor_is_that_of_its_equations() -> None:
 
 def test_where_both_critics_say_the_same_each_is_half_of_the_smaller() -> None:
     algorithm, rows = soft(), noisy_rows()
-    first, second = algorithm.critic.networks
+    first, second = cast("Any", algorithm.critic.networks)
     second.load_state_dict(first.state_dict())
     assert fit_actor_by_kernel(algorithm, rows, torch.tensor(COUNT)) is not None
     mine = [p.grad for p in algorithm.actor.parameters()]
@@ -238,7 +241,7 @@ def test_where_both_critics_say_the_same_each_is_half_of_the_smaller() -> None:
             p.add_(0)
         last = second[-1]
         assert isinstance(last, nn.Linear)
-        last.bias += 1e3  # never the smaller
+        last.bias.add_(1e3)  # never the smaller
     algorithm.actor_learner.gradient.clear()
     assert fit_actor_by_kernel(algorithm, rows, torch.tensor(COUNT)) is not None
     for half, whole in zip(mine, algorithm.actor.parameters(), strict=True):
@@ -276,7 +279,7 @@ def test_torch_computes_what_the_kernel_does_not(
     if case == "no compiler":
         monkeypatch.setattr(losses_kernel, "load_kernel", lambda: None)
     if case == "hook":
-        network.streams[0][0].register_forward_hook(lambda *told: None)
+        cast("Any", network.streams[0])[0].register_forward_hook(lambda *told: None)
     if case == "frozen":
         network.streams[0].requires_grad_(False)
         learner = Learner(network, Schedule(1e-3, 10))

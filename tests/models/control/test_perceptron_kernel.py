@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -127,19 +128,19 @@ def test_threads_change_no_bit(layer_norm: bool) -> None:
 )
 def test_torch_computes_what_the_kernel_does_not_of_normalised_layers(case: str) -> None:
     own = q_network(8, 8)
-    norm = own.streams[0][1]
+    stream: Any = own.streams[0]
+    norm = stream[1]
     assert isinstance(norm, nn.LayerNorm)
     x = torch.randn(4, 9, generator=seeded(7))
     if case == "other epsilon":
         norm.eps = 1e-3
     if case == "no shift":
-        own.streams[0][1] = nn.LayerNorm(8, bias=False)
+        stream[1] = nn.LayerNorm(8, bias=False)
     if case == "hook":
-        norm.register_forward_hook(lambda module, given, said: 2 * said)
+        norm.register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
     if case == "hook between":
-        own.streams[0][2].register_forward_hook(lambda module, given, said: 2 * said)
+        stream[2].register_forward_hook(lambda module, given, said: 2 * torch.as_tensor(said))
     if case == "order":
-        stream = own.streams[0]
         stream[1], stream[2] = stream[2], stream[1]
     if case == "two streams":
         own = QNetwork(

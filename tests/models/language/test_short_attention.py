@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.models.language import short_attention as module
+from fledge.models.language.attention_kernel import load_kernel
 from fledge.models.language.short_attention import is_faster, short_attention
 from tests.subjects import seeded, transformer
+
+needs_kernel = pytest.mark.skipif(load_kernel() is None, reason="no compiler, or no AVX-512")
 
 
 def inputs(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,7 +67,12 @@ def test_heads_that_share_keys_and_values(at_a_time: int, monkeypatch: pytest.Mo
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is() -> None:
+@pytest.mark.parametrize("kernel", [True, False])
+def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is(
+    kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernel:
+        monkeypatch.setattr(module, "suits_kernel", lambda q, k, v: False)
     exact = F.scaled_dot_product_attention(*inputs(torch.float64), is_causal=True)
     near = (short_attention(*inputs(torch.bfloat16), None) - exact).abs().max()
     fused = (
@@ -75,13 +83,131 @@ def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is() -
     assert near < 2 * fused
 
 
-def test_it_is_taken_for_short_whole_rows_in_bfloat16_only() -> None:
-    q, k, _ = inputs(torch.bfloat16)
-    assert is_faster(q, k)
-    assert not is_faster(q[:, :, :1], k)  # one token with a cache
-    assert not is_faster(q.float(), k.float())
+def test_without_the_kernel_it_is_taken_for_short_whole_rows_in_bfloat16_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "suits_kernel", lambda q, k, v: False)
+    q, k, v = inputs(torch.bfloat16)
+    assert is_faster(q, k, v)
+    assert not is_faster(q[:, :, :1], k, v)  # one token with a cache
+    assert not is_faster(q.float(), k.float(), v.float())
     long = torch.zeros(1, 1, module.LONGEST + 1, 2, dtype=torch.bfloat16)
-    assert not is_faster(long, long)
+    assert not is_faster(long, long, long)
+
+
+@needs_kernel
+def test_with_the_kernel_it_is_taken_for_all_but_short_rows_in_float32() -> None:
+    q, k, v = inputs(torch.bfloat16)
+    assert is_faster(q, k, v)
+    assert not is_faster(q[:, :, :1], k, v)
+    assert not is_faster(q.float(), k.float(), v.float())
+    for dtype in (torch.float32, torch.bfloat16):
+        long = torch.zeros(1, 1, module.LONGEST + 1, 2, dtype=dtype)
+        assert is_faster(long, long, long)
+    for wide in (torch.zeros(1, 1, 600, 300), torch.zeros(1, 1, 100, 2, dtype=torch.float64)):
+        assert not is_faster(wide, wide, wide)
+
+
+def exact_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, slope: Tensor
+) -> list[Tensor]:
+    """By PyTorch, in float64: y and the slopes of q, k and v."""
+    given = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    y = F.scaled_dot_product_attention(
+        *given, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+    return [y.detach(), *torch.autograd.grad(y, given, slope.double())]
+
+
+def draw_mask(kind: str, rows: int, queries: int, keys: int) -> Tensor | None:
+    """Each query sees some key."""
+    if kind == "causal":
+        return None
+    mask = torch.ones(rows, 1, queries, keys, dtype=torch.bool)
+    if kind == "scattered":
+        mask = torch.rand(mask.shape, generator=seeded(4)) < 0.3
+    if kind == "documents":
+        part = torch.rand(rows, keys, generator=seeded(5)).lt(0.1).cumsum(-1)
+        same = part[:, None, -queries:, None] == part[:, None, None, :]
+        mask = same & mask.tril(keys - queries)
+    if kind == "one for all rows":
+        mask = mask[:1].tril(keys - queries)
+    mask[..., 0] |= ~mask.any(-1)
+    return mask
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("causal", (3, 4, 2, 7, 7, 16)), ("causal", (2, 2, 2, 33, 33, 64)),
+        ("causal", (1, 6, 2, 200, 200, 64)), ("causal", (2, 1, 1, 97, 97, 20)),
+        ("causal", (1, 1, 1, 64, 64, 256)),
+        ("scattered", (3, 4, 2, 50, 50, 32)), ("documents", (3, 3, 1, 70, 70, 16)),
+        ("documents", (2, 2, 2, 40, 131, 24)), ("one for all rows", (3, 2, 2, 35, 49, 8)),
+        ("all", (2, 2, 1, 65, 65, 48)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_says_what_float64_says(
+    dtype: torch.dtype, kind: str, shape: tuple[int, ...]
+) -> None:
+    rows, heads, kv_heads, queries, keys, width = shape
+    random = seeded(1)
+    # As projections make them: one piece of memory, heads inside.
+    q = torch.randn(rows, queries, heads, width, generator=random).to(dtype).transpose(1, 2)
+    both = torch.randn(rows, keys, 2 * kv_heads, width, generator=random).to(dtype).transpose(1, 2)
+    k, v = both.split(kv_heads, dim=1)
+    slope = torch.randn(q.shape, generator=random).to(dtype)
+    mask = draw_mask(kind, rows, queries, keys)
+    assert module.suits_kernel(q, k, v)
+    exact = exact_attention(q, k, v, mask, slope)
+    answers = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            given = (a, b, c) = tuple(x.detach().requires_grad_() for x in (q, k, v))
+            y = short_attention(a, b, c, mask)
+            answers.append([y.detach(), *torch.autograd.grad(y, given, slope)])
+        finally:
+            torch.set_num_threads(1)
+    close = 3e-6 if dtype == torch.float32 else 6e-3  # bfloat16 rounds by 2e-3 what is said
+    for mine, other, its in zip(*answers, exact, strict=True):
+        assert mine.dtype == dtype
+        assert float((mine.double() - its).abs().max()) < close * float(its.abs().max())
+        assert torch.equal(mine, other)
+
+
+@needs_kernel
+def test_other_rows_change_no_bit_of_a_row() -> None:
+    q, k, v = torch.randn(3, 5, 2, 40, 16, generator=seeded(1))
+    whole = short_attention(q, k, v, None)
+    assert torch.equal(whole[2:3], short_attention(q[2:3], k[2:3], v[2:3], None))
+
+
+@needs_kernel
+def test_what_is_no_number_stays_none_and_huge_scores_are_certain() -> None:
+    q, k, v = torch.randn(3, 1, 1, 40, 8, generator=seeded(1))
+    v[0, 0, 7, 0] = torch.nan
+    said = short_attention(q, k, v, None)[0, 0]
+    assert bool(said[7:, 0].isnan().all())
+    assert not bool(said[:, 1:].isnan().any())
+    v[0, 0, 7, 0] = 1.0
+    sure = short_attention(1e4 * q, k, v, None)
+    best = (q @ k.mT).masked_fill(~torch.ones(40, 40, dtype=torch.bool).tril(), -torch.inf)
+    assert torch.equal(sure[0, 0], v[0, 0][best.argmax(-1)[0, 0]])
+
+
+@needs_kernel
+def test_whoever_differentiates_many_rows_at_once_sees_torchs_operations() -> None:
+    q, k, v = torch.randn(3, 2, 1, 40, 8, generator=seeded(1))
+
+    def read(rows: Tensor) -> Tensor:
+        assert not module.suits_kernel(rows, k, v)
+        return rows.sum()
+
+    torch.func.grad(read)(q)
+    assert module.suits_kernel(q, k, v)
 
 
 def test_a_transformer_in_bfloat16_sees_neither_the_future_nor_other_documents() -> None:

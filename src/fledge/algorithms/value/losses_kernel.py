@@ -78,8 +78,8 @@ class _Actor(Structure):
 
 
 def fit_choices_by_kernel(
-    network: QNetwork,
-    target: QNetwork,
+    network: Any,
+    target: Any,
     rows: Transitions,
     double: bool,
     count: Tensor,
@@ -122,7 +122,8 @@ def fit_critics_by_kernel(
     algorithm: SoftActorCritic, rows: Noisy, count: Tensor
 ) -> tuple[Tensor, Marks, Tensor] | None:
     """The loss of SAC's critics, as `fit_choices_by_kernel` has DQN's."""
-    critic, target, actor = algorithm.critic, algorithm.target_critic.network, algorithm.actor
+    critic, actor = algorithm.critic, algorithm.actor
+    target: Any = algorithm.target_critic.network
     if not (_is_twin(critic) and _is_twin(target) and _is_gaussian(actor) and _suits(rows)):
         return None
     with torch.no_grad():

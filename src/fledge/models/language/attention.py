@@ -69,7 +69,7 @@ class Attention(nn.Module):
         """-> [B, heads, T, d]"""
         c = self.config
         grouped = c.heads != c.kv_heads
-        if c.score_cap or (not c.score_scale and is_faster(q, k)):
+        if c.score_cap or (not c.score_scale and is_faster(q, k, v)):
             if c.score_cap:
                 if grouped:
                     k, v = (x.repeat_interleave(c.heads // c.kv_heads, dim=1) for x in (k, v))

@@ -114,7 +114,7 @@ def _see_near(length: int, window: int, device: torch.device) -> Tensor:
 def _attend_block(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """[rows, heads, T, d] three times -> the same"""
     attend: Callable[..., Tensor] = F.scaled_dot_product_attention
-    if not is_faster(q, k):
+    if not is_faster(q, k, v):
         return attend(q, k, v, attn_mask=mask)
     if mask is None:
         t = q.shape[2]

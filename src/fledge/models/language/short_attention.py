@@ -1,5 +1,5 @@
-"""Attention over rows of up to some hundred tokens in bfloat16 on a CPU, as plain matrix products:
-1.6 to 7 times PyTorch's own there.
+"""Attention over rows of up to some hundred tokens on a CPU: by the C of `csrc/` where it can be
+compiled, else in bfloat16 as plain matrix products, 1.6 to 7 times PyTorch's own there.
 
 softmax(Q Kᵀ / √d) V (Vaswani et al. 2017, eq. 1). The fused kernel's backward pass is slow in
 bfloat16 on short rows: 14 ms against 2 ms for 64 rows of 32 tokens and 4 heads of 32, 40 ms against
@@ -14,16 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LONGEST = (
-    512  # tokens; at 1,024 the fused kernel, which never looks above the diagonal, has caught up
-)
+from fledge.models.language.attention_kernel import learn_attention, read_attention, suits_kernel
+
+# Tokens: from there on the kernel is no slower than PyTorch's in float32; up to there, without it,
+# plain products are faster than PyTorch's in bfloat16, which never looks above the diagonal.
+SHORTEST, LONGEST = 32, 512
 AT_A_TIME = 2**19  # scores per thread: a megabyte, which stays in a core's cache
 
 
-def is_faster(q: Tensor, k: Tensor) -> bool:
-    """Whether this is the faster way for rows of queries q and of keys k."""
-    short = 1 < q.shape[2] <= k.shape[2] <= LONGEST
-    return short and q.dtype == torch.bfloat16 and q.device.type == "cpu"
+def is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether this is the faster way for rows of these queries, keys and values."""
+    if not 1 < q.shape[2] <= k.shape[2]:
+        return False
+    narrow = q.dtype == torch.bfloat16
+    if suits_kernel(q, k, v):
+        return narrow or q.shape[2] >= SHORTEST
+    return narrow and k.shape[2] <= LONGEST and q.device.type == "cpu"
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -31,25 +37,32 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Ten
     attention is allowed.  [B, heads, T, d], [B, kv_heads, S, d] twice -> [B, heads, T, d]
     """
     # As a part of the projection, v would keep all of it for the backward pass.
-    return _forward(q, k, v.clone() if v.requires_grad else v, mask)
+    return _forward(q, k, v.clone() if v.requires_grad else v, mask)[0]
 
 
 # As operators of their own they are one node each to torch.compile, which would otherwise unroll
 # their loops.
 @torch.library.custom_op("fledge::short_attention", mutates_args=())
-def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    y = _like(q)
+def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """-> [B, heads, T, d]; what the kernel keeps of each row [B, heads, T], or nothing [0]"""
+    y, normaliser = _like(q), _normaliser(q, k, v)
+    if normaliser.ndim > 1:
+        read_attention(q, k, v, mask, y, normaliser)
+        return y, normaliser
     with torch.autocast("cpu", enabled=False):
         for rows, bias in _pieces(q, mask):
             y[rows] = _weights(q[rows], _share(k[rows], q), bias) @ _share(v[rows], q)
-    return y
+    return y, normaliser
 
 
 @torch.library.custom_op("fledge::short_attention_backward", mutates_args=())
 def _backward(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, normaliser: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     g_q, g_k, g_v = _like(q), _like(k), _like(v)
+    if normaliser.ndim > 1:
+        learn_attention(g, q, k, v, mask, normaliser, (g_q, g_k, g_v))
+        return g_q, g_k, g_v
     groups = (k.shape[1], q.shape[1] // k.shape[1])
     scale = q.shape[-1] ** -0.5
     with torch.autocast("cpu", enabled=False):
@@ -100,23 +113,32 @@ def _like(x: Tensor) -> Tensor:
     return x.new_empty(b, t, heads, d).transpose(1, 2)
 
 
+def _normaliser(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """[B, heads, T] where the kernel attends, else [0]"""
+    shape = q.shape[:3] if suits_kernel(q, k, v) else (0,)
+    return q.new_empty(shape, dtype=torch.float32)
+
+
 @_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    return _like(q)
+def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _like(q), _normaliser(q, k, v)
 
 
 @_backward.register_fake
 def _(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, normaliser: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _like(q), _like(k), _like(v)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _keep(
+    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: tuple[Tensor, Tensor]
+) -> None:
+    q, k, v, mask = inputs
+    ctx.save_for_backward(q, k, v, output[1], mask)
 
 
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, g: Tensor, of_normaliser: Tensor) -> tuple[Tensor | None, ...]:
     return *_backward(g, *ctx.saved_tensors), None
 
 

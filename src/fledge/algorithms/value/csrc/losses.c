@@ -6,7 +6,7 @@
 
 /* Of DQN: sums are the loss, Q and |error|, each divided by count. */
 typedef struct {
-    const float *q, *future, *judge; /* [rows, actions]; the best by `judge` of what `future` says */
+    const float *q, *future, *judge; /* [rows, actions]; best by `judge`, worth `future` */
     const int64_t *action;
     const float *reward, *discount, *weight;
     const uint8_t *terminated;

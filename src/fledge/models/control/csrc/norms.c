@@ -1,15 +1,8 @@
 /* Rows of numbers with mean 0 and variance 1 (Ba et al. 2016), forward and backward. */
 #include <math.h>
 
-#include "numbers.h"
-
-static inline float add_up(vector x)
-{
-    float sum = 0;
-    for (int i = 0; i < WIDE; i++)
-        sum += x[i];
-    return sum;
-}
+#include "norms.h"
+#include "vectors.h"
 
 void normalise(const float *x, float *y, float *scale, int64_t rows, int64_t width)
 {

@@ -3,7 +3,10 @@
  * through two of 256. Layers may be normalised before their activation. Larger products are shared
  * by threads, panel by panel, which changes no number: the same rows give the same bits.
  */
-#include "numbers.h"
+#include "norms.h"
+#include "products.h"
+#include "threads.h"
+#include "vectors.h"
 
 enum { TANH = 0, RELU = 1 };
 enum { SHARED = 1 << 20 }; /* products of two numbers below which it takes longer to share them */
@@ -37,24 +40,6 @@ typedef struct {
 } Step;
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* e^x within +-18: 2^n times a polynomial (Cephes' expf). */
-static inline vector exponential(vector x)
-{
-    const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it has no fraction */
-    vector n = (x * 1.44269504f + magic) - magic;
-    vector r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    whole power = (__builtin_convertvector(n, whole) + 127) << 23;
-    vector scale;
-    memcpy(&scale, &power, sizeof scale);
-    return p * scale;
-}
 
 /* What is no number stays none: every comparison with it is false. */
 static inline vector activate(vector x, int64_t activation)
@@ -156,8 +141,11 @@ void say(const Work *work)
         const Step step = {
             .work = work,
             .activates = !last && !layer->gain,
-            .forward = {rows, width, layer->inside, x, layer->inside, 1, layer->weight,
-                        layer->inside, 1, layer->bias, out, work->room},
+            .forward = {.n = rows, .m = width, .inner = layer->inside,
+                        .a = x, .a_row = layer->inside, .a_column = 1,
+                        .b = layer->weight, .b_row = layer->inside, .turned = 1,
+                        .bias = layer->bias, .c = out, .c_row = width,
+                        .panels = work->room, .panel = 2 * WIDE * layer->inside},
         };
         run_pieces(say_piece, &step, count_panels(width), count_threads(work, layer));
         if (!last && layer->gain) {
@@ -238,10 +226,15 @@ void learn(const Work *work)
         slope = l ? slopes[l % 2] : work->slope_inside;
         const Step step = {
             .work = work, .slope = now, .bias = bias, .said = l ? came : 0,
-            .gradients = {outside, gradient ? inside : 0, rows, now, 1, outside, came, inside, 0, 0,
-                          gradient, work->room + count_copied(inside, outside)},
-            .slopes = {rows, inside, outside, now, outside, 1, layer->weight, inside, 0, 0, slope,
-                       work->room},
+            .gradients = {.n = outside, .m = gradient ? inside : 0, .inner = rows,
+                          .a = now, .a_row = 1, .a_column = outside,
+                          .b = came, .b_row = inside, .c = gradient, .c_row = inside,
+                          .panels = work->room + count_copied(inside, outside),
+                          .panel = 2 * WIDE * rows},
+            .slopes = {.n = rows, .m = inside, .inner = outside,
+                       .a = now, .a_row = outside, .a_column = 1,
+                       .b = layer->weight, .b_row = inside, .c = slope, .c_row = inside,
+                       .panels = work->room, .panel = 2 * WIDE * outside},
         };
         const int64_t panels = count_panels(inside);
         run_pieces(learn_piece, &step, (gradient ? panels + 1 : 0) + (down ? panels : 0),

@@ -4,7 +4,8 @@
  * the nearest cache, and each comes anew from the next. Every sum runs in one order, whoever
  * computes it.
  */
-#include "numbers.h"
+#include "products.h"
+#include "vectors.h"
 
 #ifdef __clang__
 #define MIX(low, high, ...) __builtin_shufflevector(low, high, __VA_ARGS__)
@@ -44,12 +45,13 @@ static void turn_square(const float *from, int64_t from_row, float *to, int64_t 
         *(loose *)(to + i * to_row) = x[i];
 }
 
-/* Columns j and on of B, `wide` vectors of them, row behind row; where there are no more, zeros. */
-static void pack_panel(const Product *p, int64_t j, int wide, float *to)
+/* `wide` vectors of columns, row behind row; where there are no more columns, zeros. */
+void pack_panel(const Product *p, int64_t number)
 {
-    const int64_t row = wide * WIDE, left = p->m - j;
-    for (int v = 0; v < wide; v++, to += WIDE) {
-        const int64_t many = left - v * WIDE < WIDE ? left - v * WIDE : WIDE;
+    const int64_t j = number * 2 * WIDE, left = p->m - j, wide = left > WIDE ? 2 : 1;
+    float *to = p->panels + number * p->panel;
+    for (int64_t v = 0; v < wide; v++, to += WIDE) {
+        const int64_t many = left - v * WIDE < WIDE ? left - v * WIDE : WIDE, row = wide * WIDE;
         int64_t t = 0;
         if (!p->turned) {
             for (; t < p->inner; t++)
@@ -70,44 +72,50 @@ static void pack_panel(const Product *p, int64_t j, int wide, float *to)
 static inline __attribute__((always_inline)) void multiply_tile(
     const int rows, const int wide, const Product *p, int64_t i, int64_t j, const float *panel)
 {
-    const float *a = p->a + i * p->a_row;
-    float *c = p->c + i * p->m + j;
+    /* Copied, since for all that the compiler knows C could lie where p does. */
+    const int64_t inner = p->inner, a_row = p->a_row, a_column = p->a_column, c_row = p->c_row;
+    const int64_t left = p->m - j;
+    const float *a = p->a + i * a_row;
+    float *c = p->c + i * c_row + j;
     vector sum[ROWS][2];
 #pragma GCC unroll 2
     for (int v = 0; v < wide; v++) {
-        const int64_t at = j + v * WIDE;
-        const vector start = p->bias ? load(p->bias + at, p->m - at) : (vector){0};
+        const vector start = p->bias ? load(p->bias + j + v * WIDE, left - v * WIDE) : (vector){0};
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            sum[r][v] = start;
+            sum[r][v] = p->adds ? load(c + r * c_row + v * WIDE, left - v * WIDE) : start;
     }
-    for (int64_t t = 0; t < p->inner; t++, panel += wide * WIDE) {
+    for (int64_t t = 0; t < inner; t++, panel += wide * WIDE, a += a_column) {
         vector right[2];
 #pragma GCC unroll 2
         for (int v = 0; v < wide; v++)
             right[v] = *(const loose *)(panel + v * WIDE);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            const float one = a[r * p->a_row + t * p->a_column];
+            const float one = a[r * a_row];
 #pragma GCC unroll 2
             for (int v = 0; v < wide; v++)
                 sum[r][v] += one * right[v];
         }
     }
+    if (left >= wide * WIDE)
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < wide; v++)
-            store(c + r * p->m + v * WIDE, sum[r][v], p->m - j - v * WIDE);
+            for (int v = 0; v < wide; v++)
+                *(loose *)(c + r * c_row + v * WIDE) = sum[r][v];
+    else
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < wide; v++)
+                store(c + r * c_row + v * WIDE, sum[r][v], left - v * WIDE);
 }
 
-void multiply_panel(const Product *p, int64_t number)
+void multiply_packed(const Product *p, int64_t number)
 {
     const int64_t j = number * 2 * WIDE;
     const int two = p->m - j > WIDE;
-    float *panel = p->panels + j * p->inner;
+    const float *panel = p->panels + number * p->panel;
     int64_t i = 0;
-    pack_panel(p, j, 1 + two, panel);
 #define TILES(rows)                                                                                \
     for (; i + rows <= p->n; i += rows)                                                            \
         if (two)                                                                                   \
@@ -118,4 +126,10 @@ void multiply_panel(const Product *p, int64_t number)
     TILES(2);
     TILES(1);
 #undef TILES
+}
+
+void multiply_panel(const Product *p, int64_t number)
+{
+    pack_panel(p, number);
+    multiply_packed(p, number);
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <immintrin.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "threads.h"
 
@@ -90,6 +91,46 @@ void run_pieces(Piece run, const void *job, long pieces, int threads) {
         if (spins < SPINS) _mm_pause();
         else sched_yield();
     pthread_mutex_unlock(&pool.caller);
+}
+
+float *take_room(int64_t numbers) {
+    static _Thread_local float *room;
+    static _Thread_local int64_t size;
+    if (size < numbers) {
+        free(room);
+        room = aligned_alloc(64, (numbers * sizeof(float) + 63) / 64 * 64);
+        if (!room)
+            abort();
+        size = numbers;
+    }
+    return room;
+}
+
+static Team team;
+
+void use_team(Team given) { team = given; }
+
+struct shared {
+    Piece run;
+    const void *job;
+    long pieces;
+    atomic_long next;
+};
+
+static void share(void *given) {
+    struct shared *all = given;
+    for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;)
+        all->run(all->job, piece);
+}
+
+void run_in_team(Piece run, const void *job, long pieces, int threads) {
+    struct shared all = {run, job, pieces, 0};
+    if (!team)
+        run_pieces(run, job, pieces, threads);
+    else if (threads < 2 || pieces < 2)
+        share(&all);
+    else
+        team(share, &all, threads, 0);
 }
 
 /* After a fork the locks may be held by threads that are not there. */
