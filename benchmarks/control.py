@@ -82,8 +82,8 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     built = kind.build(making, making.settings)
     sampler = kind.sampler(world, built, stopwatch, config)
     before = torch.get_num_threads()
-    use_threads(before)
     if is_small(config, torch.device("cpu")):
+        use_threads(before)
         torch.set_num_threads(1)
     try:
         yield (
@@ -93,6 +93,7 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
         )
     finally:
         torch.set_num_threads(before)
+        use_threads(None)
 
 
 def we_learn(algorithm: str, seed: int) -> Learned:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fledge import log_prob as module
 from fledge.log_prob import Decoding, log_prob
@@ -122,6 +123,21 @@ def test_it_may_be_asked_for_its_gradient_twice() -> None:
 def test_an_action_out_of_the_vocabulary_is_refused_as_torch_refuses_it(token: int) -> None:
     with pytest.raises((RuntimeError, IndexError)):
         log_prob(torch.zeros(1, 8), torch.zeros(20, 8), torch.tensor([token]))
+
+
+def test_too_few_actions_and_columns_beyond_the_vocabulary_are_refused() -> None:
+    hidden, weight = torch.zeros(6, 8), torch.zeros(20, 8)
+    with pytest.raises(RuntimeError):
+        log_prob(hidden, weight, torch.zeros(4, dtype=torch.long))
+    with pytest.raises((RuntimeError, IndexError)):
+        log_prob(hidden, weight, torch.zeros(6, dtype=torch.long), allowed=torch.arange(22) < 1)
+
+
+def test_what_only_stands_for_numbers_is_not_read() -> None:
+    """As a step is counted that is never made."""
+    with FakeTensorMode():
+        logp, _ = log_prob(torch.zeros(6, 8), torch.zeros(20, 8), torch.zeros(6, dtype=torch.long))
+    assert logp.shape == (6,)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -1,5 +1,5 @@
-"""Libraries of C, each of a folder of sources and of the threads they share, compiled once for the
-machine at hand where it has a C compiler.
+"""Libraries of C, each of a folder of sources and of what all share (threads, vectors, products of
+matrices), compiled once for the machine at hand where it has a C compiler.
 
 What was compiled is kept in the cache folder of the user. Where it cannot be kept, that is said.
 """
@@ -60,14 +60,14 @@ def join_team(library: Any) -> None:
 
 
 def _find_team() -> int | None:
-    """Where GOMP_parallel of the OpenMP is by which torch computes, or None: it computes by
-    another, or has not said so in a way that Linux tells.
+    """Where GOMP_parallel is of the one OpenMP of GNU's in this process, by which torch computes on
+    Linux; None where there is none, or two, of which there is no telling which.
     """
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    places = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
-    if len(places) != 1:  # of two there is no telling which
-        return None
     try:
+        lines = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
+        places = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
+        if len(places) != 1:
+            return None
         return cast(CDLL(places.pop()).GOMP_parallel, c_void_p).value
     except (OSError, AttributeError):
         return None

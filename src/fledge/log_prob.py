@@ -175,9 +175,8 @@ class _ChunkedLogProb(torch.autograd.Function):
         slope = torch.empty_like(hidden) if fixed else None
         spared: list[Tensor] = []
 
-        # An action out of the vocabulary is torch's to refuse.
         simple = not (rule.truncates or entropy or cap) and support is None
-        quick = simple and suits_kernel(hidden, weight) and _are_columns(action, weight)
+        quick = simple and suits_kernel(hidden, weight, action, allowed)
         scale = 1 / rule.temperature if rule.temperature not in (0, 1) else 1.0
 
         def score(part: slice) -> None:  # whose logits are gone before the next are made
@@ -267,14 +266,6 @@ class _ChunkedLogProb(torch.autograd.Function):
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
         return g_hidden, g_weight.to(weight.dtype), *[None] * 9
-
-
-def _are_columns(action: Tensor, weight: Tensor) -> bool:
-    """Whether every action is a row of the weight."""
-    if not len(action):
-        return False
-    low, high = action.aminmax()
-    return bool(low >= 0) and bool(high < len(weight)) and action.dtype == torch.int64
 
 
 def size_chunk(chunk: int, weight: Tensor) -> int:

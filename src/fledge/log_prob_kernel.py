@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge.c_library import join_team, load_sources
 
@@ -46,14 +46,22 @@ def load_kernel() -> Any:
     return library
 
 
-def suits_kernel(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether it reads the logits of these.  [N, D], [V, D]"""
+def suits_kernel(hidden: Tensor, weight: Tensor, action: Tensor, allowed: Tensor | None) -> bool:
+    """Whether it reads the logits of these. What is no token of the vocabulary, and columns beyond
+    it, are torch's to refuse.  [N, D], [V, D], [N], [V] bool
+    """
     return (
-        hidden.dtype == weight.dtype
+        type(hidden) is Tensor  # and nothing that only stands for numbers
+        and type(weight) in (Tensor, nn.Parameter)
+        and hidden.dtype == weight.dtype
         and hidden.dtype in TYPES
         and hidden.device.type == "cpu"
         and not torch._C._are_functorch_transforms_active()
+        and (allowed is None or len(allowed) == len(weight))
+        and action.dtype == torch.int64
+        and action.shape == hidden.shape[:1] != (0,)
         and load_kernel() is not None
+        and 0 <= int(action.min()) <= int(action.max()) < len(weight)
     )
 
 

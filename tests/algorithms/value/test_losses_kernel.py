@@ -26,6 +26,7 @@ from fledge.algorithms.value.losses_kernel import (
 from fledge.algorithms.value.soft_actor_critic import Noisy, SoftActorCritic
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import Encoder
+from fledge.models.control.mlp import Perceptron
 from fledge.models.control.perceptron_kernel import load_kernel as load_perceptron
 from fledge.models.control.q_network import QNetwork
 from fledge.models.control.squashed_actor import GaussianActor
@@ -268,32 +269,73 @@ def test_pieces_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["no compiler", "hook", "frozen", "no slope", "float64", "dueling"]
-)
+    "case",
+    [
+        "no compiler", "hook", "hook on the trunk", "frozen", "no slope", "float64", "dueling",
+        "another trunk",
+    ],
+)  # fmt: skip
 def test_torch_computes_what_the_kernel_does_not(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, target = q_networks(dueling=case == "dueling")
     rows = draw_rows(torch.randint(3, (ROWS,), generator=seeded(1)))
-    learner = Learner(network, Schedule(1e-3, 10))
     if case == "no compiler":
         monkeypatch.setattr(losses_kernel, "load_kernel", lambda: None)
     if case == "hook":
         cast("Any", network.streams[0])[0].register_forward_hook(lambda *told: None)
+    if case == "hook on the trunk":
+        network.trunk.register_forward_hook(lambda *told: None)
     if case == "frozen":
         network.streams[0].requires_grad_(False)
-        learner = Learner(network, Schedule(1e-3, 10))
     if case == "float64":
         network.double()
+    if case == "another trunk":
+        network.trunk = cast("Any", nn.Sequential(nn.Identity(), *network.trunk))
+    learner = Learner(network, Schedule(1e-3, 10))
     with torch.set_grad_enabled(case != "no slope"):
-        assert (
-            fit_choices_by_kernel(network, target.network, rows, True, torch.tensor(COUNT), learner)
-            is None
+        fitted = fit_choices_by_kernel(
+            network, target.network, rows, True, torch.tensor(COUNT), learner
         )
+    assert fitted is None
     assert all(p.grad is None for p in network.parameters())
 
 
-@pytest.mark.parametrize("case", ["no compiler", "hook", "subclass", "no slope"])
+@pytest.mark.parametrize("action", [-1, 3])
+def test_an_action_that_is_none_is_left_to_torch_to_refuse(action: int) -> None:
+    network, target = q_networks()
+    chosen = torch.zeros(ROWS, dtype=torch.long)
+    chosen[7] = action
+    fitted = fit_choices_by_kernel(
+        network, target.network, draw_rows(chosen), True, torch.tensor(COUNT),
+        Learner(network, Schedule(1e-3, 10)),
+    )  # fmt: skip
+    assert fitted is None
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_best_is_what_is_no_number_as_torch_has_it(place: int) -> None:
+    network, target = q_networks(widths=())
+    bias = list(target.network.parameters())[-1]
+    with torch.no_grad():
+        bias[place] = math.nan
+    rows = draw_rows(torch.zeros(ROWS, dtype=torch.long))
+    fitted = fit_choices_by_kernel(
+        network, target.network, rows, False, torch.tensor(COUNT),
+        Learner(network, Schedule(1e-3, 10)),
+    )  # fmt: skip
+    assert fitted is not None
+    assert math.isnan(float(fitted[0]))
+
+
+class Doubled(Perceptron):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    "case", ["no compiler", "hook", "subclass", "own perceptron", "own encoder", "no slope"]
+)
 def test_soft_losses_are_torchs_where_the_kernel_cannot(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +349,10 @@ def test_soft_losses_are_torchs_where_the_kernel_cannot(
         algorithm.critic.networks[0].register_forward_hook(lambda *told: None)
     if case == "subclass":
         algorithm.critic.__class__ = Own
+    if case == "own perceptron":
+        algorithm.critic.networks[0].__class__ = Doubled
+    if case == "own encoder":
+        algorithm.critic.encoder = copy.deepcopy(algorithm.critic.encoder)
     with torch.set_grad_enabled(case != "no slope"):
         assert fit_critics_by_kernel(algorithm, rows, torch.tensor(COUNT)) is None
         assert fit_actor_by_kernel(algorithm, rows, torch.tensor(COUNT)) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -116,7 +116,7 @@ def test_threads_change_no_bit(layer_norm: bool) -> None:
             gradient, below = torch.empty(sum(p.numel() for p in weights)), torch.empty_like(x)
             learn(x, hidden, slope, weights, "relu", gradient, below)
         finally:
-            use_threads(1)
+            use_threads(None)
         answers.append((said, gradient, below))
     for answer in answers[1:]:
         assert all(map(torch.equal, answer, answers[0]))
@@ -150,6 +150,25 @@ def test_torch_computes_what_the_kernel_does_not_of_normalised_layers(case: str)
     if case == "pictures":
         x = x[:, None]
     assert own.kernel_form(x) is None
+
+
+class Halved(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) / 2
+
+
+@pytest.mark.parametrize("case", ["longer trunk", "no trunk", "own stream"])
+def test_a_network_that_was_changed_says_what_its_parts_say(case: str) -> None:
+    own, x = q_network(8, 8), torch.randn(4, 9, generator=seeded(7))
+    before = own(x)
+    if case == "longer trunk":
+        own.trunk.append(nn.Identity())
+    if case == "no trunk":
+        own.trunk = cast("Any", nn.Sequential(*own.trunk, nn.Identity()))
+    if case == "own stream":
+        own.streams[0] = Halved(*cast("Any", own.streams[0]))
+        before = before / 2
+    assert torch.allclose(own(x), before, atol=1e-6)
 
 
 def test_far_out_tanh_is_one_and_what_is_no_number_stays_none() -> None:

@@ -72,7 +72,7 @@ def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is(
     kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kernel:
-        monkeypatch.setattr(module, "suits_kernel", lambda q, k, v: False)
+        monkeypatch.setattr(module, "suits_kernel", lambda *given: False)
     exact = F.scaled_dot_product_attention(*inputs(torch.float64), is_causal=True)
     near = (short_attention(*inputs(torch.bfloat16), None) - exact).abs().max()
     fused = (
@@ -86,7 +86,7 @@ def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is(
 def test_without_the_kernel_it_is_taken_for_short_whole_rows_in_bfloat16_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "suits_kernel", lambda q, k, v: False)
+    monkeypatch.setattr(module, "suits_kernel", lambda *given: False)
     q, k, v = inputs(torch.bfloat16)
     assert is_faster(q, k, v)
     assert not is_faster(q[:, :, :1], k, v)  # one token with a cache
@@ -196,6 +196,46 @@ def test_what_is_no_number_stays_none_and_huge_scores_are_certain() -> None:
     sure = short_attention(1e4 * q, k, v, None)
     best = (q @ k.mT).masked_fill(~torch.ones(40, 40, dtype=torch.bool).tril(), -torch.inf)
     assert torch.equal(sure[0, 0], v[0, 0][best.argmax(-1)[0, 0]])
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_who_sees_nothing_says_nothing_and_learns_nothing(dtype: torch.dtype) -> None:
+    given = torch.randn(3, 1, 2, 40, 16, generator=seeded(1)).to(dtype)
+    q, k, v = (x.clone().requires_grad_() for x in given)
+    mask = torch.ones(1, 1, 40, 40, dtype=torch.bool).tril()
+    mask[0, 0, 5] = False
+    y = short_attention(q, k, v, mask)
+    assert bool((y[:, :, 5] == 0).all())
+    slope = torch.randn(y.shape, generator=seeded(2)).to(dtype)
+    g_q, g_k, g_v = torch.autograd.grad(y, [q, k, v], slope)
+    assert bool((g_q[:, :, 5] == 0).all())
+    assert not bool(torch.stack([g_q, g_k, g_v]).isnan().any())
+
+
+@needs_kernel
+def test_other_shapes_and_masks_are_left_to_torch() -> None:
+    q, k, v = torch.randn(3, 3, 4, 40, 8, generator=seeded(1))
+    assert module.suits_kernel(q, k, v)
+    others = [
+        (q, k[:1], v[:1]), (q, k, v[:, :, :39]), (q, k[..., :4], v[..., :4]),
+        (q, k[:, :3], v[:, :3]), (q, k, v.bfloat16()), (q.double(), k.double(), v.double()),
+        (q[0], k[0], v[0]),
+    ]  # fmt: skip
+    for other in others:
+        assert not module.suits_kernel(*other)
+    assert not module.suits_kernel(q, k, v, torch.zeros(3, 1, 40, 40))
+
+
+@needs_kernel
+def test_fewer_heads_than_threads_are_pytorchs() -> None:
+    q, k, v = torch.randn(3, 1, 1, 100, 8, generator=seeded(1))
+    assert is_faster(q, k, v)
+    torch.set_num_threads(2)
+    try:
+        assert not is_faster(q, k, v)
+    finally:
+        torch.set_num_threads(1)
 
 
 @needs_kernel

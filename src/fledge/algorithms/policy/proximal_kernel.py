@@ -68,7 +68,7 @@ def fit_by_kernel(
         encoded = actor_critic.encoder(rows.obs[:, :-1].flatten(0, 1))
         actor, critic = (
             part.kernel_form(encoded)
-            if isinstance(part, Perceptron) and is_watched_by_none(part)
+            if type(part) is Perceptron and is_watched_by_none(part)
             else None
             for part in (actor_critic.actor, actor_critic.critic)
         )

@@ -20,7 +20,8 @@ def load_kernel() -> Any:
     library = load_sources(SOURCES, "the C of planning and values", "torch's kernels do its work")
     if library is not None:
         library.follow_sequences.argtypes = [c_void_p, c_int64, c_int64]
-        for name in ("weigh_choices", "weigh_critics", "squash", "pull_actor"):
+        library.weigh_choices.argtypes = [c_void_p]
+        for name in ("weigh_critics", "squash", "pull_actor"):
             getattr(library, name).argtypes = [c_void_p]
             getattr(library, name).restype = None
         library.choose_smaller.argtypes = [*[c_void_p] * 4, c_int64, c_double]

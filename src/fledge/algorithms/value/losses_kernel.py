@@ -92,12 +92,17 @@ def fit_choices_by_kernel(
     nets = (network, target)
     if not (_suits(rows) and all(_is_plain(net, QNetwork) for net in nets)):
         return None
-    if not _is_plain(network.trunk[0], Encoder) or target.trunk[0] is not network.trunk[0]:
+    if any(net.find_chain() is None for net in nets):
+        return None
+    encoder = network.trunk[0]
+    if not is_watched_by_none(encoder) or target.trunk[0] is not encoder:
         return None
     with torch.no_grad():
-        obs, following = network.trunk[0](rows.obs), target.trunk[0](rows.next_obs)
+        obs, following = encoder(rows.obs), encoder(rows.next_obs)
         own, its = network.kernel_form(obs), target.kernel_form(following)
-        if own is None or its is None or rows.action.dtype != torch.int64 or not load_kernel():
+        action = rows.action.contiguous()
+        known = action.dtype == torch.int64 and action.shape == rows.reward.shape
+        if own is None or its is None or not known or not load_kernel():
             return None
         gradient = learner.gradient.offer(own)
         if gradient is None:
@@ -109,10 +114,11 @@ def fit_choices_by_kernel(
         slope, error = torch.empty_like(q), q.new_empty(len(q))
         sums = q.new_empty(3, dtype=torch.float64)
         held = [  # as long as C reads them
-            q, future, judge, rows.action.contiguous(), *_read_rows(rows), slope, error, sums,
+            q, future, judge, action, *_read_rows(rows), slope, error, sums,
         ]  # fmt: skip
         step = _Choices(*(x.data_ptr() for x in held), *q.shape, float(count))
-        load_kernel().weigh_choices(byref(step))
+        if load_kernel().weigh_choices(byref(step)):
+            return None  # torch's to refuse
         learn(obs, hidden, slope, own, "relu", gradient, None)
         learner.gradient.add(gradient)
     return sums[0], {"q": sums[1], "td_error": sums[2]}, error
@@ -124,7 +130,7 @@ def fit_critics_by_kernel(
     """The loss of SAC's critics, as `fit_choices_by_kernel` has DQN's."""
     critic, actor = algorithm.critic, algorithm.actor
     target: Any = algorithm.target_critic.network
-    if not (_is_twin(critic) and _is_twin(target) and _is_gaussian(actor) and _suits(rows)):
+    if not (_are_usual(actor, critic, target) and _suits(rows)):
         return None
     with torch.no_grad():
         following = actor.encoder(rows.next_obs)
@@ -159,7 +165,7 @@ def fit_actor_by_kernel(
 ) -> tuple[Tensor, Marks] | None:
     """The loss of SAC's actor and temperature, as `fit_choices_by_kernel` has DQN's."""
     critic, actor = algorithm.critic, algorithm.actor
-    if not (_is_twin(critic) and _is_gaussian(actor) and _suits(rows)):
+    if not (_are_usual(actor, critic) and _suits(rows)):
         return None
     with torch.no_grad():
         obs = actor.encoder(rows.obs)
@@ -216,10 +222,7 @@ def _squash(obs: Tensor, numbers: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 
 def _take_forms(*asked: tuple[Any, Tensor]) -> list[Form] | None:
     """Each network's, of the rows it is to be handed; None where one of them is torch's."""
-    forms = [
-        net.kernel_form(rows) if isinstance(net, Perceptron) and is_watched_by_none(net) else None
-        for net, rows in asked
-    ]
+    forms = [net.kernel_form(rows) if _is_plain(net, Perceptron) else None for net, rows in asked]
     whole = [form for form in forms if form is not None]
     return whole if len(whole) == len(forms) and load_kernel() is not None else None
 
@@ -238,9 +241,15 @@ def _is_plain(module: Any, kind: type) -> bool:
     return type(module) is kind and is_watched_by_none(module)
 
 
-def _is_twin(module: Any) -> bool:
-    return _is_plain(module, TwinCritic) and _is_plain(module.encoder, Encoder)
-
-
-def _is_gaussian(module: Any) -> bool:
-    return _is_plain(module, GaussianActor) and _is_plain(module.encoder, Encoder)
+def _are_usual(actor: Any, *critics: Any) -> bool:
+    """Whether they are SAC's own, and see observations alike."""
+    encoders = [module.encoder for module in (actor, *critics)]
+    return (
+        _is_plain(actor, GaussianActor)
+        and all(_is_plain(critic, TwinCritic) for critic in critics)
+        and all(_is_plain(encoder, Encoder) for encoder in encoders)
+        and (
+            all(encoder is encoders[0] for encoder in encoders)
+            or not any(encoder.normalise for encoder in encoders)
+        )
+    )

@@ -93,15 +93,22 @@ void run_pieces(Piece run, const void *job, long pieces, int threads) {
     pthread_mutex_unlock(&pool.caller);
 }
 
+static pthread_key_t kept; /* by which the room goes when its thread ends */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_key(void) { pthread_key_create(&kept, free); }
+
 float *take_room(int64_t numbers) {
     static _Thread_local float *room;
     static _Thread_local int64_t size;
     if (size < numbers) {
+        pthread_once(&once, make_key);
         free(room);
         room = aligned_alloc(64, (numbers * sizeof(float) + 63) / 64 * 64);
         if (!room)
             abort();
         size = numbers;
+        pthread_setspecific(kept, room);
     }
     return room;
 }
@@ -141,4 +148,5 @@ void begin_anew(void) {
     atomic_store(&pool.left, 0);
     atomic_store(&pool.asleep, 0);
     pool.workers = 0;
+    team = 0; /* whose threads are not there either */
 }

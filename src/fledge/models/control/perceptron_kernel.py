@@ -25,7 +25,7 @@ KINDS = {"tanh": 0, "relu": 1}  # of activation, as in perceptron.c
 EPS = 1e-5  # of a norm, as in norms.c
 # Of each layer: where its weight, bias, gain and shift are (0: none), inside, outside.
 Shape = tuple[tuple[int, ...], ...]
-_threads = 1
+_threads: int | None = None
 
 
 class _Layer(Structure):
@@ -62,9 +62,10 @@ def load_kernel() -> Any:
     return library
 
 
-def use_threads(count: int) -> None:
-    """From here on up to so many threads share the products of wide layers: never the numbers, and
-    none waits for one that other programs keep from coming.
+def use_threads(count: int | None) -> None:
+    """From here on up to so many threads share the products of wide layers, whatever torch has;
+    None: as many as torch. They change no number, and none waits for one that other programs keep
+    from coming.
     """
     global _threads
     _threads = count
@@ -155,7 +156,8 @@ def say(x: Tensor, weights: Sequence[Tensor], activation: str) -> tuple[Tensor, 
     hidden, room = x.new_empty(plan.hidden), x.new_empty(plan.room)
     work = _Work(
         plan.place, x.data_ptr(), hidden.data_ptr(), out.data_ptr(), None, None, None,
-        room.data_ptr(), plan.depth, rows, KINDS[activation], _threads,
+        room.data_ptr(), plan.depth, rows, KINDS[activation],
+        _threads or torch.get_num_threads(),
     )  # fmt: skip
     load_kernel().say(byref(work))
     return out, hidden
@@ -181,7 +183,8 @@ def learn(
         plan.place, x.data_ptr(), hidden.data_ptr(), None, slope.data_ptr(),
         None if gradient is None else gradient.data_ptr(),
         None if below is None else below.data_ptr(),
-        room.data_ptr(), plan.depth, rows, KINDS[activation], _threads,
+        room.data_ptr(), plan.depth, rows, KINDS[activation],
+        _threads or torch.get_num_threads(),
     )  # fmt: skip
     load_kernel().learn(byref(work))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -158,12 +158,12 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """[N, *O] -> [N, A]; perceptrons of one stream by `perceptron_kernel`."""
-        if len(self.streams) == 1 and is_watched_by_none(self.trunk):
+        chain = self.find_chain()
+        if chain is not None:
             encoded = self.trunk[0](obs)
-            weights = self.kernel_form(encoded)
+            weights = self._take_weights(encoded, chain)
             if weights is not None:
                 return go_through(encoded, weights, "relu")
-            return self.streams[0](self.trunk[1](encoded))
         shared = self.trunk(obs)
         each = [stream(shared) for stream in self.streams]  # [N, A], and [N, 1] where it duels
         return each[0] if len(each) == 1 else each[1] + each[0] - each[0].mean(-1, keepdim=True)
@@ -172,11 +172,24 @@ class QNetwork(nn.Module):
         """The weights behind the encoder as the kernel takes them, where rows [N, I] are its to
         compute with.
         """
-        _, shared = self.trunk._modules.values()
-        chains: list[Any] = [shared, *self.streams._modules.values()]
-        if len(chains) != 2 or not all(map(is_watched_by_none, chains)):
+        chain = self.find_chain()
+        return None if chain is None else self._take_weights(x, chain)
+
+    def find_chain(self) -> list[Any] | None:
+        """What follows the encoder, where that is one row of layers as they were made."""
+        streams: list[Any] = list(self.streams._modules.values())
+        if type(self.trunk) is not nn.Sequential or len(self.trunk._modules) != 2:
             return None
-        parts: list[Any] = [part for chain in chains for part in chain._modules.values()]
+        encoder, shared = cast("Any", self.trunk._modules.values())
+        chains = (shared, *streams)
+        plain = all(type(chain) is nn.Sequential for chain in chains)
+        if len(streams) != 1 or not plain or type(encoder) is not Encoder:
+            return None
+        if not all(map(is_watched_by_none, (self.trunk, *chains))):
+            return None
+        return [part for chain in chains for part in chain._modules.values()]
+
+    def _take_weights(self, x: Tensor, parts: list[Any]) -> Weights | None:
         size = 3 if len(parts) > 1 and type(parts[1]) is nn.LayerNorm else 2
         between = parts[size - 1 :: size]
         if len(parts) % size != 1 or not all(map(_is_plain_relu, between)):

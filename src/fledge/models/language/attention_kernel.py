@@ -57,8 +57,8 @@ def load_kernel() -> Any:
 
 @torch.compiler.assume_constant_result
 def _is_at_hand() -> bool:
-    """Whether there is a library, and nobody who differentiates forwards or many rows at once, who
-    sees torch's operations.
+    """Whether there is a library, and nobody who differentiates forwards or many rows at once:
+    that is for torch's operations.
     """
     return (
         not torch._C._are_functorch_transforms_active()
@@ -67,10 +67,15 @@ def _is_at_hand() -> bool:
     )
 
 
-def suits_kernel(q: Tensor, k: Tensor, v: Tensor) -> bool:
+def suits_kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> bool:
     """Whether it attends to these."""
     return (
-        q.dtype == k.dtype == v.dtype
+        q.ndim == k.ndim == 4
+        and k.shape == v.shape
+        and (q.shape[0], q.shape[3]) == (k.shape[0], k.shape[3])
+        and q.shape[1] % k.shape[1] == 0
+        and (mask is None or mask.dtype == torch.bool)
+        and q.dtype == k.dtype == v.dtype
         and q.dtype in TYPES
         and q.device.type == "cpu"
         and q.shape[-1] <= WIDEST

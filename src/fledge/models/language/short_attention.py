@@ -27,9 +27,16 @@ def is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
     if not 1 < q.shape[2] <= k.shape[2]:
         return False
     narrow = q.dtype == torch.bfloat16
-    if suits_kernel(q, k, v):
+    # What only stands for numbers is counted by PyTorch's own operations. The kernel's threads take
+    # a head of keys and values each.
+    if type(q) is Tensor and suits_kernel(q, k, v) and q.shape[0] * k.shape[1] >= _count_threads():
         return narrow or q.shape[2] >= SHORTEST
     return narrow and k.shape[2] <= LONGEST and q.device.type == "cpu"
+
+
+@torch.compiler.assume_constant_result
+def _count_threads() -> int:
+    return torch.get_num_threads()
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -45,7 +52,7 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Ten
 @torch.library.custom_op("fledge::short_attention", mutates_args=())
 def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """-> [B, heads, T, d]; what the kernel keeps of each row [B, heads, T], or nothing [0]"""
-    y, normaliser = _like(q), _normaliser(q, k, v)
+    y, normaliser = _like(q), _normaliser(q, k, v, mask)
     if normaliser.ndim > 1:
         read_attention(q, k, v, mask, y, normaliser)
         return y, normaliser
@@ -113,15 +120,15 @@ def _like(x: Tensor) -> Tensor:
     return x.new_empty(b, t, heads, d).transpose(1, 2)
 
 
-def _normaliser(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _normaliser(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """[B, heads, T] where the kernel attends, else [0]"""
-    shape = q.shape[:3] if suits_kernel(q, k, v) else (0,)
+    shape = q.shape[:3] if suits_kernel(q, k, v, mask) else (0,)
     return q.new_empty(shape, dtype=torch.float32)
 
 
 @_forward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    return _like(q), _normaliser(q, k, v)
+    return _like(q), _normaliser(q, k, v, mask)
 
 
 @_backward.register_fake

@@ -94,6 +94,7 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
         imitates = [find_place(expert[1])] if expert else []
         begun_from = [find_place(base[1])] if base else []
         # now that nothing can be wrong with it any more
+        worlds.callback(use_threads, None)
         with start.begin(config, parents=imitates, initial=begun_from, data=data) as course:
             course.pace = pace_agent(config, device, course)
             course.say(f"{config.algorithm} in {world.name}, {config.steps:,} steps")
@@ -180,20 +181,20 @@ def say_if_far(world: World, played: Played, show: Show) -> None:
 
 
 def is_small(config: ControlConfig, device: torch.device) -> bool:
-    """Whether the network computes with one thread, and so the same bits whatever threads there
-    are; worlds keep those they were made with.
+    """Whether torch computes with one thread, and the C of networks with all, which changes no bit:
+    so the same bits whatever threads there are. Worlds keep those they were made with.
     """
     return device.type == "cpu" and config.network == "mlp" and max(config.widths) <= SMALL
 
 
 def pace_agent(config: ControlConfig, device: torch.device, course: Course) -> Pace:
-    """As many threads as the field says; else one for a small network, and a large one tries as it
-    begins how many serve it best.
+    """As many threads as the field says; else torch's one for a small network, and a large one
+    tries as it begins how many serve it best.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    # Those of the C, a small network's too, change no number and wait for no other program.
-    use_threads(torch.get_num_threads())
+    if is_small(config, device):
+        use_threads(torch.get_num_threads())
     threads = config.threads or (1 if is_small(config, device) else torch.get_num_threads())
     record: dict[str, Any] = {"precision": "fp32", "compile": False, "threads": threads}
     watched = not is_small(config, device) and threads_are_open(config.threads, device.type)

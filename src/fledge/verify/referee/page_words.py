@@ -86,9 +86,9 @@ WHY = """
 - **A mean over each micro-batch's tokens** depends on which rows lie together: `bnpo` (said so by
   its documents), DPO's `sft`, and the likelihood of the chosen in ORPO and CPO. Counted over the
   whole step, as SFT and the Trainer do, it does not.
-- **Two processes** average their gradients: SFT, the Trainer and DPO's sigmoid come to that of the
-  whole batch. A mean over a process's own tokens (`bnpo`, DPO's `sft`) is a mean of means there,
-  as it is over micro-batches.
+- **Two processes** average their gradients: SFT, the Trainer, RLOO and DPO's sigmoid come to that
+  of the whole batch. A mean over a process's own tokens (`bnpo`, DPO's `sft`) is a mean of means
+  there, as it is over micro-batches.
 - **A loss of the whole batch**: `aot_unpaired` sorts the log-ratios of a micro-batch, and KTO's z
   is the mean log-ratio of a micro-batch: both are other numbers when it is cut. Its paper estimates
   z so.

@@ -58,7 +58,7 @@ DETACHED = ({"loss_type": "cispo"}, {"loss_type": "dft"}, {"loss_mode": "cispo"}
             {"kl_loss_type": "k3+"}, {"unbiased_gradient": True})  # fmt: skip
 # Trainers whose step in two processes is compared with that in one, at settings whose loss might
 # depend on it.
-SPREADS = ("trl:grpo", "trl:sft", "trl:dpo", "transformers:trainer")
+SPREADS = ("trl:grpo", "trl:rloo", "trl:sft", "trl:dpo", "transformers:trainer")
 # The file that builds a peer.
 ADAPTERS = {
     "trl:grpo": "trl_policy",

@@ -4,9 +4,11 @@ Hugging Face family trains it as it trains any other. Imported only where such a
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -129,6 +131,16 @@ MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[TableConfig.model_type] = "TableForCausalLM"
 
 class OutsideTable(TableForCausalLM):
     """The same as an architecture of a user's, which that list does not name."""
+
+
+def save_alone(model: TableForCausalLM, folder: str) -> None:
+    """As `save_pretrained` does, which once processes know of each other writes in the first of
+    them alone: here each reads its own folder.
+    """
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, Path(folder) / "model.safetensors", metadata={"format": "pt"})
 
 
 def make_model(

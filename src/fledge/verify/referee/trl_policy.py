@@ -19,7 +19,13 @@ from trl import __version__ as version  # pyright: ignore[reportMissingImports]
 from fledge.exact.problem import Problem
 from fledge.verify.referee.question import GROUP, Answer, Step
 from fledge.verify.referee.resume import compare_resumed
-from fledge.verify.referee.table_model import hold, make_model, make_tokenizer, read_gradient
+from fledge.verify.referee.table_model import (
+    hold,
+    make_model,
+    make_tokenizer,
+    read_gradient,
+    save_alone,
+)
 from fledge.verify.referee.two_processes import take_step
 
 KINDS = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
@@ -167,7 +173,7 @@ class TrlPolicy:
         told.setdefault("beta", self.problem.beta)
         folder = folder or f"{self.folder.name}/{len(self.trainers)}"
         if told["beta"]:
-            model.save_pretrained(folder)
+            save_alone(model, folder)
             model.config._name_or_path = folder
         arguments = config(
             output_dir=folder,

@@ -16,16 +16,21 @@ typedef struct {
     double count;
 } Choices;
 
-void weigh_choices(const Choices *step)
+/* -> 0, or 1 where an action is none. */
+int weigh_choices(const Choices *step)
 {
     double sums[3] = {0};
+    for (int64_t r = 0; r < step->rows; r++)
+        if (step->action[r] < 0 || step->action[r] >= step->actions)
+            return 1;
     for (int64_t r = 0; r < step->rows; r++) {
         const float *judge = step->judge + r * step->actions;
         float *slope = step->slope + r * step->actions;
         int64_t best = 0;
         for (int64_t a = 0; a < step->actions; a++) {
             slope[a] = 0;
-            if (!(judge[a] <= judge[best])) /* what is no number is the best, as torch has it */
+            /* The first that is no number is the best, as torch has it. */
+            if (judge[best] == judge[best] && !(judge[a] <= judge[best]))
                 best = a;
         }
         const float beyond = step->discount[r] * step->future[r * step->actions + best];
@@ -42,6 +47,7 @@ void weigh_choices(const Choices *step)
     }
     for (int i = 0; i < 3; i++)
         step->sums[i] = sums[i] / step->count;
+    return 0;
 }
 
 /* Of SAC's critics: sums are the loss and the mean of both Q, each divided by count. */

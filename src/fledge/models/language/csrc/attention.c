@@ -1,5 +1,5 @@
 /* Attention in training, forward and backward (Dao et al. 2022, algorithms 1 and 4): BLOCK queries
- * at a time, whose scores stay in the nearer caches; above the diagonal nothing is computed.
+ * at a time, whose scores stay in the nearer caches; blocks above the diagonal are left out.
  * Numbers come and go in float32 or bfloat16 and are float32 in between. A piece of the work is a
  * head of keys and values with all its queries, so that every sum runs in one order.
  */
@@ -132,6 +132,10 @@ static float soften(float *score, const uint8_t *mask, int64_t query, int64_t en
         sum += p;
     }
     const float total = add_up(sum);
+    if (total == 0) { /* no key is seen: nothing is said, and nothing learned */
+        *normaliser = 0;
+        return 0;
+    }
     *normaliser = top + logf(total);
     return 1 / total;
 }
