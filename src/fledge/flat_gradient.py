@@ -29,30 +29,33 @@ class FlatGradient:
         self.parameters = parameters
         self.added = False  # since that was last set to False
         self._whole = False  # whether the buffer is the gradient
-        self._buffer: Tensor | None = None
-        if _suits(parameters):
-            self._buffer = torch.empty(
-                sum(p.numel() for p in parameters), dtype=parameters[0].dtype
-            )
-            self._views = self._cut(self._buffer)
+        self._size = sum(p.numel() for p in parameters) if _suits(parameters) else 0
+        self._buffer: Tensor | None = None  # once it is needed
+        self._views: list[Tensor] = []  # of it
 
     def _cut(self, whole: Tensor) -> list[Tensor]:
         parts = whole.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+
+    def _take_buffer(self) -> Tensor:
+        if self._buffer is None:
+            self._buffer = torch.empty(self._size, dtype=self.parameters[0].dtype)
+            self._views = self._cut(self._buffer)
+        return self._buffer
 
     def offer(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Room for the gradient of these parameters, one behind the other; None where they are not
         all that learn, in their order, or do not lie in one piece, or somebody is to be told of the
         gradient of one.
         """
-        if self._buffer is None or len(parameters) != len(self.parameters):
+        if not self._size or len(parameters) != len(self.parameters):
             return None
         if any(p is not own for p, own in zip(parameters, self.parameters, strict=True)):
             return None
         if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
             return None
         used = any(p.grad is not None for p in self.parameters)
-        return torch.empty_like(self._buffer) if used else self._buffer
+        return torch.empty_like(self._take_buffer()) if used else self._take_buffer()
 
     def add(self, gradient: Tensor) -> None:
         """What was written where `offer` said."""
@@ -73,16 +76,16 @@ class FlatGradient:
         parameter has learned.  -> its norm []
         """
         own = [p.grad for p in self.parameters if p.grad is not None]
-        buffer = self._buffer
-        if buffer is None or len(own) < len(self.parameters) or any(g.is_sparse for g in own):
+        if not self._size or len(own) < len(self.parameters) or any(g.is_sparse for g in own):
             return rank_sums.total_norm(own)
         if not self._whole or any(g is not v for g, v in zip(own, self._views, strict=True)):
-            if buffer.numel() > MOST:
-                self._whole = False
+            self._whole = False
+            if self._size > MOST:
                 return rank_sums.total_norm(own)
+            buffer = self._take_buffer()
             buffer.copy_(torch.cat([g.reshape(-1) for g in own]))  # of which it may hold some
             self._adopt()
-        return torch.linalg.vector_norm(buffer)
+        return torch.linalg.vector_norm(self._take_buffer())
 
     def scale(self, factor: Tensor) -> None:
         """In place, this rank's parts of it."""

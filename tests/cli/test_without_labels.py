@@ -82,10 +82,11 @@ def test_the_next_frame_is_learned_and_judged(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["dino", "next_frame"])
 def test_a_killed_run_ends_with_the_same_bits(model: str, cli: Cli, tmp_path: Path) -> None:
     write_films(tmp_path)
-    quick = QUICK if model == "dino" else QUICK.replace("heads=2", "")
-    words = f"imagine films.npz model={model} out=killed steps=30 save_every_s=0 {quick}"
+    # Long enough to be killed on a fast machine: a step of the next frame takes 2 ms there.
+    quick, steps = (QUICK, 30) if model == "dino" else (QUICK.replace("heads=2", ""), 500)
+    words = f"imagine films.npz model={model} out=killed steps={steps} save_every_s=0 {quick}"
     ended = cli(
-        words, folder=tmp_path, signal=signal.SIGKILL, after_s=0.5,
+        words, folder=tmp_path, signal=signal.SIGKILL, after_s=0.1 if steps > 30 else 0.5,
         once=tmp_path / "killed/metrics.jsonl",
     )  # fmt: skip
     assert ended.code == -signal.SIGKILL, ended

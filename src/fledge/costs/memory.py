@@ -13,6 +13,7 @@ from typing import Any
 
 from fledge.costs.work import Work
 from fledge.log_prob import CHUNK, FEWEST, KEPT
+from fledge.models.language.attention_kernel import load_kernel
 from fledge.models.language.norms import NormKind
 
 NUMBER = 4  # bytes of a number that is learned
@@ -95,9 +96,9 @@ def count_block(work: Work, *, on_cpu: bool) -> float:
     stream:
 
     norms' inputs s·D, what they divide by 4, on a CPU what they divided s·D, their results b·D;
-    turned queries and keys b·(H+K)d, what they and values were cut from b·(H+2K)d, softmax'
-    normaliser 4H, what was read b·H·d; of a gated MLP b·4M: gate and up, silu of the gate, their
-    product.
+    turned queries and keys b·(H+K)d, what they and values were cut from b·(H+2K)d (by a CPU's
+    kernel the values alone, b·K·d), softmax' normaliser 4H, what was read b·H·d; of a gated MLP
+    b·4M: gate and up, silu of the gate, their product.
     """
     c, b, t = work.sizes, work.width, work.layout.tensor
     inputs = 1 if c.residual != "in turn" else 2
@@ -110,7 +111,8 @@ def count_block(work: Work, *, on_cpu: bool) -> float:
         norms += 2 * ((NUMBER if on_cpu else b) * c.width + norm)  # a CPU widens what comes in
     read = b * c.heads * c.head_width
     turned = b * (c.heads + c.kv_heads) * c.head_width
-    cut = b * (c.heads + 2 * c.kv_heads) * c.head_width
+    by_kernel = on_cpu and load_kernel() is not None
+    cut = b * (c.kv_heads if by_kernel else c.heads + 2 * c.kv_heads) * c.head_width
     attention = turned + cut + NUMBER * c.heads + read
     if c.qk_norm:
         attention += turned * on_cpu + NUMBER * (c.heads + c.kv_heads)
