@@ -57,14 +57,7 @@ def load_kernel() -> Any:
 
 @torch.compiler.assume_constant_result
 def _is_at_hand() -> bool:
-    """Whether there is a library, and nobody who differentiates forwards or many rows at once:
-    that is for torch's operations.
-    """
-    return (
-        not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
-        and load_kernel() is not None
-    )
+    return load_kernel() is not None
 
 
 def suits_kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> bool:

@@ -1,10 +1,10 @@
-"""Attention over rows of up to some hundred tokens on a CPU: by the C of `csrc/` where it can be
-compiled, else in bfloat16 as plain matrix products, 1.6 to 7 times PyTorch's own there.
+"""Attention over rows of a batch on a CPU: by the C of `csrc/` where it can be compiled; else, of up
+to some hundred tokens in bfloat16, as plain matrix products, 1.6 to 7 times PyTorch's own there.
 
 softmax(Q Kᵀ / √d) V (Vaswani et al. 2017, eq. 1). The fused kernel's backward pass is slow in
 bfloat16 on short rows: 14 ms against 2 ms for 64 rows of 32 tokens and 4 heads of 32, 40 ms against
-23 ms for 16 rows of 256 tokens and 4 heads of 64 (torch 2.13, one Zen 4 core). Like it, this keeps
-no [T, T] array for the backward pass: it is computed again, a few rows at a time.
+23 ms for 16 rows of 256 tokens and 4 heads of 64 (torch 2.13, one Zen 4 core). Like it, neither way
+keeps a [T, T] array for the backward pass: it is computed again, a few rows at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT_A_TIME = 2**19  # scores per thread: a megabyte, which stays in a core's cach
 
 def is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether this is the faster way for rows of these queries, keys and values."""
-    if not 1 < q.shape[2] <= k.shape[2]:
+    if not 1 < q.shape[2] <= k.shape[2] or _is_transformed():
         return False
     narrow = q.dtype == torch.bfloat16
     # What only stands for numbers is counted by PyTorch's own operations. The kernel's threads take
@@ -32,6 +32,16 @@ def is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
     if type(q) is Tensor and suits_kernel(q, k, v) and q.shape[0] * k.shape[1] >= _count_threads():
         return narrow or q.shape[2] >= SHORTEST
     return narrow and k.shape[2] <= LONGEST and q.device.type == "cpu"
+
+
+@torch.compiler.assume_constant_result
+def _is_transformed() -> bool:
+    """Whether somebody differentiates many rows at once, or forwards: through operations of
+    PyTorch's, of which it knows how.
+    """
+    return (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 @torch.compiler.assume_constant_result
