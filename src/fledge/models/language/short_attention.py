@@ -1,5 +1,5 @@
-"""Attention over rows of a batch on a CPU: by the C of `csrc/` where it can be compiled; else, of up
-to some hundred tokens in bfloat16, as plain matrix products, 1.6 to 7 times PyTorch's own there.
+"""Attention over rows of a batch on a CPU: by the C of `csrc/` where it can be compiled; elsewhere,
+of some hundred tokens in bfloat16, as plain matrix products, 1.6 to 7 times PyTorch's own there.
 
 softmax(Q Kᵀ / √d) V (Vaswani et al. 2017, eq. 1). The fused kernel's backward pass is slow in
 bfloat16 on short rows: 14 ms against 2 ms for 64 rows of 32 tokens and 4 heads of 32, 40 ms against
