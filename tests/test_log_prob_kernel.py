@@ -57,6 +57,13 @@ def test_rows_and_slopes_are_those_of_float64(
     assert bool((slope[:, banned] == 0).all())
 
 
+def test_in_bfloat16_it_is_float32_rounded_once_to_the_nearest() -> None:
+    logits, action = draw_logits(40, 300, torch.bfloat16)
+    _, least = score_rows(logits, None, action, 1.0)
+    wide = slope_rows(logits.float(), None, action, 1.0, least)
+    assert torch.equal(slope_rows(logits, None, action, 1.0, least), wide.bfloat16())
+
+
 def test_the_impossible_has_no_slope_at_all_and_the_certain_hardly_one() -> None:
     """A slope of 1e-38 would be a step for an optimizer that divides by its size."""
     logits = torch.zeros(1, 20)

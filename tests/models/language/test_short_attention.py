@@ -179,6 +179,18 @@ def test_the_kernel_says_what_float64_says(
 
 
 @needs_kernel
+def test_in_bfloat16_it_is_float32_rounded_once_to_the_nearest() -> None:
+    given = torch.randn(4, 2, 3, 70, 24, generator=seeded(1)).bfloat16()
+    answers = []
+    for dtype in (torch.bfloat16, torch.float32):
+        q, k, v, slope = (x.to(dtype).requires_grad_() for x in given)
+        y = short_attention(q, k, v, None)
+        answers.append([y.detach(), *torch.autograd.grad(y, [q, k, v], slope.detach())])
+    for narrow, wide in zip(*answers, strict=True):
+        assert torch.equal(narrow, wide.bfloat16())
+
+
+@needs_kernel
 def test_other_rows_change_no_bit_of_a_row() -> None:
     q, k, v = torch.randn(3, 5, 2, 40, 16, generator=seeded(1))
     whole = short_attention(q, k, v, None)
