@@ -82,11 +82,12 @@ def test_the_next_frame_is_learned_and_judged(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["dino", "next_frame"])
 def test_a_killed_run_ends_with_the_same_bits(model: str, cli: Cli, tmp_path: Path) -> None:
     write_films(tmp_path)
-    # Long enough to be killed on a fast machine: a step of the next frame takes 2 ms there.
-    quick, steps = (QUICK, 30) if model == "dino" else (QUICK.replace("heads=2", ""), 500)
-    words = f"imagine films.npz model={model} out=killed steps={steps} save_every_s=0 {quick}"
+    quick = QUICK if model == "dino" else QUICK.replace("heads=2", "")
+    # Long enough to be killed on a fast machine: a step takes 2 ms there.
+    words = f"imagine films.npz model={model} out=killed steps=200 save_every_s=0 {quick}"
+    words = words.replace("evaluate_every=4", "evaluate_every=100")
     ended = cli(
-        words, folder=tmp_path, signal=signal.SIGKILL, after_s=0.1 if steps > 30 else 0.5,
+        words, folder=tmp_path, signal=signal.SIGKILL, after_s=0.1,
         once=tmp_path / "killed/metrics.jsonl",
     )  # fmt: skip
     assert ended.code == -signal.SIGKILL, ended
