@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from ctypes import CDLL, c_void_p, cast
+from ctypes import CDLL
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +49,6 @@ def load_sources(folder: Path, name: str, instead: str) -> Any:
             "XDG_CACHE_HOME at a folder of yours to keep it in.",
             file=sys.stderr,
         )
-        return None
-
-
-def join_team(library: Any) -> None:
-    """From here on it computes on torch's own threads what it computes in a team."""
-    library.use_team.argtypes = [c_void_p]
-    library.use_team(_find_team())
-    os.register_at_fork(after_in_child=library.begin_anew)
-
-
-def _find_team() -> int | None:
-    """Where GOMP_parallel is of the one OpenMP of GNU's in this process, by which torch computes on
-    Linux; None where there is none, or two, of which there is no telling which.
-    """
-    try:
-        lines = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
-        places = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
-        if len(places) != 1:
-            return None
-        return cast(CDLL(places.pop()).GOMP_parallel, c_void_p).value
-    except (OSError, AttributeError):
         return None
 
 

@@ -148,7 +148,8 @@ class _ChunkedLogProb(torch.autograd.Function):
     logits again: one more matrix product for memory that does not grow with N. The first chunks
     are spared it: their probabilities are kept (`kept` numbers at the most, what stands at a time
     anyway). A chunk is written in place from logits to gradient: on a CPU every further pass over
-    it costs a tenth of its matrix product.
+    it costs a tenth of its matrix product. Where the kernel reads the logits, it is the logits that
+    are kept, in the product's precision: as many bytes.
     """
 
     @staticmethod
@@ -177,14 +178,14 @@ class _ChunkedLogProb(torch.autograd.Function):
 
         simple = not (rule.truncates or entropy or cap) and support is None
         quick = simple and suits_kernel(hidden, weight, action, allowed)
-        scale = 1 / rule.temperature if rule.temperature not in (0, 1) else 1.0
+        factor = 1 / _find_divisor(rule)
 
         def score(part: slice) -> None:  # whose logits are gone before the next are made
             if quick:
                 read = hidden[part] @ weight.T
-                logp[part], normaliser[part] = score_rows(read, banned, action[part], scale)
+                logp[part], normaliser[part] = score_rows(read, banned, action[part], factor)
                 if slope is not None:
-                    away = slope_rows(read, banned, action[part], scale, normaliser[part])
+                    away = slope_rows(read, banned, action[part], factor, normaliser[part])
                     slope[part] = away @ weight
                 elif (part.start * len(weight) + read.numel()) * read.itemsize <= 4 * kept:
                     spared.append(read)
@@ -225,7 +226,7 @@ class _ChunkedLogProb(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g_logp, g_entropy = gradients
         rule, chunk, cap = ctx.rule, ctx.chunk, ctx.cap
-        scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
+        scale = _find_divisor(rule)
         if ctx.fixed:
             (slope,) = ctx.saved_tensors
             return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 10
@@ -266,6 +267,11 @@ class _ChunkedLogProb(torch.autograd.Function):
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
         return g_hidden, g_weight.to(weight.dtype), *[None] * 9
+
+
+def _find_divisor(rule: Decoding) -> float:
+    """Of the logits, by which their gradient is divided, too."""
+    return rule.temperature if rule.temperature not in (0, 1) else 1.0
 
 
 def size_chunk(chunk: int, weight: Tensor) -> int:

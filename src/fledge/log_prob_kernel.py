@@ -5,7 +5,7 @@ write it a dozen times.
 
 from __future__ import annotations
 
-from ctypes import Structure, byref, c_double, c_int, c_int64, c_void_p
+from ctypes import Structure, byref, c_double, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fledge.c_library import join_team, load_sources
+from fledge.team_library import load_team_library
 
 SOURCES = Path(__file__).parent / "csrc" / "log_prob"
 TYPES = (torch.float32, torch.bfloat16)
@@ -33,17 +33,8 @@ class _Rows(Structure):
 
 @cache
 def load_kernel() -> Any:
-    """The library, or None where it cannot be had, or has none of the instructions that make it
-    faster than torch's kernels.
-    """
-    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
-        return None
-    library = load_sources(SOURCES, "the C of log-probabilities", "torch's kernels do its work")
-    if library is not None:
-        for function in (library.score_rows, library.slope_rows):
-            function.argtypes, function.restype = [c_void_p, c_int], None
-        join_team(library)
-    return library
+    """The library, or None where it cannot be had, or where torch's kernels are as fast."""
+    return load_team_library(SOURCES, "the C of log-probabilities", ("score_rows", "slope_rows"))
 
 
 def suits_kernel(hidden: Tensor, weight: Tensor, action: Tensor, allowed: Tensor | None) -> bool:

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fledge.c_library import load_sources
+from fledge.team_library import has_wide_vectors
 
 SOURCES = Path(__file__).with_name("csrc")
 KINDS = {"fp32": 0, "fp16": 1, "bf16": 2, "int8": 3}
@@ -25,7 +24,7 @@ def load_native() -> Any:
     """The library, or None where it cannot be made or run. Where it is the cache folder or the
     compiler that fails, standard error says so, once.
     """
-    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
+    if not has_wide_vectors():
         return None
     library = load_sources(SOURCES, "the engine's C library", "torch's kernels do its work")
     if library is None or not any(library.has_kind(kind) for kind in KINDS.values()):

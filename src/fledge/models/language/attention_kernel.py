@@ -1,11 +1,11 @@
 """Attention over whole rows by the C of `csrc/`, forward and backward in one call each, on a CPU
-with AVX-512 and a compiler: no array of scores is ever written to memory, and what lies above the
-diagonal is not computed.
+with AVX-512 and a compiler: scores stay in the caches, and blocks of them that lie above the
+diagonal are not computed.
 """
 
 from __future__ import annotations
 
-from ctypes import Structure, byref, c_double, c_int, c_int64, c_void_p
+from ctypes import Structure, byref, c_double, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.c_library import join_team, load_sources
+from fledge.team_library import load_team_library
 
 SOURCES = Path(__file__).with_name("csrc")
 WIDEST = 256  # of a head
@@ -42,17 +42,8 @@ class _Attention(Structure):
 
 @cache
 def load_kernel() -> Any:
-    """The library, or None where it cannot be had, or has none of the instructions that make it
-    faster than torch's kernels.
-    """
-    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
-        return None
-    library = load_sources(SOURCES, "the C of attention", "torch's kernels do its work")
-    if library is not None:
-        for function in (library.read_attention, library.learn_attention):
-            function.argtypes, function.restype = [c_void_p, c_int], None
-        join_team(library)
-    return library
+    """The library, or None where it cannot be had, or where torch's kernels are as fast."""
+    return load_team_library(SOURCES, "the C of attention", ("read_attention", "learn_attention"))
 
 
 @torch.compiler.assume_constant_result
