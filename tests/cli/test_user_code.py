@@ -59,11 +59,14 @@ def test_a_task_file_that_is_wrong_is_named_before_there_is_a_run(
     assert quiet.complaint == said
 
 
+# From a step's first answer on: a figure is written before the next step begins, a checkpoint
+# appears in the midst of it, so that a part of its answers would count as failed.
 BREAKS = """
 from pathlib import Path
 
 def score(prompt, completion):
-    if Path('WHEN').exists():
+    figures = Path('FIGURES')
+    if figures.exists() and '"step": 3,' in figures.read_text():
         TROUBLE
     return sum(c.islower() for c in completion) / max(1, len(completion))
 """
@@ -90,13 +93,13 @@ def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
         "steps=8",
     ]
     judge = PROMPTS + BREAKS.replace("TROUBLE", trouble)
-    (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
+    (tmp_path / "mine.py").write_text(judge.replace("FIGURES", "never"))
     assert cli([*words, "out=whole"], folder=tmp_path).code == 0
-    third = tmp_path / "run" / "checkpoints" / "00000003"
-    (tmp_path / "mine.py").write_text(judge.replace("WHEN", str(third)))
+    figures = tmp_path / "run" / "metrics.jsonl"
+    (tmp_path / "mine.py").write_text(judge.replace("FIGURES", str(figures)))
     assert said in cli([*words, "out=run"], folder=tmp_path).complaint
-    assert third.exists()
-    (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
+    assert (tmp_path / "run" / "checkpoints" / "00000003").exists()
+    (tmp_path / "mine.py").write_text(judge.replace("FIGURES", "never"))
     assert "mine.py has changed" in cli("resume run", folder=tmp_path).complaint
     resumed = cli("resume run accept_changes=true", folder=tmp_path)
     assert resumed.code == 0, resumed.stderr
