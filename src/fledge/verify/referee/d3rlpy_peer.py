@@ -12,6 +12,7 @@ import torch
 from d3rlpy.torch_utility import TorchMiniBatch  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
+from fledge.verify.referee.d3rlpy_resume import compare_saved
 from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, WorldProblem
 
 KINDS = {"dqn": d3rlpy.algos.DQNConfig, "double_dqn": d3rlpy.algos.DoubleDQNConfig}
@@ -21,17 +22,25 @@ class D3rlpyDqn:
     version = d3rlpy.__version__
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
-        self.name, self.problem = name, problem
-        flat = d3rlpy.models.VectorEncoderFactory([STATES], exclude_last_activation=True)
-        config = KINDS[name.partition(":")[2]](
-            encoder_factory=flat, **({"gamma": problem.gamma} | setting)
-        )
-        algorithm: Any = config.create(device="cpu:0")
-        algorithm.create_impl((STATES,), ACTIONS)
-        self.impl: Any = algorithm.impl
+        self.name, self.problem, self.setting = name, problem, setting
+        self.impl: Any = self._make().impl
         self.online = _find_layer(self.impl._modules.q_funcs)
         _write(self.online, problem.critic)
         _write(_find_layer(self.impl._modules.targ_q_funcs), problem.target)
+
+    def _make(self, **own: Any) -> Any:
+        flat = d3rlpy.models.VectorEncoderFactory([STATES], exclude_last_activation=True)
+        told = {"gamma": self.problem.gamma} | own | self.setting
+        config = KINDS[self.name.partition(":")[2]](encoder_factory=flat, **told)
+        algorithm: Any = config.create(device="cpu:0")
+        algorithm.create_impl((STATES,), ACTIONS)
+        return algorithm
+
+    def resume(self) -> str:
+        def build() -> Any:
+            return self._make(batch_size=8, learning_rate=0.01, target_update_interval=8)
+
+        return compare_saved(build, self.problem)
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         self.impl.compute_grad(_batch(rollout))

@@ -55,7 +55,8 @@ likelihood of all demonstrations of 3 steps, each with its probability.
   change at most.
 - **resumed**: a run of four steps beside one that was saved after two and resumed by another
   trainer: whether the weights have the same bits. Of agents: 64 steps in a small world, saved and
-  loaded after 32 with all that their documents say how to save; one seed.
+  loaded after 32 with all that their documents say how to save (d3rlpy: 64 optimizer steps on data
+  that are there); one seed. How far the two lie apart is beside how far the first moved.
 - **ranks**: what two processes (gloo, each with half the rows) change of the step that one takes.
 - **date**: when the row was measured.
 
@@ -136,11 +137,12 @@ WHY = """
   `discount` enters the counts (“the discount factor to use when computing occupancy measure”) and
   the policy that it hands back, but not the policy whose states it counts while it learns:
   `mce_occupancy_measures` plans with discount 1. At 1 both are one.
-- **Agents that are saved and loaded** (Stable-Baselines3) go on with a new episode and with
-  generators that begin at the seed; weights, optimizer and, where it is saved beside them, the
-  replay buffer are kept. Its documents do not promise the same bits, so that this is no difference
-  from what is claimed. The other packages of agents leave saving to the caller
-  or were not asked; CleanRL's ppo.py saves nothing.
+- **Agents that are saved and loaded** (Stable-Baselines3, Tianshou, d3rlpy) go on with generators
+  that begin at the seed and, where they act, with a new episode; weights, optimizer and, where it
+  is saved beside them, the replay buffer are kept. With the generators' state put back by the
+  caller d3rlpy ends with the same bits. Their documents do not promise them, so that this is no
+  difference from what is claimed. Of TorchRL and RLax losses are asked, which have no run to be
+  saved, and of imitation gradients; CleanRL's ppo.py saves nothing.
 - **Truncation**: where a trainer keeps the true next state of a step that a time limit cut off, the
   target looks ahead from it. RLax leaves ends to its caller: values of one row of states and one
   discount a step. Here that is 0 at either end, so that its GAE takes the one for the other; a

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from fledge.verify.referee.second_way import SAME_BITS
+from fledge.verify.referee.second_way import tell_apart
 
 STEPS = 4  # of the run that goes through; the other is resumed after half of them
 
@@ -19,7 +19,7 @@ STEPS = 4  # of the run that goes through; the other is resumed after half of th
 def compare_resumed(build: Callable[..., Any]) -> str:
     """build: a folder and further arguments of the trainer -> a trainer at its first weights.
 
-    -> "same bits", or how far the weights lie apart beside how far they moved.
+    -> as `tell_apart` says it
     """
     arguments = {
         "max_steps": STEPS,
@@ -29,13 +29,12 @@ def compare_resumed(build: Callable[..., Any]) -> str:
     }
     with tempfile.TemporaryDirectory(prefix="fledge-referee-") as folder:
         through = _run(build(f"{folder}/through", **arguments), None)
-        before = build(f"{folder}/first", **arguments).model.lm_head.weight.detach().clone()
+        before = (
+            build(f"{folder}/first", **arguments).model.lm_head.weight.detach().double().clone()
+        )
         place = f"{folder}/through/checkpoint-{STEPS // 2}"
         resumed = _run(build(f"{folder}/resumed", **arguments), place)
-    if torch.equal(through, resumed):
-        return SAME_BITS
-    moved = float((through - before).norm())
-    return f"{float((through - resumed).norm()) / moved:.1%} apart"
+    return tell_apart(before, through, resumed)
 
 
 def _run(trainer: Any, checkpoint: str | None) -> torch.Tensor:

@@ -12,7 +12,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from fledge.verify.referee.second_way import SAME_BITS
+from fledge.verify.referee.second_way import tell_apart
 from fledge.verify.referee.world_question import ACTIONS, STATES, random_world
 
 STEPS = 64  # of the run that goes through; the other is saved after half of them
@@ -66,9 +66,7 @@ def compare_saved(kind: Any, continuous: bool, **own: Any) -> str:
             first.save_replay_buffer(Path(folder) / "replay")
             second.load_replay_buffer(Path(folder) / "replay.pkl")
         resumed = _read(second.learn(STEPS // 2, reset_num_timesteps=False))
-    if torch.equal(through, resumed):
-        return SAME_BITS
-    return f"{float((through - resumed).norm() / (through - before).norm()):.0%} apart"
+    return tell_apart(before, through, resumed)
 
 
 def _read(learner: Any) -> Tensor:

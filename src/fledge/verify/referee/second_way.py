@@ -49,6 +49,15 @@ class Resumes(Protocol):
         ...
 
 
+def tell_apart(before: Tensor, through: Tensor, resumed: Tensor) -> str:
+    """Weights at the start of a run and at the ends of two: "same bits", or how far the two lie
+    apart beside how far the first has moved.
+    """
+    if torch.equal(through, resumed):
+        return SAME_BITS
+    return f"{float((through - resumed).norm() / (through - before).norm()):.1%} apart"
+
+
 @dataclass(frozen=True)
 class SecondWay:
     """What the second way said. by: "differences", "sampling" or "" (none could be taken)."""

@@ -19,7 +19,10 @@ from tianshou.algorithm.modelfree.ppo import PPO  # pyright: ignore[reportMissin
 from tianshou.algorithm.modelfree.reinforce import (  # pyright: ignore[reportMissingImports]
     DiscreteActorPolicy,
 )
-from tianshou.algorithm.optim import TorchOptimizerFactory  # pyright: ignore[reportMissingImports]
+from tianshou.algorithm.optim import (  # pyright: ignore[reportMissingImports]
+    AdamOptimizerFactory,
+    TorchOptimizerFactory,
+)
 from tianshou.data import Batch, ReplayBuffer  # pyright: ignore[reportMissingImports]
 from tianshou.utils.net.common import (  # pyright: ignore[reportMissingImports]
     ModuleWithVectorOutput,
@@ -33,9 +36,11 @@ from tianshou.utils.torch_utils import (  # pyright: ignore[reportMissingImports
 )
 from torch import Tensor, nn
 
+from fledge.verify.referee.tianshou_resume import compare_saved
 from fledge.verify.referee.world_question import ACTIONS, STATES, Rollout, WorldProblem
 
 NEVER = 10**9  # updates between two copies of the target
+RATE = 0.01  # of a run that is resumed
 
 
 class OneHot(ModuleWithVectorOutput):
@@ -64,29 +69,38 @@ class TianshouPeer:
     version = tianshou.__version__
 
     def __init__(self, name: str, setting: dict[str, Any], problem: WorldProblem) -> None:
-        self.name, self.problem = name, problem
+        self.name, self.problem, self.setting = name, problem, setting
         self.taken: list[Tensor] = []
-        optim = TorchOptimizerFactory(Recorder, peer=self)
-        told = {"gamma": problem.gamma} | setting
-        actor = DiscreteActor(
-            preprocess_net=OneHot(), action_shape=ACTIONS, hidden_sizes=(), softmax_output=False
-        )
-        self.critic: Any = None
-        space = gymnasium.spaces.Discrete(ACTIONS)
-        if name.endswith(":dqn"):
-            policy = DiscreteQLearningPolicy(model=actor, action_space=space)
-            self.algorithm: Any = DQN(policy=policy, optim=optim, **told)
-        else:
-            self.critic = DiscreteCritic(preprocess_net=OneHot(), hidden_sizes=())
-            policy = DiscreteActorPolicy(actor=actor, action_space=space)
-            kind = PPO if name.endswith(":ppo") else A2C
-            told = {"gae_lambda": problem.trace} | told
-            self.algorithm = kind(policy=policy, critic=self.critic, optim=optim, **told)
-        self.actor = actor
+        self.algorithm = self._make(TorchOptimizerFactory(Recorder, peer=self))
+        self.critic: Any = getattr(self.algorithm, "critic", None)
+        policy = self.algorithm.policy
+        self.actor = policy.model if self.critic is None else policy.actor
         self._hold(problem.table)
         if self.critic is None and self.algorithm.use_target_network:
             self.algorithm.target_update_freq, self.algorithm._iter = NEVER, 1
             _write(_find_layer(self.algorithm.model_old), problem.target)
+
+    def _make(self, optim: Any) -> Any:
+        told = {"gamma": self.problem.gamma} | self.setting
+        actor = DiscreteActor(
+            preprocess_net=OneHot(), action_shape=ACTIONS, hidden_sizes=(), softmax_output=False
+        )
+        space = gymnasium.spaces.Discrete(ACTIONS)
+        if self.name.endswith(":dqn"):
+            policy = DiscreteQLearningPolicy(model=actor, action_space=space)
+            return DQN(policy=policy, optim=optim, **told)
+        critic = DiscreteCritic(preprocess_net=OneHot(), hidden_sizes=())
+        kind = PPO if self.name.endswith(":ppo") else A2C
+        told = {"gae_lambda": self.problem.trace} | told
+        policy = DiscreteActorPolicy(actor=actor, action_space=space)
+        return kind(policy=policy, critic=critic, optim=optim, **told)
+
+    def resume(self) -> str:
+        def begin() -> Any:
+            torch.manual_seed(0)
+            return self._make(AdamOptimizerFactory(lr=RATE))
+
+        return compare_saved(begin)
 
     def answer(self, rollout: Rollout, pieces: int = 1) -> Tensor:
         batch = self._prepare(rollout)
