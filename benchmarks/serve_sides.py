@@ -1,6 +1,6 @@
 """The servers that benchmarks/serve.py asks, each a process of its own, and the bare engine without
 a server. `python serve_sides.py WORK JSON` is the child: llama.cpp prints its address; the engine
-answers every line of its input with a JSON object.
+says that it is ready and answers every line of its input with a JSON object.
 """
 
 from __future__ import annotations
@@ -112,8 +112,13 @@ def start_transformers(model: Path, port: int, *, continuous: bool) -> tuple[Chi
 
 
 def start_engine(model: Path, precision: str, slots: int, positions: int) -> Child:
+    """When it is ready: while it read its model it would take a core from the side that is asked
+    first.
+    """
     given = {"model": str(model), "precision": precision, "slots": slots, "positions": positions}
-    return start_child("engine", given)
+    child = start_child("engine", given)
+    child.read("^ready$")
+    return child
 
 
 def start_child(work: str, given: dict[str, Any]) -> Child:
@@ -150,6 +155,7 @@ def run_engine(given: dict[str, Any]) -> None:
         loaded.policy(), slots=given["slots"], positions=given["positions"],
         precision=given["precision"], prefix_cache_rows=4,
     )  # fmt: skip
+    print("ready", flush=True)
     for line in sys.stdin:
         waiting = [
             [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from fledge.pace import AGAIN_S, Pace, list_choices
+from fledge.pace import AGAIN_S, SETS_THREADS, Pace, SizedPace, list_choices
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +198,45 @@ def test_all_half_of_them_and_one() -> None:
     assert list_choices(16) == [16, 8, 1]
     assert list_choices(2) == [2, 1]
     assert list_choices(1) == [1]
+
+
+def test_every_size_of_a_server_s_steps_has_its_own_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that come after a single one, which one thread computes faster, are computed by two from
+    their first step on but for a trial, and one that comes after them by one.
+    """
+    for name in SETS_THREADS:
+        monkeypatch.delenv(name, raising=False)
+    torch.set_num_threads(2)
+    now = 0.0
+    pace = SizedPace(None, clock=lambda: now)
+
+    def run(rows: int, steps: int) -> list[int]:
+        nonlocal now
+        made: list[int] = []
+        for _ in range(steps):
+            pace.begin(rows)
+            made.append(torch.get_num_threads())
+            took = {1: 0.002, 2: 0.004}[made[-1]] if rows == 1 else 0.1 * rows / 32 / made[-1]
+            now += took
+            pace.end(took)
+        return made
+
+    assert set(run(1, 1000)[500:]) == {1}
+    many = run(32, 100)
+    assert set(many[:10]) == {2}
+    assert many.count(1) < 20  # within one trial
+    assert set(many[50:]) == {2}
+    assert set(run(1, 100)) == {1}
+    assert set(run(20, 100)) == {2}  # of the size of 32
+    assert set(run(64, 100)) == {2}  # more work than what wants two
+    assert 1 in run(4, 100)  # between one that wants one and one that wants two
+
+
+def test_a_server_whose_threads_are_given_tries_no_other() -> None:
+    pace = SizedPace(1)
+    for rows in (1, 2, 32, 1):
+        pace.begin(rows)
+        assert torch.get_num_threads() == 1
+        pace.end(1.0)

@@ -17,7 +17,7 @@ import math
 import os
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +44,12 @@ def threads_are_set() -> bool:
 def list_choices(most: int) -> list[int]:
     """All, half of them, one: what is worth a trial."""
     return sorted({most, max(1, most // 2), 1}, reverse=True)
+
+
+def compute_with(threads: int) -> None:
+    """From here on, in this thread's calls of torch."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 @dataclass
@@ -96,15 +102,18 @@ class Pace:
         # With fewer threads than there are; seconds that others took in the last trial.
         self._patience, self._begun, self._tried = AGAIN_S, clock(), 0.0
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there was a trial, and it is over."""
+        return self._since > -math.inf and self._trial is None
+
     def threads_at(self, step: int) -> int:
         """How many threads compute a step."""
         return next((n for first, n in reversed(self.changes) if first <= step), self.threads)
 
     def begin(self, step: int) -> None:
         """Compute what follows with as many threads as this step has."""
-        threads = self.threads_at(step)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        compute_with(self.threads_at(step))
 
     def end(self, step: int, seconds: float, work: float = 1.0) -> None:
         """A step took so long, for so much work in whatever unit. Of a step that is unlike the
@@ -183,11 +192,44 @@ class Pace:
         )
 
 
-def pace_freely(threads: int | None) -> Pace:
-    """Of work that is never done again, such as a server's: so many threads; None: all that there
-    are, and as the first steps are made, or take another time than usual, those that prove to be
-    fastest.
+class SizedPace:
+    """Of work that is never done again, such as a server's, whose steps are of several sizes: each
+    size, to within a factor of two, has what proves to be fastest for it. Thirty rows want more
+    threads than one; with one choice for all, rows that came after a single one had its thread for
+    `AGAIN_S`.
+
+    threads: so many always; None: all that there are at first, and then those that are fastest.
     """
-    most = threads or torch.get_num_threads()
-    is_open = threads is None and most > 1 and not threads_are_set()
-    return Pace(most, list_choices(most) if is_open else (), eager=True)
+
+    def __init__(self, threads: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.threads = threads or torch.get_num_threads()
+        is_open = threads is None and self.threads > 1 and not threads_are_set()
+        self._choices = list_choices(self.threads) if is_open else []
+        self._clock = clock
+        self._paces: dict[int, Pace] = {}
+        self._steps: Counter[int] = Counter()  # of each size
+        self._size = 0  # of the step that was begun last
+
+    def begin_large(self) -> None:
+        """Compute what follows with all threads: of whatever size, it is worth them."""
+        compute_with(self.threads)
+
+    def begin(self, size: int) -> None:
+        """Compute what follows, so many rows, with as many threads as that size has."""
+        self._size = max(0, size - 1).bit_length()  # 1, 2, 3 to 4, 5 to 8, …
+        if self._size not in self._paces:
+            self._paces[self._size] = self._open(self._size)
+        self._steps[self._size] += 1
+        self._paces[self._size].begin(self._steps[self._size])
+
+    def _open(self, size: int) -> Pace:
+        """A size is tried as it comes first, but where a smaller one has proved to want all."""
+        wants_all = any(
+            other < size and pace.is_settled and pace.threads_at(self._steps[other]) == self.threads
+            for other, pace in self._paces.items()
+        )
+        return Pace(self.threads, self._choices, eager=not wants_all, clock=self._clock)
+
+    def end(self, seconds: float) -> None:
+        """The step that `begin` began took so long."""
+        self._paces[self._size].end(self._steps[self._size], seconds)

@@ -19,7 +19,7 @@ import torch
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.engine.row import fail
-from fledge.pace import Pace, pace_freely
+from fledge.pace import SizedPace
 
 Result = TypeVar("Result")
 
@@ -209,28 +209,30 @@ class EngineLoop:
         self._stopping = True
 
     def _run(self) -> None:
-        pace = pace_freely(self._threads)
         try:
-            self._advance(pace)
+            self._advance(SizedPace(self._threads))
         finally:  # whoever waits would wait for ever
             self._tell(self._close)
 
-    def _advance(self, pace: Pace) -> None:
+    def _advance(self, pace: SizedPace) -> None:
         """Until the end, or until an engine cannot be started anew."""
-        step = 0
         while not self._abandoned and (not self._stopping or self.engine.busy):
             self._take_commands()
             if not self.engine.busy:
                 continue
-            step += 1
-            pace.begin(step)
-            began, read = time.perf_counter(), self.engine.batch.tokens_read
+            # Who waits has a prompt that is read, at once or in pieces.
+            reads = bool(self.engine.queue)
+            if reads:
+                pace.begin_large()
+            else:
+                pace.begin(self.running)
+            began = time.perf_counter()
             try:
                 self._announce(self.engine.advance())
             except Exception:
                 self._begin_anew()
-            if self.engine.batch.tokens_read == read:  # to read a prompt is another kind of step
-                pace.end(step, time.perf_counter() - began)
+            if not reads:
+                pace.end(time.perf_counter() - began)
 
     def _take_commands(self) -> None:
         """All that there are; of an idle engine the next one is waited for."""
