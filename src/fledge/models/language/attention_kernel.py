@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.compiled_constant import constant_when_compiled
 from fledge.team_library import load_team_library
 
 SOURCES = Path(__file__).with_name("csrc")
@@ -46,7 +47,7 @@ def load_kernel() -> Any:
     return load_team_library(SOURCES, "the C of attention", ("read_attention", "learn_attention"))
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _is_at_hand() -> bool:
     return load_kernel() is not None
 

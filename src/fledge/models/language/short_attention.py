@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.compiled_constant import constant_when_compiled
 from fledge.models.language.attention_kernel import learn_attention, read_attention, suits_kernel
 
 # Tokens: from there on the kernel is no slower than PyTorch's in float32; up to there, without it,
@@ -34,7 +35,7 @@ def is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
     return narrow and k.shape[2] <= LONGEST and q.device.type == "cpu"
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _is_transformed() -> bool:
     """Whether somebody differentiates many rows at once, or forwards: through operations of
     PyTorch's, of which it knows how.
@@ -44,7 +45,7 @@ def _is_transformed() -> bool:
     )
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _count_threads() -> int:
     return torch.get_num_threads()
 
