@@ -26,7 +26,7 @@ import torch
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
 from fledge.models.language.transformer import Transformer, TransformerConfig
-from fledge.pace import pace_freely
+from fledge.pace import SizedPace
 from fledge.policy import TokenPolicy
 from side_by_side import finish, options, say, table
 
@@ -129,20 +129,20 @@ def generate(window: float) -> None:
     sizes = TransformerConfig(vocab_size=264, context=256, layers=6, width=256, heads=4, kv_heads=4)
     network = Transformer(sizes, border=258, generator=torch.Generator().manual_seed(0))
     policy = TokenPolicy(network, torch.arange(264) < 256)
-    engine, pace = Engine(policy, slots=SLOTS, positions=2 * ANSWER), pace_freely(None)
+    engine, pace = Engine(policy, slots=SLOTS, positions=2 * ANSWER), SizedPace(None)
     totals: list[float] = []
     asked = SLOTS
     for number in range(SLOTS):
         engine.submit(Request(list(range(32)), ANSWER - number * 4, sample=number))
     with torch.inference_mode():
         while sum(totals) < TRIED_S + window:
-            pace.begin(len(totals) + 1)
+            pace.begin(SLOTS)
             began = time.perf_counter()
             for _ in engine.advance():
                 engine.submit(Request(list(range(32)), ANSWER, sample=asked))
                 asked += 1
             totals.append(time.perf_counter() - began)
-            pace.end(len(totals), totals[-1])
+            pace.end(totals[-1])
     print(SLOTS * rate_of(totals, window))
 
 

@@ -2,7 +2,7 @@
 # torch 2.13.0: a decorator that only marks a function for torch.compile imports the whole compiler, in programs that never compile.
 #
 # Guess:  `@torch.compiler.assume_constant_result` leaves a mark that torch.compile finds if it is ever called: to decorate costs
-#         nothing. The name is there after `import torch`, as that of `torch.library.custom_op` is, which really imports no more.
+#         nothing. The name is there after `import torch`, as that of `torch.library.custom_op` is, which imports nothing until it is called.
 # Seen:   the mark is one attribute of the function, and before it is set torch._dynamo is imported, with torch._inductor, sympy
 #         and some 800 modules: about as long again as `import torch` itself. So do `allow_in_graph` and `disable`;
 #         `torch.compiler.is_compiling()`, of the same module, does not.

@@ -102,11 +102,6 @@ class Pace:
         # With fewer threads than there are; seconds that others took in the last trial.
         self._patience, self._begun, self._tried = AGAIN_S, clock(), 0.0
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether there was a trial, and it is over."""
-        return self._since > -math.inf and self._trial is None
-
     def threads_at(self, step: int) -> int:
         """How many threads compute a step."""
         return next((n for first, n in reversed(self.changes) if first <= step), self.threads)
@@ -208,28 +203,22 @@ class SizedPace:
         self._clock = clock
         self._paces: dict[int, Pace] = {}
         self._steps: Counter[int] = Counter()  # of each size
-        self._size = 0  # of the step that was begun last
+        self._now: int | None = None  # the size of the step under way, None of a large one
 
     def begin_large(self) -> None:
         """Compute what follows with all threads: of whatever size, it is worth them."""
+        self._now = None
         compute_with(self.threads)
 
     def begin(self, size: int) -> None:
         """Compute what follows, so many rows, with as many threads as that size has."""
-        self._size = max(0, size - 1).bit_length()  # 1, 2, 3 to 4, 5 to 8, …
-        if self._size not in self._paces:
-            self._paces[self._size] = self._open(self._size)
-        self._steps[self._size] += 1
-        self._paces[self._size].begin(self._steps[self._size])
-
-    def _open(self, size: int) -> Pace:
-        """A size is tried as it comes first, but where a smaller one has proved to want all."""
-        wants_all = any(
-            other < size and pace.is_settled and pace.threads_at(self._steps[other]) == self.threads
-            for other, pace in self._paces.items()
-        )
-        return Pace(self.threads, self._choices, eager=not wants_all, clock=self._clock)
+        self._now = now = (size - 1).bit_length()  # 1, 2, 3 to 4, 5 to 8, …
+        if now not in self._paces:
+            self._paces[now] = Pace(self.threads, self._choices, eager=True, clock=self._clock)
+        self._steps[now] += 1
+        self._paces[now].begin(self._steps[now])
 
     def end(self, seconds: float) -> None:
-        """The step that `begin` began took so long."""
-        self._paces[self._size].end(self._steps[self._size], seconds)
+        """The step took so long. Of one that is unlike the others nothing need be said."""
+        if self._now is not None:
+            self._paces[self._now].end(self._steps[self._now], seconds)

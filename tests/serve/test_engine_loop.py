@@ -11,6 +11,7 @@ import pytest
 
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.pace import SizedPace
 from fledge.serve.engine_loop import BROKEN, GONE, EngineGone, EngineLoop, QueueFull, Said
 from tests.subjects import policy_of, transformer
 
@@ -198,3 +199,73 @@ def test_where_no_engine_can_be_started_anew_nobody_waits_for_ever() -> None:
         asyncio.run(run())
     finally:
         threading.excepthook = before
+
+
+class Watched(SizedPace):
+    """Notes what it is told, and how many rows wait then."""
+
+    told: list[tuple[str, int]]
+    loop: EngineLoop
+
+    def begin_large(self) -> None:
+        self.told.append(("large", len(self.loop.engine.queue)))
+        super().begin_large()
+
+    def begin(self, size: int) -> None:
+        self.told.append((f"{size} rows", len(self.loop.engine.queue)))
+        super().begin(size)
+
+    def end(self, seconds: float) -> None:
+        self.told.append(("end", 0))
+        super().end(seconds)
+
+
+def watch(loop: EngineLoop) -> list[tuple[str, int]]:
+    """What the loop's pace is told from here on."""
+    pace = loop._pace
+    assert type(pace) is SizedPace
+    pace.__class__ = Watched
+    assert isinstance(pace, Watched)
+    pace.told, pace.loop = [], loop
+    return pace.told
+
+
+def test_steps_are_paced_by_their_rows_and_prompts_are_read_with_all_threads() -> None:
+    async def work(loop: EngineLoop) -> None:
+        told = watch(loop)
+        requests = [Request([3, 4, 5], 4 + 3 * i, seed=i) for i in range(8)]
+        await loop.submit(requests, streams=False).complete()
+        assert told[0] == ("large", 8)  # three of them are read at once
+        waiting = [what for what, queued in told if what != "large" and queued]
+        assert set(waiting) == {"3 rows"}  # all slots are full: nothing is read
+        assert ("1 rows", 0) in told
+
+    hold(work)
+
+
+def test_a_function_in_the_engine_s_thread_has_all_threads_whatever_the_last_step_had() -> None:
+    async def work(loop: EngineLoop) -> None:
+        await loop.submit([ask(0)], streams=False).complete()
+        told = watch(loop)
+        assert await loop.call([lambda: told.copy()]) == [[("large", 0)]]
+
+    hold(work)
+
+
+def test_a_step_that_failed_is_no_measure_of_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(loop: EngineLoop) -> None:
+        told = watch(loop)
+        advance = Engine.advance
+
+        def fail_once(engine: Engine) -> list[tuple[int, Completion]]:
+            if engine.batch.live:
+                monkeypatch.setattr(Engine, "advance", advance)
+                raise RuntimeError("a planted failure")
+            return advance(engine)
+
+        monkeypatch.setattr(Engine, "advance", fail_once)
+        [ended] = await loop.submit([Request([3, 4, 5], 12)], streams=False).complete()
+        assert ended.error == BROKEN
+        assert told[-1] == ("1 rows", 0)  # and no end
+
+    hold(work)

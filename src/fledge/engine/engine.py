@@ -188,6 +188,11 @@ class Engine:
         self.news = deque(news for news in self.news if news[1] not in numbers)
 
     @property
+    def may_read(self) -> bool:
+        """Whether a prompt that waits may be read in the next step, or a further piece of one."""
+        return bool(self.queue) and (self.batch.free > 0 or self.batch.ahead is not None)
+
+    @property
     def busy(self) -> bool:
         return bool(self.queue or self.batch.live or self.done)
 

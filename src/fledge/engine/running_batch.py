@@ -148,7 +148,8 @@ class RunningBatch:
         start = prefixes.count_held(prompt, spare)
         if prefixes.count_held(prompt) > start:
             start = prefixes.copy_prefix(spare, prompt, self.cache)
-        end = start + choose_piece(self.network, len(prompt))
+        end = min(start + choose_piece(self.network, len(prompt)), len(prompt))
+        self.tokens_read += end - start
         for _ in prefill(self.network, self.cache, [prompt[:end]], [start], [spare]):
             prefixes.store(spare, prompt[:end])
 

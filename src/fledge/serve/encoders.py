@@ -30,6 +30,8 @@ class ServedEncoder:
     queue: int = 256
     threads: int | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+    # A thread that is new begins with what an engine beside it has set last.
+    _all_threads: int = field(default_factory=torch.get_num_threads)
     _waiting: set[object] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -82,6 +84,5 @@ class ServedEncoder:
             self._waiting.discard(own)
 
     def _embed(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.threads or self._all_threads)
         return embed_rows(self.network, rows, self.loaded.pooling or PLAIN_MEAN).tolist()

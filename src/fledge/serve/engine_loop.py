@@ -95,13 +95,14 @@ class EngineLoop:
     def __init__(
         self, make_engine: Callable[[], Engine], *, queue_rows: int, threads: int | None = None
     ) -> None:
-        self._make_engine, self.queue_rows, self._threads = make_engine, queue_rows, threads
+        self._make_engine, self.queue_rows = make_engine, queue_rows
         self._commands: queue.SimpleQueue[Callable[[Engine], None]] = queue.SimpleQueue()
         self._rows: dict[int, tuple[Ticket, int, list[int]]] = {}  # of each number; tokens told
         self._news: dict[int, list[int]] = {}  # tokens of this step
         self._stopping = self._abandoned = False
         self._ended = False  # known to the event loop, as what waits there is:
         self._tickets, self._calls = set[Ticket](), set[asyncio.Future[Any]]()
+        self._pace = SizedPace(threads)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.under_way = 0  # rows and calls that have not ended: the event loop's count
@@ -185,6 +186,7 @@ class EngineLoop:
         def run(_: Engine) -> None:
             if answer.done():
                 return
+            self._pace.begin_large()
             try:
                 with torch.inference_mode():
                     result = function()
@@ -210,7 +212,7 @@ class EngineLoop:
 
     def _run(self) -> None:
         try:
-            self._advance(SizedPace(self._threads))
+            self._advance(self._pace)
         finally:  # whoever waits would wait for ever
             self._tell(self._close)
 
@@ -220,18 +222,18 @@ class EngineLoop:
             self._take_commands()
             if not self.engine.busy:
                 continue
-            # Who waits has a prompt that is read, at once or in pieces.
-            reads = bool(self.engine.queue)
-            if reads:
+            rows, read = self.running, self.engine.batch.tokens_read
+            if self.engine.may_read or not rows:
                 pace.begin_large()
             else:
-                pace.begin(self.running)
+                pace.begin(rows)
             began = time.perf_counter()
             try:
                 self._announce(self.engine.advance())
             except Exception:
                 self._begin_anew()
-            if not reads:
+                continue
+            if self.engine.batch.tokens_read == read:  # to read a prompt is another kind of step
                 pace.end(time.perf_counter() - began)
 
     def _take_commands(self) -> None:

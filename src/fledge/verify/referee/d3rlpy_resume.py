@@ -11,34 +11,26 @@ from typing import Any
 
 import d3rlpy  # pyright: ignore[reportMissingImports]
 import numpy as np
-import torch
 from torch import Tensor
 
-from fledge.generators import generator_state, restore_generators
 from fledge.verify.referee.second_way import tell_apart
+from fledge.verify.referee.small_world import STEPS, read_weights
 from fledge.verify.referee.world_question import STATES, WorldProblem, draw_rollouts
-
-STEPS = 64  # of the run that goes through; the other is saved after half of them
 
 
 def compare_saved(build: Callable[[], Any], problem: WorldProblem) -> str:
     """build: -> a learner with its networks. It learns from the problem's rollouts."""
     data = _collect(problem)
-    before = generator_state()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            start = _read(_begin(build))
-            through, first = _begin(build), _begin(build)
-            _fit(through, data, STEPS, folder)
-            _fit(first, data, STEPS // 2, folder)
-            file = Path(folder) / "half.d3"
-            first.save(str(file))
-            d3rlpy.seed(0)  # a process that is started anew
-            resumed = d3rlpy.load_learnable(str(file), device="cpu:0")
-            _fit(resumed, data, STEPS // 2, folder)
-            return tell_apart(start, _read(through), _read(resumed))
-    finally:
-        restore_generators(before)
+    with tempfile.TemporaryDirectory() as folder:
+        start = _read(_begin(build))
+        through, first = _begin(build), _begin(build)
+        _fit(through, data, STEPS)
+        _fit(first, data, STEPS // 2)
+        file = Path(folder) / "half.d3"
+        first.save(str(file))
+        resumed = d3rlpy.load_learnable(str(file), device="cpu:0")
+        _fit(resumed, data, STEPS // 2)
+        return tell_apart(start, _read(through), _read(resumed))
 
 
 def _begin(build: Callable[[], Any]) -> Any:
@@ -46,7 +38,8 @@ def _begin(build: Callable[[], Any]) -> Any:
     return build()
 
 
-def _fit(learner: Any, data: Any, steps: int, folder: str) -> None:
+def _fit(learner: Any, data: Any, steps: int) -> None:
+    """As a process does that is started anew."""
     d3rlpy.seed(0)
     learner.fit(
         data, n_steps=steps, n_steps_per_epoch=steps, show_progress=False,
@@ -55,8 +48,7 @@ def _fit(learner: Any, data: Any, steps: int, folder: str) -> None:
 
 
 def _read(learner: Any) -> Tensor:
-    parts = [each.detach().double().flatten() for each in learner.impl.q_function.parameters()]
-    return torch.cat(parts).clone()
+    return read_weights(learner.impl.q_function.parameters())
 
 
 def _collect(problem: WorldProblem) -> Any:

@@ -139,10 +139,9 @@ WHY = """
   `mce_occupancy_measures` plans with discount 1. At 1 both are one.
 - **Agents that are saved and loaded** (Stable-Baselines3, Tianshou, d3rlpy) go on with generators
   that begin at the seed and, where they act, with a new episode; weights, optimizer and, where it
-  is saved beside them, the replay buffer are kept. With the generators' state put back by the
-  caller d3rlpy ends with the same bits. Their documents do not promise them, so that this is no
-  difference from what is claimed. Of TorchRL and RLax losses are asked, which have no run to be
-  saved, and of imitation gradients; CleanRL's ppo.py saves nothing.
+  is saved beside them, the replay buffer are kept. Their documents do not promise the same bits,
+  so that this is no difference from what is claimed. Of TorchRL and RLax losses are asked, which
+  have no run to be saved, and of imitation gradients; CleanRL's ppo.py saves nothing.
 - **Truncation**: where a trainer keeps the true next state of a step that a time limit cut off, the
   target looks ahead from it. RLax leaves ends to its caller: values of one row of states and one
   discount a step. Here that is 0 at either end, so that its GAE takes the one for the other; a

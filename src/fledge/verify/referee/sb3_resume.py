@@ -8,43 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import torch
-from torch import Tensor
 
 from fledge.verify.referee.second_way import tell_apart
-from fledge.verify.referee.world_question import ACTIONS, STATES, random_world
-
-STEPS = 64  # of the run that goes through; the other is saved after half of them
+from fledge.verify.referee.small_world import STEPS, SmallWorld, read_weights
 
 OFF_POLICY = {"learning_starts": 8, "train_freq": 4, "batch_size": 8, "buffer_size": STEPS}
-
-
-class SmallWorld(gymnasium.Env[Any, Any]):
-    """The world that everyone is asked about, with actions of one kind or the other."""
-
-    observation_space = gymnasium.spaces.Discrete(STATES)
-
-    def __init__(self, continuous: bool) -> None:
-        self.world, _ = random_world(0.99)
-        box, discrete = gymnasium.spaces.Box(-1.0, 1.0, (1,)), gymnasium.spaces.Discrete(ACTIONS)
-        self.action_space: Any = box if continuous else discrete
-        self.continuous, self.state, self.at = continuous, 0, 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.at = 0
-        self.state = int(self.np_random.choice(STATES, p=self.world.start.numpy()))
-        return self.state, {}
-
-    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
-        done = int(action[0] > 0) if self.continuous else int(action)
-        reward = float(self.world.reward[self.state, done])
-        law = self.world.transition[done, self.state].numpy()
-        self.state, self.at = int(self.np_random.choice(STATES, p=law)), self.at + 1
-        return self.state, reward, self.at == self.world.horizon, False, {}
 
 
 def compare_saved(kind: Any, continuous: bool, **own: Any) -> str:
@@ -57,18 +26,14 @@ def compare_saved(kind: Any, continuous: bool, **own: Any) -> str:
         return kind("MlpPolicy", SmallWorld(continuous), seed=0, device="cpu", **own)
 
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
-        before = _read(build())
-        through = _read(build().learn(STEPS))
+        before = read_weights(build().policy.parameters())
+        through = read_weights(build().learn(STEPS).policy.parameters())
         first = build().learn(STEPS // 2)
         first.save(Path(folder) / "half")
         second = kind.load(Path(folder) / "half", env=SmallWorld(continuous), device="cpu")
         if hasattr(first, "save_replay_buffer"):
             first.save_replay_buffer(Path(folder) / "replay")
             second.load_replay_buffer(Path(folder) / "replay.pkl")
-        resumed = _read(second.learn(STEPS // 2, reset_num_timesteps=False))
+        second.learn(STEPS // 2, reset_num_timesteps=False)
+        resumed = read_weights(second.policy.parameters())
     return tell_apart(before, through, resumed)
-
-
-def _read(learner: Any) -> Tensor:
-    parts = [each.detach().double().flatten() for each in learner.policy.parameters()]
-    return torch.cat(parts).clone()

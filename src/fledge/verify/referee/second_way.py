@@ -51,11 +51,14 @@ class Resumes(Protocol):
 
 def tell_apart(before: Tensor, through: Tensor, resumed: Tensor) -> str:
     """Weights at the start of a run and at the ends of two: "same bits", or how far the two lie
-    apart beside how far the first has moved.
+    apart beside how far the first has moved. Raises ValueError where that did not move.
     """
+    moved = float((through - before).norm())
+    if not moved:
+        raise ValueError("the run that went through has learned nothing.")
     if torch.equal(through, resumed):
         return SAME_BITS
-    return f"{float((through - resumed).norm() / (through - before).norm()):.1%} apart"
+    return f"{float((through - resumed).norm()) / moved:.1%} apart"
 
 
 @dataclass(frozen=True)

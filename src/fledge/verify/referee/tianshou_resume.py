@@ -21,12 +21,11 @@ from tianshou.trainer import (  # pyright: ignore[reportMissingImports]
     OnPolicyTrainerParams,
 )
 from tianshou.utils import TensorboardLogger  # pyright: ignore[reportMissingImports]
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from fledge.generators import generator_state, restore_generators, seed_generators
-from fledge.verify.referee.sb3_resume import STEPS, SmallWorld
+from fledge.generators import seed_generators
 from fledge.verify.referee.second_way import tell_apart
+from fledge.verify.referee.small_world import STEPS, SmallWorld, read_weights
 
 COLLECTED = 8  # steps between updates
 
@@ -37,19 +36,16 @@ def compare_saved(build: Callable[[], Any]) -> str:
     Two epochs beside one that is saved with its replay buffer as it ends and one more of another
     algorithm, which resumes from the log and has the same seed.
     """
-    generators = generator_state()
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            through = build()
-            before = _read(through)
-            _train(through, folder / "through", epochs=2)
-            _train(build(), folder / "half", epochs=1)
-            resumed = build()
-            _train(resumed, folder / "half", epochs=2, resume=True)
-            return tell_apart(before, _read(through), _read(resumed))
-    finally:
-        restore_generators(generators)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        through = build()
+        before = read_weights(through.parameters())
+        _train(through, folder / "through", epochs=2)
+        _train(build(), folder / "half", epochs=1)
+        resumed = build()
+        _train(resumed, folder / "half", epochs=2, resume=True)
+        ends = read_weights(through.parameters()), read_weights(resumed.parameters())
+        return tell_apart(before, *ends)
 
 
 def _train(algorithm: Any, folder: Path, epochs: int, resume: bool = False) -> None:
@@ -80,8 +76,3 @@ def _train(algorithm: Any, folder: Path, epochs: int, resume: bool = False) -> N
         )
     )  # fmt: skip
     writer.close()
-
-
-def _read(algorithm: Any) -> Tensor:
-    parts = [each.detach().double().flatten() for each in algorithm.parameters()]
-    return torch.cat(parts).clone()
