@@ -211,7 +211,7 @@ class SizedPace:
         compute_with(self.threads)
 
     def begin(self, size: int) -> None:
-        """Compute what follows, so many rows, with as many threads as that size has."""
+        """Compute what follows, so many rows (1 or more), with as many threads as that size has."""
         self._now = now = (size - 1).bit_length()  # 1, 2, 3 to 4, 5 to 8, …
         if now not in self._paces:
             self._paces[now] = Pace(self.threads, self._choices, eager=True, clock=self._clock)

@@ -108,6 +108,7 @@ def test_others_say_a_token_between_two_pieces(passes: list[tuple[str, int]]) ->
     read = [i for i, (what, _) in enumerate(passes) if what == "read"]
     assert [passes[i][1] for i in read] == [PIECE] * 10
     assert [passes[i + 1] for i in read] == [("decode", 1)] * 9 + [("decode", 2)]
+    assert engine.batch.tokens_read == 5 + 10 * PIECE
 
 
 def test_short_prompts_pass_a_long_one_and_a_second_long_one_waits() -> None:
@@ -144,6 +145,7 @@ def test_a_long_prompt_that_was_read_is_not_read_again(passes: list[tuple[str, i
     as_plain(policy, [again], engine.run([again]))
     # what is new, and the last token said, which nobody had read
     assert [n for what, n in passes if what == "read"] == [5]
+    assert engine.batch.tokens_read == 200 + 5
 
 
 @pytest.mark.parametrize("when", range(1, 9))

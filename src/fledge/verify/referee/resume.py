@@ -29,9 +29,7 @@ def compare_resumed(build: Callable[..., Any]) -> str:
     }
     with tempfile.TemporaryDirectory(prefix="fledge-referee-") as folder:
         through = _run(build(f"{folder}/through", **arguments), None)
-        before = (
-            build(f"{folder}/first", **arguments).model.lm_head.weight.detach().double().clone()
-        )
+        before = build(f"{folder}/first", **arguments).model.lm_head.weight.detach().clone()
         place = f"{folder}/through/checkpoint-{STEPS // 2}"
         resumed = _run(build(f"{folder}/resumed", **arguments), place)
     return tell_apart(before, through, resumed)
